@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every way to work on estop. `make run` and `make test` prepare the machine by themselves.
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+BIN := .venv/bin
+# BPF and cgroups need root; -E keeps the agent's settings (keys, proxies), env PATH its programs.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env "PATH=$$PATH"')
+AGENT ?=
+
+.PHONY: help setup setup-e2e root check format test unit run bench test-agents lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing and make .venv (quick when nothing is)
+	@deploy/setup.sh
+
+setup-e2e:
+	@deploy/setup.sh e2e
+
+root:
+	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || \
+		{ echo 'estop: root is needed to load BPF and make cgroups: run as root or install sudo' >&2; exit 1; }
+
+run: root setup ## demo agent does four forbidden things and is stopped; or AGENT='command'
+	@$(SUDO) $(BIN)/python -m agent.demo $(if $(AGENT),-- $(AGENT))
+
+test: root setup-e2e check ## every test that fits in CI, as root
+	@$(SUDO) $(BIN)/python -m pytest -m 'not agents'
+
+unit: setup ## the tests that need no root
+	@$(BIN)/python -m pytest -m 'not kernel and not e2e and not agents'
+
+test-agents: root setup-e2e ## supervise OpenClaw from npm (slow)
+	@$(SUDO) $(BIN)/python -m pytest -m agents
+
+check: setup ## ruff, mypy, import-linter
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## let ruff format and mend what it can
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+bench: root setup ## latencies and overhead, into build/bench.json
+	@$(SUDO) $(BIN)/python -m tests.bench
+
+lock: setup ## resolve the dependencies anew and pin them with hashes
+	@deploy/lock.sh
+
+clean: ## remove what was made here
+	@$(SUDO) rm -rf .venv .venv-e2e build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@$(SUDO) find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

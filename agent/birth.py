@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's process between fork and exec; it must never run the command before `release`.
+
+The child first becomes the right user and says so, then waits on a pipe. Only then is it shown to
+the monitor, which adopts it; only after that is it released. If the launcher dies meanwhile the
+pipe ends and so does the child, so there is no moment at which an unwatched agent runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from agent import identity as identities
+from agent.identity import Identity
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # a shell's exit codes for a command it could not start
+_READY, _GO = b"r", b"g"
+
+
+class BirthError(Exception):
+    """The command could not be started; `code` is the exit code a shell would give."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Newborn:
+    """A child that waits to exec. Hold it, show its pid to the monitor, then release it."""
+
+    pid: int
+    pidfd: int
+    _go: int
+    _report: int
+
+    def release(self) -> None:
+        """Let it exec; BirthError if it could not."""
+        # A child that was killed meanwhile has closed its end: then there is nobody to release.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._go, _GO)
+        os.close(self._go)
+        _raise_if_failed(self._report)
+
+    def abandon(self) -> None:
+        """End it without a single instruction of the command having run."""
+        os.close(self._go)
+        os.close(self._report)
+        os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+
+
+def conceive(argv: Sequence[str], who: Identity | None, environ: Mapping[str, str]) -> Newborn:
+    """Fork a child that is already the right user and waits to exec `argv`."""
+    go_read, go_write = os.pipe()  # close-on-exec both: the command inherits neither
+    report_read, report_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(go_write)  # or the launcher's death would not end our wait
+        os.close(report_read)
+        _live(argv, who, environ, go_read, report_write)
+    os.close(go_read)
+    os.close(report_write)
+    newborn = Newborn(pid, os.pidfd_open(pid), go_write, report_read)
+    if os.read(report_read, 1) != _READY:
+        try:
+            _raise_if_failed(os.dup(report_read))
+        finally:
+            newborn.abandon()
+    return newborn
+
+
+def _raise_if_failed(report: int) -> None:
+    """Read the child's last words; end of file without a word means the exec succeeded."""
+    with open(report, "rb") as pipe:
+        words = pipe.read()
+    if words:
+        code, _, message = words.decode("utf-8", "surrogateescape").partition(" ")
+        raise BirthError(message, int(code))
+
+
+def _live(
+    argv: Sequence[str], who: Identity | None, environ: Mapping[str, str], go: int, report: int
+) -> NoReturn:
+    """Be the child, to exec or to the end."""
+    try:
+        _restore_signals()
+        if who is not None:
+            identities.assume(who)
+            environ = identities.environment(who, environ)
+        os.write(report, _READY)
+        if os.read(go, 1) == _GO:
+            os.execvpe(argv[0], list(argv), environ)  # noqa: S606 - no shell is the point
+    except OSError as error:
+        missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
+        code = NOT_FOUND if missing else NOT_EXECUTABLE
+        os.write(report, os.fsencode(f"{code} {argv[0]}: {error.strerror}"))
+    finally:
+        os._exit(NOT_EXECUTABLE)
+
+
+def _restore_signals() -> None:
+    """Undo Python's own dispositions; those that our caller set (nohup) stay."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and exec would keep it
+        signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * Network: where to, under which name, how much, and the cut.
+ *
+ * The cgroup programs hang at the root of the hierarchy and decide by session, so that a task that
+ * left its cgroup keeps its limits. A socket is known by its cookie from its first connect or send,
+ * and before that by the cgroup it was made in.
+ */
+#include "syscall.h"
+
+#define AF_UNIX_ 1
+#define AF_INET_ 2
+#define AF_INET6_ 10
+#define IPPROTO_TCP_ 6
+#define IPPROTO_UDP_ 17
+#define PORT_DNS 53
+#define ETH_P_IP_ 0x0800
+#define ETH_P_IPV6_ 0x86DD
+#define TLS_HANDSHAKE 0x16
+#define TLS_CLIENT_HELLO 1
+#define PAYLOAD_BYTES 2048 /* a ClientHello with a post-quantum key share is about 1,800 */
+#define UNIX_NAME_BYTES 108
+#define ALLOW 1
+#define REFUSE 0
+
+static __always_inline void put_address(struct bpf_sock_addr *ctx, __u8 *to, __u32 family)
+{
+	__u32 *words = (__u32 *)to;
+	if (family == AF_INET_) {
+		words[0] = ctx->user_ip4;
+		return;
+	}
+	words[0] = ctx->user_ip6[0];
+	words[1] = ctx->user_ip6[1];
+	words[2] = ctx->user_ip6[2];
+	words[3] = ctx->user_ip6[3];
+}
+
+static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, __u16 kind)
+{
+	struct estop_task_state *state = ours();
+	struct estop_connect *e;
+
+	if (!state)
+		return ALLOW;
+	__u32 session = state->session;
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	sockets.update(&cookie, &session);
+	int hook = kind == ESTOP_CONNECT ? ESTOP_LOST_CONNECT : ESTOP_LOST_SEND;
+	if (kind == ESTOP_SEND) { /* one event for a socket and second, not one for a datagram */
+		struct estop_touch_key key = {.inode = cookie, .session = session, .access = kind};
+		struct estop_touch now = {.sent_ns = bpf_ktime_get_boot_ns()};
+		key.name_hash = ((__u64)ctx->user_port << 32) |
+				(family == AF_INET_ ? ctx->user_ip4 : ctx->user_ip6[3]);
+		struct estop_touch *seen = touched.lookup(&key);
+		if (seen && now.sent_ns - seen->sent_ns < 1000000000ull)
+			return quarantined(session) ? REFUSE : ALLOW;
+		touched.update(&key, &now);
+	}
+	e = events.ringbuf_reserve(sizeof(*e));
+	if (e) {
+		__builtin_memset(e, 0, sizeof(*e));
+		fill_header(&e->header, kind, session);
+		e->header.size = sizeof(*e);
+		e->cookie = cookie;
+		e->family = family;
+		e->protocol = ctx->protocol;
+		e->port = bpf_ntohs((__u16)ctx->user_port);
+		put_address(ctx, e->address, family);
+		events.ringbuf_submit(e, 0);
+	} else {
+		count_lost(hook);
+	}
+	return quarantined(session) ? REFUSE : ALLOW;
+}
+
+int on_connect4(struct bpf_sock_addr *ctx) { return destination(ctx, AF_INET_, ESTOP_CONNECT); }
+int on_connect6(struct bpf_sock_addr *ctx) { return destination(ctx, AF_INET6_, ESTOP_CONNECT); }
+int on_sendmsg4(struct bpf_sock_addr *ctx) { return destination(ctx, AF_INET_, ESTOP_SEND); }
+int on_sendmsg6(struct bpf_sock_addr *ctx) { return destination(ctx, AF_INET6_, ESTOP_SEND); }
+
+static __always_inline __u32 session_of_packet(struct __sk_buff *skb)
+{
+	struct estop_settings *s = settings_row();
+	if (!s || !s->session_levels)
+		return 0;
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	__u32 *session = sockets.lookup(&cookie);
+	if (session)
+		return *session;
+#pragma unroll
+	for (int level = 1; level <= MAX_LEVEL; level++) {
+		if (!(s->session_levels & (1u << level)))
+			continue;
+		__u64 id = bpf_skb_ancestor_cgroup_id(skb, level);
+		if (!id)
+			return 0;
+		session = cgroups.lookup(&id);
+		if (session)
+			return *session;
+	}
+	return 0;
+}
+
+struct estop_flow {
+	__u8 address[16];
+	__u16 family;
+	__u16 port;
+	__u32 protocol;
+	__u32 payload_at;
+	__u32 payload_len;
+};
+
+/* Where the payload of an IPv4 or IPv6 packet lies. Extension headers and fragments have no flow
+ * here: they are counted and cut like all others, but not read. */
+static __always_inline int find_flow(struct __sk_buff *skb, struct estop_flow *f)
+{
+	__u8 first = 0, protocol = 0, offset = 0;
+	__u16 port = 0;
+	__u32 at;
+
+	if (bpf_skb_load_bytes(skb, 0, &first, 1))
+		return 0;
+	if (first >> 4 == 4) {
+		at = (first & 15) * 4;
+		bpf_skb_load_bytes(skb, 9, &protocol, 1);
+		bpf_skb_load_bytes(skb, 16, f->address, 4);
+		f->family = AF_INET_;
+	} else {
+		at = 40;
+		bpf_skb_load_bytes(skb, 6, &protocol, 1);
+		bpf_skb_load_bytes(skb, 24, f->address, 16);
+		f->family = AF_INET6_;
+	}
+	f->protocol = protocol;
+	bpf_skb_load_bytes(skb, at + 2, &port, 2);
+	f->port = bpf_ntohs(port);
+	if (protocol == IPPROTO_UDP_) {
+		f->payload_at = at + 8;
+	} else if (protocol == IPPROTO_TCP_) {
+		bpf_skb_load_bytes(skb, at + 12, &offset, 1);
+		f->payload_at = at + (offset >> 4) * 4;
+	} else {
+		return 0;
+	}
+	f->payload_len = skb->len > f->payload_at ? skb->len - f->payload_at : 0;
+	return 1;
+}
+
+static __always_inline int names_somebody(struct __sk_buff *skb, struct estop_flow *f)
+{
+	__u8 head[6] = {};
+
+	if (f->port == PORT_DNS)
+		return f->payload_len > 12;
+	if (f->protocol != IPPROTO_TCP_ || f->payload_len < 43)
+		return 0;
+	bpf_skb_load_bytes(skb, f->payload_at, head, sizeof(head));
+	return head[0] == TLS_HANDSHAKE && head[5] == TLS_CLIENT_HELLO;
+}
+
+struct estop_payload_record {
+	struct estop_payload event;
+	__u8 bytes[PAYLOAD_BYTES];
+};
+
+static __always_inline void send_payload(struct __sk_buff *skb, struct estop_flow *f, __u32 session)
+{
+	struct estop_payload_record *r = alarms.ringbuf_reserve(sizeof(*r));
+	__u64 length = f->payload_len < PAYLOAD_BYTES ? f->payload_len : PAYLOAD_BYTES;
+
+	if (!r) {
+		count_lost(ESTOP_LOST_PAYLOAD);
+		return;
+	}
+	__builtin_memset(&r->event, 0, sizeof(r->event));
+	fill_header(&r->event.header, f->port == PORT_DNS ? ESTOP_DNS : ESTOP_TLS, session);
+	r->event.header.size = sizeof(*r);
+	__builtin_memcpy(r->event.address, f->address, sizeof(f->address));
+	r->event.family = f->family;
+	r->event.port = f->port;
+	r->event.protocol = f->protocol;
+	length -= 1; /* names_somebody() saw at least 13: a read of 0 bytes is refused at load */
+	BOUND(length, PAYLOAD_BYTES - 1);
+	length += 1;
+	if (!bpf_skb_load_bytes(skb, f->payload_at, r->bytes, length))
+		r->event.payload_len = length;
+	alarms.ringbuf_submit(r, 0);
+}
+
+int on_egress(struct __sk_buff *skb)
+{
+	__u32 session = session_of_packet(skb);
+	struct estop_egress_count *count;
+	struct estop_flow flow = {};
+
+	if (!session)
+		return ALLOW;
+	int known = find_flow(skb, &flow);
+	__u32 bytes = known ? flow.payload_len : skb->len;
+	count = egress.lookup(&session);
+	if (quarantined(session)) {
+		if (count)
+			__sync_fetch_and_add(&count->cut_bytes, bytes);
+		return REFUSE;
+	}
+	if (known && names_somebody(skb, &flow))
+		send_payload(skb, &flow, session);
+	if (count)
+		__sync_fetch_and_add(&count->sent_bytes, bytes);
+	return ALLOW;
+}
+
+/* connect() on AF_UNIX has no cgroup hook. After success the peer is in the socket: its bound name
+ * and who listens, both from the kernel. */
+int on_unix_connect(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	struct estop_task_state *state = ours();
+	struct estop_record *r = record_buffer();
+	struct file *file = file_by_fd(task, argument(regs, 0));
+
+	if (!state || !r || !file)
+		return 0;
+	struct socket *socket = (struct socket *)KERNEL(file, file, private_data);
+	struct sock *sk = KERNEL(socket, socket, sk);
+	if (KERNEL(sock, sk, __sk_common.skc_family) != AF_UNIX_)
+		return 0;
+	struct unix_sock *peer = (struct unix_sock *)KERNEL(unix_sock, sk, peer);
+	if (!peer)
+		return 0;
+	struct unix_address *address = KERNEL(unix_sock, peer, addr);
+	struct estop_unix *e = HEAD(r, estop_unix);
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, ESTOP_UNIX, state->session);
+	struct pid *owner = KERNEL(sock, peer, sk_peer_pid);
+	if (owner)
+		e->peer_tgid = KERNEL(pid, owner, numbers[0].nr);
+	if (address) {
+		__u64 length = KERNEL(unix_address, address, len);
+		length = length > 2 ? length - 2 : 0; /* sun_family comes first */
+		if (length > UNIX_NAME_BYTES)
+			length = UNIX_NAME_BYTES;
+		BOUND(length, 127);
+		char *name = (char *)address + offsetof(struct unix_address, name) + 2;
+		if (length && !bpf_probe_read_kernel(r->tail, length, name)) {
+			e->name_len = length;
+			r->used = length;
+		}
+	}
+	send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_UNIX);
+	return 0;
+}

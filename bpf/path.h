@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * Paths from kernel objects: the walk that d_path() makes, done here because bpf_d_path() is
+ * allowed in few hooks and gives the alias of a bind mount only. Symlinks, `..`, /proc/self/root
+ * and the caller's memory play no part: the walk starts at the dentry the kernel acted on.
+ */
+#ifndef ESTOP_PATH_H
+#define ESTOP_PATH_H
+
+#include "emit.h"
+
+#define PATH_BYTES 2048 /* of one path; the leaf comes first, so what is cut is the root's side */
+#define NAME_BYTES 256  /* NAME_MAX and its NUL */
+#define TEXT_BYTES 4096 /* PATH_MAX, NUL included */
+
+#define FMODE_READ_ 0x1
+#define FMODE_WRITE_ 0x2
+#define FMODE_PATH_ 0x4000
+#define FMODE_CREATED_ 0x100000
+
+static __always_inline struct mount *mount_of(struct vfsmount *mnt)
+{
+	return (struct mount *)((char *)mnt - offsetof(struct mount, mnt));
+}
+
+/* Append one name; false when there is no room or nothing to read. */
+static __always_inline int put_name(struct estop_record *r, struct dentry *d)
+{
+	const unsigned char *name = KERNEL(dentry, d, d_name.name);
+	__u32 at = r->used & TAIL_MASK;
+	long n = bpf_probe_read_kernel_str(r->tail + at, NAME_BYTES, name);
+	if (n <= 0)
+		return 0;
+	r->used = at + (__u32)n;
+	return 1;
+}
+
+static __always_inline void put_path(struct estop_record *r, struct estop_wire_path *out, struct dentry *d,
+				     struct vfsmount *mnt)
+{
+	struct mount *m = mount_of(mnt);
+	struct dentry *mount_root = KERNEL(vfsmount, mnt, mnt_root);
+	struct dentry *first_root = mount_root;
+	struct super_block *sb = KERNEL(dentry, d, d_sb);
+	__u32 start = r->used;
+	int crossed = 0, done = 0;
+
+	out->dev = KERNEL(super_block, sb, s_dev);
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		if (d == mount_root) {
+			struct mount *parent = KERNEL(mount, m, mnt_parent);
+			if (!crossed)
+				out->own_len = r->used - start;
+			crossed = 1;
+			if (parent == m) {
+				done = 1;
+				break;
+			}
+			d = KERNEL(mount, m, mnt_mountpoint);
+			m = parent;
+			mount_root = KERNEL(mount, m, mnt.mnt_root);
+			continue;
+		}
+		struct dentry *parent = KERNEL(dentry, d, d_parent);
+		if (parent == d || !parent) {
+			/* Never linked anywhere: a memfd, a pipe. Its name is all there is. */
+			if (r->used == start)
+				put_name(r, d);
+			done = 1;
+			break;
+		}
+		if (!put_name(r, d) || r->used - start > PATH_BYTES)
+			break;
+		d = parent;
+	}
+	out->len = r->used - start;
+	if (!crossed)
+		out->own_len = out->len;
+	if (!done)
+		r->truncated = 1;
+
+	struct dentry *fs_root = KERNEL(super_block, sb, s_root);
+	start = r->used;
+	d = first_root;
+	if (crossed && d != fs_root) { /* a bind mount: from its root up to the filesystem's */
+		for (int i = 0; i < MAX_DEPTH; i++) {
+			struct dentry *parent = KERNEL(dentry, d, d_parent);
+			if (d == fs_root || parent == d || !parent || !put_name(r, d))
+				break;
+			d = parent;
+		}
+	}
+	out->above_len = r->used - start;
+}
+
+static __always_inline void put_file(struct estop_record *r, struct estop_wire_file *out, struct file *file)
+{
+	struct inode *inode = KERNEL(file, file, f_inode);
+	struct dentry *d = KERNEL(file, file, f_path.dentry);
+	struct dentry *parent = KERNEL(dentry, d, d_parent);
+	struct inode *above = KERNEL(dentry, parent, d_inode);
+
+	out->inode = KERNEL(inode, inode, i_ino);
+	out->parent_inode = above ? KERNEL(inode, above, i_ino) : 0;
+	out->mode = KERNEL(inode, inode, i_mode);
+	out->nlink = KERNEL(inode, inode, i_nlink);
+	put_path(r, &out->path, d, KERNEL(file, file, f_path.mnt));
+}
+
+/* Append NUL-ended text from user memory without its NUL; its length. */
+static __always_inline __u32 put_user_text(struct estop_record *r, const void *text)
+{
+	__u32 at = r->used & TAIL_MASK;
+	long n = bpf_probe_read_user_str(r->tail + at, TEXT_BYTES, text);
+	if (n <= 0) {
+		r->truncated = 1; /* paged out, or never there: the event says that it is not whole */
+		return 0;
+	}
+	r->used = at + (__u32)n - 1;
+	return (__u32)n - 1;
+}
+
+static __always_inline struct file *file_by_fd(struct task_struct *task, __u32 fd)
+{
+	struct files_struct *files = KERNEL(task_struct, task, files);
+	struct fdtable *table = KERNEL(files_struct, files, fdt);
+	struct file **slots = KERNEL(fdtable, table, fd);
+	struct file *file = 0;
+
+	if (fd >= KERNEL(fdtable, table, max_fds))
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
+	return file;
+}
+
+#endif

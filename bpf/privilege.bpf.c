@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* System calls that reach beyond the session: into other processes, the mount table, the kernel. */
+#include "syscall.h"
+
+int on_privileged(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	struct estop_syscall_shape *shape = shape_of(regs);
+	struct estop_task_state *state = ours();
+	struct estop_record *r = record_buffer();
+
+	if (!shape || !state || !r)
+		return 0;
+	struct estop_privileged *e = HEAD(r, estop_privileged);
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, ESTOP_PRIVILEGED, state->session);
+	e->args[0] = argument(regs, 0);
+	e->args[1] = argument(regs, 1);
+	e->args[2] = argument(regs, 2);
+	e->args[3] = argument(regs, 3);
+	e->args[4] = argument(regs, 4);
+	e->args[5] = argument(regs, 5);
+	e->result = ctx->args[1];
+	e->operation = shape->event;
+	if (shape->to_text != NO_ARG)
+		e->text_len = put_user_text(r, (const char *)argument(regs, shape->to_text));
+	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_PRIVILEGED);
+	return 0;
+}
+
+/* __send_signal_locked(): the one place all kinds of kill go through, before delivery. */
+int on_signal(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *target = (struct task_struct *)ctx->args[2];
+	struct estop_settings *s = settings_row();
+	struct estop_signal *e;
+
+	if (!s || !s->monitor_tgid || KERNEL(task_struct, target, tgid) != s->monitor_tgid)
+		return 0;
+	struct estop_task_state *state = ours();
+	if (!state)
+		return 0;
+	e = alarms.ringbuf_reserve(sizeof(*e));
+	if (!e) {
+		count_lost(ESTOP_LOST_SIGNAL);
+		return 0;
+	}
+	fill_header(&e->header, ESTOP_SIGNAL, state->session);
+	e->header.size = sizeof(*e);
+	e->signal = (int)ctx->args[0];
+	e->target_tgid = s->monitor_tgid;
+	alarms.ringbuf_submit(e, 0);
+	return 0;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* Birth, program, death and cgroup of the processes of a session. */
+#include "path.h"
+
+#define ARGV_BYTES 4095
+
+/* kernel_clone(): copy_process() -> trace_sched_process_fork() -> wake_up_new_task(). The child is
+ * in the map before its first instruction. */
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *child = (struct task_struct *)ctx->args[1];
+	struct estop_task_state *state = ours();
+	struct estop_record *r;
+
+	if (!state)
+		return 0;
+	__u32 child_tgid = KERNEL(task_struct, child, tgid);
+	if (child_tgid == bpf_get_current_pid_tgid() >> 32) /* a thread */
+		return 0;
+	__u32 session = state->session;
+	adopt(child_tgid, session, state->image_inode);
+	r = record_buffer();
+	if (!r)
+		return 0;
+	struct estop_fork *e = HEAD(r, estop_fork);
+	fill_header(&e->header, ESTOP_FORK, session);
+	e->child_started_ns = KERNEL(task_struct, child, start_boottime);
+	e->child_tgid = child_tgid;
+	e->reserved = 0;
+	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_FORK);
+	return 0;
+}
+
+/* exec_binprm() -> trace_sched_process_exec(): past the point of no return, new image in place. */
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	struct linux_binprm *bprm = (struct linux_binprm *)ctx->args[2];
+	struct estop_task_state *state = ours();
+	struct estop_record *r;
+
+	if (!state)
+		return 0;
+	r = record_buffer();
+	if (!r)
+		return 0;
+	struct estop_exec *e = HEAD(r, estop_exec);
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, ESTOP_EXEC, state->session);
+	put_file(r, &e->image, KERNEL(linux_binprm, bprm, file));
+	state->image_inode = e->image.inode ^ ((__u64)e->image.path.dev << 40);
+
+	struct fs_struct *fs = KERNEL(task_struct, task, fs);
+	put_path(r, &e->cwd, KERNEL(fs_struct, fs, pwd.dentry), KERNEL(fs_struct, fs, pwd.mnt));
+
+	__u32 at = r->used & TAIL_MASK;
+	long n = bpf_probe_read_kernel_str(r->tail + at, TEXT_BYTES, KERNEL(linux_binprm, bprm, filename));
+	if (n > 0) {
+		e->script_len = n - 1;
+		r->used = at + n - 1;
+	}
+	struct mm_struct *mm = KERNEL(task_struct, task, mm);
+	__u64 start = KERNEL(mm_struct, mm, arg_start);
+	__u32 total = KERNEL(mm_struct, mm, arg_end) - start;
+	__u64 length = total < ARGV_BYTES ? total : ARGV_BYTES;
+	at = r->used & TAIL_MASK;
+	BOUND(length, ARGV_BYTES);
+	if (!bpf_probe_read_user(r->tail + at, length, (void *)start)) {
+		e->argv_len = length;
+		r->used = at + length;
+	}
+	e->argv_total = total;
+	if (e->argv_len < total)
+		r->truncated = 1;
+	e->started_ns = KERNEL(task_struct, task, start_boottime);
+	struct task_struct *parent = KERNEL(task_struct, task, real_parent);
+	e->parent_tgid = KERNEL(task_struct, parent, tgid);
+	send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_EXEC);
+	return 0;
+}
+
+/* do_exit(): `signal->live` has been counted down before the tracepoint, so 0 means that this was
+ * the last thread. Only then does the process leave the map. */
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	__u32 tgid = KERNEL(task_struct, task, tgid);
+	struct estop_task_state *state = tasks.lookup(&tgid);
+	struct estop_record *r;
+
+	if (!state)
+		return 0;
+	struct signal_struct *signal = KERNEL(task_struct, task, signal);
+	if (KERNEL(signal_struct, signal, live.counter) > 0)
+		return 0;
+	__u32 session = state->session;
+	tasks.delete(&tgid);
+	r = record_buffer();
+	if (!r)
+		return 0;
+	struct estop_exit *e = HEAD(r, estop_exit);
+	fill_header(&e->header, ESTOP_EXIT, session);
+	e->code = KERNEL(task_struct, task, exit_code);
+	e->reserved = 0;
+	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_EXIT);
+	return 0;
+}
+
+/* cgroup_attach_task(): a write to cgroup.procs. CLONE_INTO_CGROUP does not come here; its child
+ * is followed by `tasks` all the same. */
+int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct cgroup *to = (struct cgroup *)ctx->args[0];
+	const char *path = (const char *)ctx->args[1];
+	struct task_struct *task = (struct task_struct *)ctx->args[2];
+	__u32 tgid = KERNEL(task_struct, task, tgid);
+	struct estop_task_state *state = tasks.lookup(&tgid);
+	struct estop_settings *s = settings_row();
+	struct estop_record *r = record_buffer();
+
+	if (!state || !s || !r)
+		return 0;
+	/* A version 1 hierarchy beside ours (hybrid hosts) is nobody's way out. */
+	struct css_set *set = KERNEL(task_struct, task, cgroups);
+	struct cgroup *own = KERNEL(css_set, set, dfl_cgrp);
+	if (KERNEL(cgroup, to, root) != KERNEL(cgroup, own, root))
+		return 0;
+	struct estop_cgroup *e = HEAD(r, estop_cgroup);
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, ESTOP_CGROUP, state->session);
+	struct kernfs_node *node = KERNEL(cgroup, to, kn);
+	e->cgroup_id = KERNEL(kernfs_node, node, id);
+	e->target_tgid = tgid;
+	__s32 depth = KERNEL(cgroup, to, level);
+	for (int level = 1; level <= MAX_LEVEL && level <= depth; level++) {
+		struct cgroup *ancestor = KERNEL(cgroup, to, ancestors[level]);
+		node = KERNEL(cgroup, ancestor, kn);
+		__u64 id = KERNEL(kernfs_node, node, id);
+		__u32 *session = cgroups.lookup(&id);
+		if (session && *session == state->session)
+			e->inside = 1;
+	}
+	long n = bpf_probe_read_kernel_str(r->tail, TEXT_BYTES, path);
+	if (n > 0) {
+		e->path_len = n - 1;
+		r->used = n - 1;
+	}
+	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_CGROUP);
+	return 0;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * Is this task ours? Two keys, either is enough:
+ *   - its thread group is in `tasks`, where fork put it in the kernel. Leaving the cgroup, setsid,
+ *     double fork, renaming itself: none of them changes that;
+ *   - one of its cgroup's ancestors is a session's. A child born into the cgroup with
+ *     CLONE_INTO_CGROUP has no parent of ours, and is found here at its first event.
+ * Never the leaf cgroup's id alone, never comm, sid, pgid or ppid. The default answer is no.
+ */
+#ifndef ESTOP_SCOPE_H
+#define ESTOP_SCOPE_H
+
+#include "maps.h"
+
+/* One field of a kernel object of a named type. Neither `pointer->field` nor `&pointer->field`
+ * may be written: bcc rewrites the one into a read of its own, and for the other clang 14 gave
+ * &mm->arg_start 16 bytes too high (mm_struct of 6.18) where offsetof agrees with BTF. The comma in
+ * typeof drops `const`, or the compiler may fold the variable to its initial 0. */
+#define KERNEL(type, pointer, field)                                                            \
+	({                                                                                      \
+		typeof(((void)0, ((struct type *)0)->field)) value_ = 0;                        \
+		bpf_probe_read_kernel(&value_, sizeof(value_),                                  \
+				      (char *)(pointer) +                                       \
+					      __builtin_offsetof(struct type, field));          \
+		value_;                                                                         \
+	})
+
+/* Bound a 64-bit variable in its register: the compiler knows the range already and would drop an
+ * ordinary `&`, the verifier does not. */
+#define BOUND(variable, mask) asm volatile("%0 &= %1" : "+r"(variable) : "i"(mask))
+
+static __always_inline struct estop_settings *settings_row(void)
+{
+	int zero = 0;
+	return settings.lookup(&zero);
+}
+
+static __always_inline void count_lost(int hook)
+{
+	__u64 *n = lost.lookup(&hook);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+/* The session whose cgroup is an ancestor of the current task's; 0 for none. Only levels that hold
+ * a session are asked, so an empty machine costs one test. */
+static __always_inline __u32 session_by_cgroup(__u32 levels)
+{
+#pragma unroll
+	for (int level = 1; level <= MAX_LEVEL; level++) {
+		if (!(levels & (1u << level)))
+			continue;
+		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		if (!id) /* the task's cgroup is not that deep */
+			return 0;
+		__u32 *session = cgroups.lookup(&id);
+		if (session)
+			return *session;
+	}
+	return 0;
+}
+
+static __always_inline struct estop_task_state *adopt(__u32 tgid, __u32 session, __u64 image_inode)
+{
+	struct estop_task_state state = {.session = session, .image_inode = image_inode};
+	if (!session) /* 0 would put every task in scope */
+		return 0;
+	if (tasks.update(&tgid, &state))
+		count_lost(ESTOP_LOST_TASKS);
+	return tasks.lookup(&tgid);
+}
+
+static __always_inline struct estop_task_state *ours(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct estop_task_state *state = tasks.lookup(&tgid);
+	if (state)
+		return state;
+	struct estop_settings *s = settings_row();
+	if (!s || !s->session_levels || tgid == s->monitor_tgid)
+		return 0;
+	return adopt(tgid, session_by_cgroup(s->session_levels), 0);
+}
+
+static __always_inline int quarantined(__u32 session)
+{
+	__u32 *flags = session_flags.lookup(&session);
+	return flags && (*flags & ESTOP_QUARANTINED);
+}
+
+#endif

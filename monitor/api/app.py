@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The application: routes behind the gate; it must not open sockets (see `server.py`)."""
+
+from __future__ import annotations
+
+import functools
+
+from fastapi import FastAPI
+
+import monitor
+from monitor.api import alert_routes, monitor_routes, problems, schema, session_routes
+from monitor.api.gate import Gate, IsSupervised, PeerOf, nobody_known, nobody_supervised
+from monitor.api.requests import Monitor
+from monitor.api.stream import Followers
+from monitor.control import Control
+from monitor.metrics import Metrics
+from monitor.record.store import Store
+
+PREFIX = "/api/v1"
+
+_DESCRIPTION = """The emergency stop for AI agents.
+
+Over the unix socket the kernel says who asks: root acts on every session, others on their own.
+Over loopback TCP send `Authorization: Bearer TOKEN`. A supervised process may ask nothing."""
+
+
+def create_app(
+    control: Control,
+    store: Store,
+    *,
+    metrics: Metrics,
+    token: str,
+    is_supervised: IsSupervised = nobody_supervised,
+    peer_of: PeerOf = nobody_known,
+) -> FastAPI:
+    """The API of one monitor. Call `release(app)` when it is served no more."""
+    app = FastAPI(
+        title="estop",
+        version=monitor.__version__,
+        description=_DESCRIPTION,
+        openapi_url=f"{PREFIX}/openapi.json",
+        # The interactive pages would load their scripts from somebody else's server.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.monitor = Monitor(control, store, metrics)
+    app.state.followers = Followers()
+    store.subscribe(app.state.followers.committed)
+    for routes in (session_routes, alert_routes, monitor_routes):
+        app.include_router(routes.router, prefix=PREFIX)
+    app.include_router(monitor_routes.metrics_router)
+    problems.install(app)
+    app.add_middleware(
+        Gate, control=control, token=token, is_supervised=is_supervised, peer_of=peer_of
+    )
+    app.openapi = functools.partial(schema.describe, app)  # type: ignore[method-assign]
+    return app
+
+
+def release(app: FastAPI) -> None:
+    """Let go of the store."""
+    app.state.monitor.store.unsubscribe(app.state.followers.committed)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may ask at all: stands before every route; it must not know what the routes do.
+
+Over the unix socket the kernel says who asks. Over TCP the bearer token does, and the Host header
+must be a loopback name, so that a web page cannot reach the API through a name of its own.
+A supervised process is told 403 whatever it asks, and the monitor hears of it.
+"""
+
+from __future__ import annotations
+
+import collections
+import hmac
+import os
+import time
+from collections.abc import Callable
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from monitor.api.peers import describe
+from monitor.api.problems import problem
+from monitor.control import Control, Peer
+
+IsSupervised = Callable[[int], bool]
+"""Does this pid belong to a session? Called for every request on the server's loop: be quick."""
+PeerOf = Callable[[tuple[str, int]], Peer | None]
+"""The process behind a TCP client's address, where it can be known. Called on a thread."""
+
+_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
+_MAX_FAILURES = 10
+_FAILURE_WINDOW_S = 60.0
+
+
+def nobody_supervised(_pid: int) -> bool:
+    """For an API without sessions of its own."""
+    return False
+
+
+def nobody_known(_address: tuple[str, int]) -> Peer | None:
+    """For a host on which TCP clients cannot be told apart."""
+    return None
+
+
+class Gate:
+    """ASGI middleware: the request goes on with `peer` in its state, or is refused here."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        control: Control,
+        token: str,
+        is_supervised: IsSupervised = nobody_supervised,
+        peer_of: PeerOf = nobody_known,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._control = control
+        self._token = token.encode()
+        self._is_supervised = is_supervised
+        self._peer_of = peer_of
+        self._clock = clock
+        self._failures: collections.deque[float] = collections.deque(maxlen=_MAX_FAILURES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let in or refuse."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        peer: Peer | None = state.get("peer")
+        found = self._unix(peer) if peer else await self._tcp(scope)
+        if isinstance(found, Peer) and found.supervised:
+            await run_in_threadpool(self._report, found)
+            found = problem(403, "supervised", "a supervised process may ask nothing here")
+        if isinstance(found, Response):
+            found.headers["connection"] = "close"
+            await found(scope, receive, send)
+            return
+        state["peer"] = found
+        await self._app(scope, receive, send)
+
+    def _unix(self, peer: Peer) -> Peer:
+        # Asked again for each request: `estop attach` may have come after the connection.
+        # Pid 0 is a process of a namespace we cannot see into, so it may well be an agent.
+        supervised = peer.pid == 0 or self._is_supervised(peer.pid)
+        return msgspec.structs.replace(peer, supervised=supervised)
+
+    async def _tcp(self, scope: Scope) -> Peer | Response:
+        address = scope.get("client")
+        known = await run_in_threadpool(self._peer_of, tuple(address)) if address else None
+        if known is not None and known.supervised:
+            return known
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if _without_port(host) not in _LOOPBACK_NAMES:
+            return problem(
+                421, "host", f"this API is not served for {host!r}", "ask 127.0.0.1 or localhost"
+            )
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token):
+            return Peer(uid=os.geteuid(), name="token", trusted=True)
+        return self._refuse_token(given=bool(scheme))
+
+    def _refuse_token(self, *, given: bool) -> Response:
+        mend = "send `Authorization: Bearer TOKEN` with the token in the state directory's `token`"
+        headers = {"WWW-Authenticate": 'Bearer realm="estop"'}
+        if not given:
+            return problem(401, "no-token", "no token was sent", mend, headers)
+        # Only wrong tokens are slowed down: the right one must get in during an attack too.
+        now = self._clock()
+        many = len(self._failures) == _MAX_FAILURES
+        if many and now - self._failures[0] < _FAILURE_WINDOW_S:
+            wait_s = int(_FAILURE_WINDOW_S - (now - self._failures[0])) + 1
+            return problem(
+                429, "wrong-token", "too many wrong tokens", mend, {"Retry-After": str(wait_s)}
+            )
+        self._failures.append(now)
+        return problem(401, "wrong-token", "the token is wrong", mend, headers)
+
+    def _report(self, peer: Peer) -> None:
+        name = peer.name or describe(peer.uid)
+        self._control.refuse_supervised(msgspec.structs.replace(peer, name=name))
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()

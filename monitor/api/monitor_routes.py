@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The monitor itself: its health, its rules, its metrics."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+
+from monitor.alerts import Rule
+from monitor.api.requests import Asker, Behind, answer
+from monitor.api.schema import answers, list_of, reference
+from monitor.control import Health
+from monitor.errors import NotAllowedError
+
+router = APIRouter(tags=["monitor"])
+metrics_router = APIRouter(tags=["monitor"])
+
+
+@router.get("/health", responses=answers(reference(Health), "`ok` says whether all is well."))
+def health(monitor: Behind, _asker: Asker) -> Response:
+    """What works and what does not. The status is 200 whenever the monitor can say so itself."""
+    return answer(monitor.control.health())
+
+
+@router.get("/rules", responses=answers(list_of(Rule), "The rules in force."))
+def rules(monitor: Behind, _asker: Asker) -> Response:
+    """Every rule in force."""
+    return answer(monitor.control.rules())
+
+
+@metrics_router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus text format."}},
+)
+def metrics(monitor: Behind, asker: Asker) -> Response:
+    """Counters of all sessions together, so for root and the bearer of the token."""
+    if not asker.trusted:
+        raise NotAllowedError("the metrics count everybody's sessions", mend="ask as root")
+    return Response(monitor.metrics.exposition(), media_type=monitor.metrics.CONTENT_TYPE)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every route needs: the monitor behind the API, who asks, the body, the JSON answer."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import msgspec
+from fastapi import Depends, HTTPException, Request, Response
+
+from monitor.api.peers import describe
+from monitor.control import Control, Peer
+from monitor.errors import SessionNotFoundError
+from monitor.metrics import Metrics
+from monitor.record.encode import to_json
+from monitor.record.store import Store
+from monitor.subjects import Session, State
+
+MAX_BODY_BYTES = 1024 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """What the routes ask. One for each app, in `app.state.monitor`."""
+
+    control: Control
+    store: Store
+    metrics: Metrics
+
+
+def _monitor(request: Request) -> Monitor:
+    monitor = request.app.state.monitor
+    assert isinstance(monitor, Monitor)
+    return monitor
+
+
+def _peer(request: Request) -> Peer:
+    """Not async on purpose: naming a uid may ask the network, so it belongs on a thread."""
+    peer = request.state.peer
+    assert isinstance(peer, Peer)
+    return peer if peer.name else msgspec.structs.replace(peer, name=describe(peer.uid))
+
+
+Behind = Annotated[Monitor, Depends(_monitor)]
+Asker = Annotated[Peer, Depends(_peer)]
+
+
+def body_of(struct: type[T], *, empty: bytes = b"") -> Callable[[Request], Awaitable[T]]:
+    """A dependency that reads `struct` strictly from the body; `empty` stands for no body."""
+
+    async def read(request: Request) -> T:
+        received = bytearray()
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > MAX_BODY_BYTES:
+                raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+        return msgspec.json.decode(bytes(received) or empty, type=struct)
+
+    return read
+
+
+def answer(value: object, *, status: int = 200) -> Response:
+    """JSON of structs, printable throughout."""
+    return Response(to_json(value), status_code=status, media_type="application/json")
+
+
+def visible_session(monitor: Monitor, peer: Peer, session: str) -> Session:
+    """A session that the peer may know of, living or recorded; others do not exist for them."""
+    found = _living_or_recorded(monitor, session)
+    if found is None or not (peer.trusted or found.uid == peer.uid):
+        raise SessionNotFoundError(
+            f"there is no session {session!r}", mend="see `estop sessions` for those there are"
+        )
+    return found
+
+
+def _living_or_recorded(monitor: Monitor, session: str) -> Session | None:
+    try:
+        return monitor.control.session(session)
+    except SessionNotFoundError:
+        recorded = (as_recorded(old) for old in monitor.store.sessions())
+        return next((old for old in recorded if session in {old.id, old.name}), None)
+
+
+def as_recorded(old: Session) -> Session:
+    """A session of an earlier run. If it lived when that run ended, it has left our sight since."""
+    return msgspec.structs.replace(old, state=State.LOST) if old.state.alive else old

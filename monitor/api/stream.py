@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server-sent alerts: each follower has a cursor into the record, and no queue of its own.
+
+The record is the buffer: a commit only wakes the followers, and each reads on from its cursor as
+fast as its client takes it. So a slow client costs one page of memory, loses nothing, and is cut
+off when it takes nothing at all for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from monitor.record.queries import AlertFilters
+from monitor.record.store import Store
+
+_LOG = logging.getLogger(__name__)
+
+KEEP_ALIVE_S = 15
+STUCK_S = 10.0
+"""A client that takes nothing for so long is cut off."""
+_PAGE = 16
+
+
+class Followers:
+    """All open streams of one app; what the store wakes and the server ends."""
+
+    def __init__(self) -> None:
+        self._wakers: set[asyncio.Event] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.ended = False
+
+    def add(self) -> asyncio.Event:
+        """An event that is set whenever there may be something new, or the end has come."""
+        self._loop = asyncio.get_running_loop()
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        return waker
+
+    def remove(self, waker: asyncio.Event) -> None:
+        """Its stream is over."""
+        self._wakers.discard(waker)
+
+    def committed(self, _seq: int) -> None:
+        """Subscribed to the store: called on its writer's thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def end(self) -> None:
+        """End every stream; called on the server's loop."""
+        self.ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        for waker in self._wakers:
+            waker.set()
+
+
+class AlertStream(EventSourceResponse):
+    """One follower's response."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        filters: AlertFilters,
+        since: int,
+        followers: Followers,
+        abort: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(
+            _events(store, filters, since, followers), ping=KEEP_ALIVE_S, send_timeout=STUCK_S
+        )
+        self._abort = abort
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the client goes, the server ends, or the client is stuck."""
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            _LOG.warning("a follower of the alerts took nothing for %.0f s: cut off", STUCK_S)
+            if self._abort is not None:
+                # Only this frees what the kernel and the transport still hold for the client.
+                self._abort()
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+
+
+async def _events(
+    store: Store, filters: AlertFilters, since: int, followers: Followers
+) -> AsyncIterator[ServerSentEvent]:
+    waker = followers.add()
+    try:
+        # At once, so that a client that is cut off before its first alert can resume as well.
+        yield ServerSentEvent(data="", event="following", id=str(since))
+        while not followers.ended:
+            waker.clear()
+            newest = store.seq
+            changes = await run_in_threadpool(store.changes, filters, since=since, limit=_PAGE)
+            for seq, alert in changes:
+                yield ServerSentEvent(data=alert.decode(), event="alert", id=str(seq))
+                since = seq
+            if not changes:
+                since = max(since, newest)  # nothing up to there is for this follower
+                await waker.wait()
+    finally:
+        followers.remove(waker)

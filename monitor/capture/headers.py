@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A kernel header tree for bcc, made from the running kernel's BTF; it compiles nothing.
+
+bcc looks for kernel headers in `BCC_KERNEL_SOURCE`. Its own includes need only a handful of files
+there; everything else is `vmlinux.h`, which bpftool prints from BTF with exactly the running
+kernel's struct layouts. So no header package has to match the kernel, or exist.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from monitor.errors import RequirementError
+
+BTF = Path("/sys/kernel/btf/vmlinux")
+
+# bcc includes these by name; BTF's vmlinux.h already defines what they would.
+_EMPTY = (
+    "include/uapi/linux/bpf.h",
+    "include/uapi/linux/if_packet.h",
+    "include/uapi/linux/if_ether.h",
+    "include/uapi/linux/ptrace.h",
+    "include/linux/types.h",
+    "include/linux/log2.h",
+    "include/linux/bpf_common.h",
+    "include/generated/autoconf.h",
+)
+
+# bcc force-includes kconfig.h before everything else. BTF has no macros, so the few that bcc's
+# helpers.h wants stand here; without NO_PRESERVE_ACCESS_INDEX vmlinux.h asks for CO-RE relocations,
+# which bcc does not apply.
+_KCONFIG = """\
+#define CONFIG_BPF_SYSCALL 1
+#define __LINUX_BPF_H__ 1
+#define _UAPI__LINUX_BPF_H__ 1
+#define BPF_NO_PRESERVE_ACCESS_INDEX 1
+#include "vmlinux.h"
+#define __always_inline inline __attribute__((always_inline))
+#ifndef offsetof
+#define offsetof(type, member) __builtin_offsetof(type, member)
+#endif
+"""
+
+
+def _version_header(release: str) -> str:
+    numbers = [
+        int(n) for n in release.split("-", maxsplit=1)[0].split("+", maxsplit=1)[0].split(".")[:3]
+    ]
+    major, minor, patch = [*numbers, 0, 0][:3]
+    code = (major << 16) + (minor << 8) + min(patch, 255)
+    return (
+        "#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))\n"
+        f"#define LINUX_VERSION_CODE {code}\n"
+    )
+
+
+def _dump_btf(to: Path) -> None:
+    try:
+        with to.open("wb") as out:
+            subprocess.run(
+                ["bpftool", "btf", "dump", "file", str(BTF), "format", "c"],
+                stdout=out,
+                stderr=subprocess.PIPE,
+                check=True,
+            )
+    except FileNotFoundError as error:
+        raise RequirementError("bpftool is not installed", mend="apt install bpftool") from error
+    except subprocess.CalledProcessError as error:
+        raise RequirementError(
+            f"bpftool cannot read {BTF}: {error.stderr.decode(errors='replace').strip()}",
+            mend="estop needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        ) from error
+
+
+def header_tree(cache: Path, *, release: str | None = None) -> Path:
+    """The directory to point `BCC_KERNEL_SOURCE` at, made once per kernel under `cache`.
+
+    `release` is `uname -r`. The tree appears by rename, so that a reader never sees half of one.
+    """
+    release = release or os.uname().release
+    stamp = BTF.stat() if BTF.exists() else None
+    if stamp is None:
+        raise RequirementError(
+            f"{BTF} does not exist", mend="boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+        )
+    # The build string changes with every build; the release alone need not.
+    tree = cache / f"headers-{release}-{abs(hash(os.uname().version)) & 0xFFFFFFFF:08x}"
+    if (tree / "include/linux/kconfig.h").exists():
+        return tree
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        half = Path(scratch) / "tree"
+        for name in _EMPTY:
+            (half / name).parent.mkdir(parents=True, exist_ok=True)
+            (half / name).write_text("")
+        (half / "include/asm").mkdir(parents=True)
+        (half / "include/asm/page.h").write_text("#define PAGE_SIZE 4096UL\n")
+        (half / "include/linux/version.h").write_text(_version_header(release))
+        _dump_btf(half / "include/linux/vmlinux.h")
+        (half / "include/linux/kconfig.h").write_text(_KCONFIG)
+        half.rename(tree)
+    return tree

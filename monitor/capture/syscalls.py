@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which system calls matter, and where their arguments lie: the table `on_sys_exit` asks.
+
+Numbers are those of the kernel's arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl;
+tests/contract/test_syscalls.py checks them against the installed <asm/unistd_*.h>. Calls that
+appeared with kernel 5.x and later have one number on both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from monitor.capture.wire import Kind, Operation
+
+NO_ARG = 7
+COMPAT_BASE = 512
+
+
+class Handler(IntEnum):
+    """`enum estop_handler` of bpf/syscall.h: which program reads the call."""
+
+    OPEN = 1
+    NAME = 2
+    FILE = 3
+    UNIX = 4
+    PRIVILEGED = 5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One system call. Argument positions count from 0; `event` is a Kind or an Operation."""
+
+    name: str
+    number: int | None
+    """On x86-64."""
+    compat: int | None
+    """On the 32-bit entry."""
+    handler: Handler
+    event: int
+    from_dir: int = NO_ARG
+    from_text: int = NO_ARG
+    to_dir: int = NO_ARG
+    to_text: int = NO_ARG
+    aux: int = NO_ARG
+
+
+def _open(name: str, number: int, compat: int) -> Shape:
+    return Shape(name, number, compat, Handler.OPEN, Kind.OPEN)
+
+
+def _op(name: str, number: int, compat: int | None, op: Operation, text: int = NO_ARG) -> Shape:
+    return Shape(name, number, compat, Handler.PRIVILEGED, op, to_text=text)
+
+
+_NAME = Handler.NAME
+_FILE = Handler.FILE
+
+SHAPES: tuple[Shape, ...] = (
+    _open("open", 2, 5),
+    _open("creat", 85, 8),
+    _open("openat", 257, 295),
+    _open("openat2", 437, 437),
+    _open("open_by_handle_at", 304, 342),
+    _open("pidfd_getfd", 438, 438),
+    Shape("rename", 82, 38, _NAME, Kind.RENAME, from_text=0, to_text=1),
+    Shape("renameat", 264, 302, _NAME, Kind.RENAME, 0, 1, 2, 3),
+    Shape("renameat2", 316, 353, _NAME, Kind.RENAME, 0, 1, 2, 3, 4),
+    Shape("link", 86, 9, _NAME, Kind.LINK, from_text=0, to_text=1),
+    Shape("linkat", 265, 303, _NAME, Kind.LINK, 0, 1, 2, 3, 4),
+    Shape("symlink", 88, 83, _NAME, Kind.SYMLINK, from_text=0, to_text=1),
+    Shape("symlinkat", 266, 304, _NAME, Kind.SYMLINK, from_text=0, to_dir=1, to_text=2),
+    Shape("unlink", 87, 10, _NAME, Kind.UNLINK, to_text=0),
+    Shape("rmdir", 84, 40, _NAME, Kind.UNLINK, to_text=0),
+    Shape("unlinkat", 263, 301, _NAME, Kind.UNLINK, to_dir=0, to_text=1, aux=2),
+    Shape("truncate", 76, 92, _NAME, Kind.TRUNCATE, to_text=0, aux=1),
+    Shape("truncate64", None, 193, _NAME, Kind.TRUNCATE, to_text=0, aux=1),
+    Shape("chmod", 90, 15, _NAME, Kind.CHMOD, to_text=0, aux=1),
+    Shape("fchmodat", 268, 306, _NAME, Kind.CHMOD, to_dir=0, to_text=1, aux=2),
+    Shape("fchmodat2", 452, 452, _NAME, Kind.CHMOD, to_dir=0, to_text=1, aux=2),
+    Shape("fchmod", 91, 94, _FILE, Kind.CHMOD, to_dir=0, aux=1),
+    Shape("ftruncate", 77, 93, _FILE, Kind.TRUNCATE, to_dir=0, aux=1),
+    Shape("ftruncate64", None, 194, _FILE, Kind.TRUNCATE, to_dir=0, aux=1),
+    Shape("connect", 42, 362, Handler.UNIX, Kind.UNIX),
+    _op("io_uring_setup", 425, 425, Operation.IO_URING_SETUP),
+    _op("memfd_create", 319, 356, Operation.MEMFD_CREATE, text=0),
+    _op("ptrace", 101, 26, Operation.PTRACE),
+    _op("process_vm_readv", 310, 347, Operation.VM_READ),
+    _op("process_vm_writev", 311, 348, Operation.VM_WRITE),
+    _op("mount", 165, 21, Operation.MOUNT, text=1),
+    _op("umount2", 166, 52, Operation.UMOUNT, text=0),
+    _op("move_mount", 429, 429, Operation.MOVE_MOUNT, text=3),
+    _op("pivot_root", 155, 217, Operation.PIVOT_ROOT, text=0),
+    _op("bpf", 321, 357, Operation.BPF),
+    _op("setuid", 105, 213, Operation.SETUID),
+    _op("setreuid", 113, 203, Operation.SETUID),
+    _op("setresuid", 117, 208, Operation.SETUID),
+    _op("setgid", 106, 214, Operation.SETGID),
+    _op("setregid", 114, 204, Operation.SETGID),
+    _op("setresgid", 119, 210, Operation.SETGID),
+    _op("capset", 126, 185, Operation.CAPSET),
+    _op("init_module", 175, 128, Operation.MODULE_LOAD),
+    _op("finit_module", 313, 350, Operation.MODULE_LOAD),
+    _op("unshare", 272, 310, Operation.UNSHARE),
+    _op("setns", 308, 346, Operation.SETNS),
+)
+
+
+def rows() -> dict[int, Shape]:
+    """Index of the kernel's table -> what the call looks like."""
+    table: dict[int, Shape] = {}
+    for shape in SHAPES:
+        if shape.number is not None:
+            table[shape.number] = shape
+        if shape.compat is not None:
+            table[shape.compat + COMPAT_BASE] = shape
+    return table

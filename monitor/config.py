@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: command line > `ESTOP_*` > TOML file > defaults; it must not touch the host.
+
+`load()` is the only way in: it reports every unusable setting at once, as one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from monitor.errors import ConfigError
+
+DEFAULT_CONFIG = Path("/etc/estop/estop.toml")
+DEFAULT_RUNTIME_DIR = Path("/run/estop")
+DEFAULT_STATE_DIR = Path("/var/lib/estop")
+
+_PREFIX = "ESTOP_"
+
+
+def bundled_rules() -> Path:
+    """The rules that come with estop: in the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / "rules"
+    return installed if installed.is_dir() else package.parent / "rules"
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _listed(value: object, separator: str) -> object:
+    """An environment variable holds a list as one string; everything else is a list already."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(separator) if part.strip()]
+    return value
+
+
+class Settings(BaseSettings):
+    """Everything the daemon can be told. Immutable; the derived paths are properties."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, extra="forbid", frozen=True, validate_default=True
+    )
+
+    config: Path | None = None
+    """The TOML file that was read, if any."""
+    state_dir: Path = DEFAULT_STATE_DIR
+    """What must survive a restart: alerts, the token, the lock."""
+    runtime_dir: Path = DEFAULT_RUNTIME_DIR
+    """What need not: the socket. Its name decides the name of the sessions' cgroup."""
+    listen: str = "127.0.0.1:7878"
+    """HOST:PORT of the API on loopback; empty for the unix socket alone; port 0 for any."""
+    rules: Annotated[tuple[Path, ...], NoDecode] = Field(default_factory=lambda: (bundled_rules(),))
+    """Directories of signatures. `ESTOP_RULES` separates them by `:`."""
+    freeze_deadline_ms: int = Field(default=1000, ge=1, le=60_000)
+    """How long to wait for `frozen 1`; a task in D state never gets there."""
+    disarm_stops: int = Field(default=5, ge=1)
+    """A rule that stopped more sessions than this within the window only alerts from then on."""
+    disarm_window_s: float = Field(default=600, gt=0)
+    events_ring_mib: int = Field(default=16, ge=1, le=1024)
+    """Size of the kernel's event ring; a power of two (the kernel refuses anything else)."""
+    history_events: int = Field(default=500, ge=0, le=100_000)
+    """Last events kept in memory for each session, as evidence."""
+    payment_addresses: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks of payment services. `ESTOP_PAYMENT_ADDRESSES` separates by `,`."""
+
+    @field_validator("state_dir", "runtime_dir")
+    @classmethod
+    def _directory(cls, value: Path) -> Path:
+        return _absolute(value)
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _rules_listed(cls, value: object) -> object:
+        return _listed(value, os.pathsep)
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_named(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not value:
+            raise ValueError("names no directory")
+        return tuple(_absolute(path) for path in value)
+
+    @field_validator("listen")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        if value:
+            split_listen(value)
+        return value
+
+    @field_validator("events_ring_mib")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            raise ValueError(f"{value} is not a power of two")
+        return value
+
+    @field_validator("payment_addresses", mode="before")
+    @classmethod
+    def _addresses_listed(cls, value: object) -> object:
+        return _listed(value, ",")
+
+    @field_validator("payment_addresses")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(address)) for address in value)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Strongest first. The file is named by the command line alone, so look for it there."""
+        del dotenv_settings, file_secret_settings
+        given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
+        file = given.get("config")
+        if file is None:
+            return init_settings, env_settings
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
+        return init_settings, env_settings, toml
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the command line and the launcher reach the API."""
+        return self.runtime_dir / "estop.sock"
+
+    @property
+    def token_path(self) -> Path:
+        """The bearer token of the API on loopback TCP."""
+        return self.state_dir / "token"
+
+    @property
+    def database_path(self) -> Path:
+        """Alerts, actions and sessions."""
+        return self.state_dir / "alerts.db"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the one daemon that may use the state directory."""
+        return self.state_dir / "lock"
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port of `listen`, or None where there is no TCP."""
+        return split_listen(self.listen) if self.listen else None
+
+    @property
+    def cgroup_name(self) -> str:
+        """Directory below the cgroup2 root for the sessions; one for each runtime directory."""
+        if self.runtime_dir == DEFAULT_RUNTIME_DIR:
+            return "estop"
+        return "estop-" + hashlib.sha256(os.fsencode(self.runtime_dir)).hexdigest()[:10]
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Host and port of `127.0.0.1:7878`, `localhost:7878` or `[::1]:7878`; ValueError otherwise."""
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:  # noqa: PLR2004
+        raise ValueError(f"{listen!r} is not HOST:PORT")
+    if host == "localhost":
+        host = "127.0.0.1"
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"{host!r} is not a loopback address; the API is for this machine alone")
+    return host, int(port)
+
+
+def load(config: Path | None = None, **given: Any) -> Settings:  # noqa: ANN401 - as given
+    """Settings from all sources; `given` are the command line's, None meaning not given.
+
+    `config` must exist if named; the default file is read only if it does.
+    """
+    arguments = {name: value for name, value in given.items() if value is not None}
+    file = _config_file(config)
+    if file is not None:
+        _check_toml(file)
+        arguments["config"] = file
+    _check_environment()
+    try:
+        return Settings(**arguments)
+    except ValidationError as error:
+        raise ConfigError(
+            "unusable settings: " + "; ".join(_problems(error)),
+            mend="correct them on the command line, in ESTOP_* or in "
+            + (str(file) if file else f"{DEFAULT_CONFIG}"),
+        ) from error
+
+
+def _config_file(config: Path | None) -> Path | None:
+    named = config or (Path(found) if (found := os.environ.get(_PREFIX + "CONFIG")) else None)
+    if named is not None:
+        return _absolute(named)
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+
+
+def _check_toml(file: Path) -> None:
+    """Read errors and syntax errors, before pydantic would pass over a missing file in silence."""
+    try:
+        with file.open("rb") as stream:
+            tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {file}: {error.strerror}", mend="name a readable TOML file in --config"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}", mend="correct that line") from error
+
+
+def _check_environment() -> None:
+    """A misspelt `ESTOP_*` would be a setting that silently does not apply."""
+    known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in known)
+    if unknown:
+        raise ConfigError(
+            f"unknown settings in the environment: {', '.join(unknown)}",
+            mend="unset them; known are " + ", ".join(sorted(known)),
+        )
+
+
+def _problems(error: ValidationError) -> list[str]:
+    problems = []
+    for item in error.errors(include_url=False):
+        name = ".".join(str(part) for part in item["loc"]) or "settings"
+        if item["type"] == "extra_forbidden":
+            problems.append(f"{name}: no such setting")
+        else:
+            problems.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
+    return problems

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam between the API and the running monitor: what may be asked of it, and the answers."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from monitor.alerts import ActionRecord, Rule
+from monitor.subjects import Mode, Session
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks. `supervised` is true for a process of a session, which may ask nothing at all."""
+
+    uid: int
+    pid: int = 0
+    name: str = ""
+    """For records: `uid 1000 (ann)` over the unix socket, `token` over TCP."""
+    trusted: bool = False
+    """Root, the monitor's own user, or the bearer of the token: may act on any session."""
+    supervised: bool = False
+
+
+class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`estop run`: adopt the stopped-at-birth child `pid`, which will exec `argv` when told."""
+
+    pid: int
+    name: str
+    argv: tuple[str, ...]
+    mode: Mode = Mode.ENFORCE
+    cwd: str = ""
+    home: str = ""
+    """The agent's home directory (its program's own files are found from argv)."""
+
+
+class AttachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`estop attach`: adopt the tree under `pid`, which already runs."""
+
+    pid: int
+    name: str = ""
+    mode: Mode = Mode.ENFORCE
+    home: str = ""
+
+
+class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Freeze, resume or kill; `why` is kept in the record."""
+
+    why: str = ""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Honest state of the monitor. `ok` is false if anything below is not as it should be."""
+
+    ok: bool
+    problems: tuple[str, ...]
+    version: str
+    tier: str
+    programs: dict[str, bool]
+    """Expected BPF program -> is it attached?"""
+    lost: dict[str, int]
+    """Hook -> events that did not fit into the ring (or a full map), since start."""
+    rules: int
+    disarmed: tuple[str, ...]
+    sessions: int
+    store: dict[str, Any]
+    """`{"alerts": n, "queue": n, "dropped": n, "error": "" }`."""
+    uptime_s: float
+
+
+class Control(Protocol):
+    """What `daemon.py` offers to the API. Every method may raise `errors.EstopError`.
+
+    `session` arguments take an id or a unique name. Methods are called from API threads.
+    """
+
+    def sessions(self) -> list[Session]:
+        """Living sessions and those that ended since the monitor started."""
+        ...
+
+    def session(self, session: str) -> Session:
+        """One session."""
+        ...
+
+    def launch(self, request: LaunchRequest, peer: Peer) -> Session:
+        """Take in a child that waits to become the agent."""
+        ...
+
+    def attach(self, request: AttachRequest, peer: Peer) -> Session:
+        """Adopt a tree that runs already."""
+        ...
+
+    def freeze(self, session: str, *, who: str, why: str) -> ActionRecord:
+        """Stop a session until it is resumed or killed."""
+        ...
+
+    def resume(self, session: str, *, who: str, why: str) -> ActionRecord:
+        """Let a frozen session go on, with its network."""
+        ...
+
+    def kill(self, session: str, *, who: str, why: str) -> ActionRecord:
+        """End a session and everything in it."""
+        ...
+
+    def rules(self) -> list[Rule]:
+        """The signatures in force."""
+        ...
+
+    def health(self) -> Health:
+        """What works and what does not."""
+        ...
+
+    def refuse_supervised(self, peer: Peer) -> None:
+        """Record that a supervised process knocked at the API (it is told 403)."""
+        ...

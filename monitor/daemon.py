@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Composition root: builds the stages, joins them, runs them, takes them down again."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from monitor import requirements
+from monitor.api.app import create_app, release
+from monitor.api.server import Server
+from monitor.api.token import load_token
+from monitor.capture.kernel import Kernel, KernelSettings, load
+from monitor.config import Settings
+from monitor.detection import loader
+from monitor.detection.engine import Engine
+from monitor.detection.ruleset import RuleSet
+from monitor.directories import PUBLIC, own_directory
+from monitor.errors import RequirementError
+from monitor.metrics import Metrics
+from monitor.pipeline import Pipeline
+from monitor.record.lock import StateLock
+from monitor.record.store import Store
+from monitor.responder import Responder
+from monitor.response.killswitch import KillSwitch
+from monitor.response.policy import Disarmer
+from monitor.sessions import cgroups
+from monitor.sessions.facts import FactMaker
+from monitor.sessions.places import HostMounts, Roots
+from monitor.sessions.registry import Registry
+from monitor.sessions.watched import WatchedPaths
+from monitor.supervisor import Supervisor
+
+_log = structlog.get_logger()
+
+_SWITCH_INTERVAL_S = 0.0002
+"""How long a thread may keep the interpreter while the pipeline's thread waits for it. Python's
+default of 5 ms would be fifty times the stop itself."""
+_NO_LOGIN = ("/nologin", "/false", "/sync")
+
+
+def home_directories() -> list[str]:
+    """Homes of the users that can log in: what `%home%` means in a rule."""
+    homes = {u.pw_dir for u in pwd.getpwall() if not u.pw_shell.endswith(_NO_LOGIN)}
+    return sorted(home.rstrip("/") for home in homes if home not in {"", "/", "/nonexistent"})
+
+
+def load_rules(settings: Settings) -> RuleSet:
+    """All signatures, or RuleError with every reason why not."""
+    variables: dict[str, list[str]] = {"home": home_directories()}
+    if settings.payment_addresses:
+        variables["payment_address"] = list(settings.payment_addresses)
+    return loader.load(settings.rules, variables=variables)
+
+
+def _check_host() -> None:
+    missing = [r for r in requirements.check_all() if not r.ok]
+    if missing:
+        raise RequirementError(
+            "; ".join(f"{r.name}: {r.detail}" for r in missing),
+            mend="; ".join(r.mend for r in missing if r.mend) or "run `estop doctor`",
+        )
+
+
+def _data_dir(name: str) -> Path:
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+class Daemon:
+    """Everything of one running monitor; `close` takes it down in the opposite order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._stack = ExitStack()
+        try:
+            self._build(settings)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _build(self, settings: Settings) -> None:
+        ruleset = load_rules(settings)
+        own_directory(settings.runtime_dir, PUBLIC)
+        self._stack.enter_context(StateLock(settings.state_dir))
+        token = load_token(settings.token_path)
+        root = cgroups.find_root()
+        self.metrics = Metrics()
+        self.store = Store(settings.database_path)
+        self._stack.callback(self.store.close)
+        self.kernel: Kernel = self._stack.enter_context(
+            load(
+                KernelSettings(
+                    source=_data_dir("bpf"),
+                    header_cache=settings.state_dir / "headers",
+                    cgroup_root=root,
+                    monitor_pid=os.getpid(),
+                    events_ring_mib=settings.events_ring_mib,
+                )
+            )
+        )
+        engine = Engine(ruleset)
+        mounts = HostMounts()
+        self._stack.callback(mounts.close)
+        watched = WatchedPaths(ruleset.watched_paths(home_directories()))
+        registry = Registry(
+            self.kernel,
+            FactMaker(watched, mounts, Roots()),
+            cgroup_root=root,
+            cgroup_name=settings.cgroup_name,
+            history_events=settings.history_events,
+        )
+        killswitch = KillSwitch(
+            lambda slot, on: self.kernel.quarantine(slot, on=on),
+            cgroup_root=root,
+            deadline_ms=settings.freeze_deadline_ms,
+        )
+        disarmer = Disarmer(
+            limit=settings.disarm_stops, window_ns=int(settings.disarm_window_s * 1e9)
+        )
+        responder = Responder(
+            killswitch, disarmer, self.store, self.metrics, self.kernel.egress_bytes
+        )
+        self._stack.callback(responder.close)
+        self.supervisor = Supervisor(
+            self.kernel, registry, engine, responder, killswitch, self.store, self.metrics
+        )
+        self._stack.callback(self.supervisor.leave)
+        self.supervisor.restore()
+        self.pipeline = Pipeline(
+            self.kernel, registry, engine, responder, self.metrics, self._housekeeping(mounts)
+        )
+        self._serve(settings, token)
+
+    def _housekeeping(self, mounts: HostMounts) -> Callable[[], None]:
+        def keep_house() -> None:
+            mounts.refresh()
+            self.supervisor.keep_house()
+
+        return keep_house
+
+    def _serve(self, settings: Settings, token: str) -> None:
+        app = create_app(
+            self.supervisor,
+            self.store,
+            metrics=self.metrics,
+            token=token,
+            is_supervised=self.supervisor.is_supervised,
+        )
+        self._stack.callback(release, app)
+        self.server = Server(app, socket_path=settings.socket_path, address=settings.address)
+        self.server.start()
+        self._stack.callback(self.server.stop)
+
+    def close(self) -> None:
+        """Stop serving, leave the sessions, detach, flush, let go of the lock."""
+        self._stack.close()
+
+
+def main(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; errors on the way up are EstopErrors."""
+    _check_host()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    stop = threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    daemon = Daemon(settings)
+    try:
+        _log.info(
+            "monitor.ready",
+            socket=str(settings.socket_path),
+            tcp=settings.listen,
+            rules=len(daemon.supervisor.rules()),
+        )
+        daemon.pipeline.run(stop)
+    finally:
+        daemon.close()
+        _log.info("monitor.stopped")

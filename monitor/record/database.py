@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SQLite file: its schema, its version, and its errors in plain words; no threads, no queue.
+
+An alert has two numbers from one counter. `seq` is the number of its latest change and is what
+followers resume from. `born` is the number of its first appearance and gives history its order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from monitor.directories import PRIVATE, own_directory
+from monitor.errors import StoreError
+
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE alerts (
+    id TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL UNIQUE,
+    born INTEGER NOT NULL UNIQUE,
+    session TEXT NOT NULL,
+    session_name TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    level INTEGER NOT NULL,
+    response TEXT NOT NULL,
+    action TEXT NOT NULL,
+    words TEXT NOT NULL,
+    json BLOB NOT NULL
+);
+CREATE INDEX alerts_by_session ON alerts (session, born);
+CREATE TABLE actions (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    session TEXT NOT NULL,
+    json BLOB NOT NULL
+);
+CREATE INDEX actions_by_session ON actions (session, number);
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    uid INTEGER NOT NULL,
+    started TEXT NOT NULL,
+    json BLOB NOT NULL
+);
+"""
+
+_UPSERTS = {
+    "alerts": """
+        INSERT INTO alerts (id, seq, born, session, session_name, rule, level, response, action,
+                            words, json)
+        VALUES (:id, :seq, :seq, :session, :session_name, :rule, :level, :response, :action,
+                :words, :json)
+        ON CONFLICT (id) DO UPDATE SET
+            seq = excluded.seq, level = excluded.level, response = excluded.response,
+            action = excluded.action, words = excluded.words, json = excluded.json
+        RETURNING born = seq""",
+    "actions": """
+        INSERT INTO actions (id, session, json) VALUES (:id, :session, :json)
+        ON CONFLICT (id) DO UPDATE SET json = excluded.json
+        RETURNING 0""",
+    "sessions": """
+        INSERT INTO sessions (id, name, uid, started, json)
+        VALUES (:id, :name, :uid, :started, :json)
+        ON CONFLICT (id) DO UPDATE SET
+            name = excluded.name, uid = excluded.uid, json = excluded.json
+        RETURNING 0""",
+}
+
+
+class Row(NamedTuple):
+    """One upsert: a table of `_UPSERTS`, the row's id, and its other columns."""
+
+    table: str
+    id: str
+    columns: dict[str, Any]
+
+    @property
+    def size_bytes(self) -> int:
+        """Roughly what it holds in memory while it waits."""
+        return len(self.columns["json"]) + len(self.columns.get("words", ""))
+
+
+class Database:
+    """The writing connection. One thread at a time may use it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seq = 0
+        self.alerts = 0
+        own_directory(path.parent, PRIVATE)
+        with explained(path):
+            # SQLite gives its -wal and -shm files the mode of this one.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            with explained(path):
+                self._prepare()
+        except StoreError:
+            self._connection.close()
+            raise
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Commit all rows or none; StoreError says why none."""
+        seq, alerts = self.seq, self.alerts
+        with explained(self.path), self._transaction():
+            for row in rows:
+                values = {"id": row.id, **row.columns}
+                if row.table == "alerts":
+                    seq += 1
+                    values["seq"] = seq
+                alerts += self._connection.execute(_UPSERTS[row.table], values).fetchone()[0]
+        self.seq, self.alerts = seq, alerts
+
+    def close(self) -> None:
+        """Let go of the file. Committed rows are safe with or without this."""
+        with explained(self.path):
+            self._connection.close()
+
+    def _prepare(self) -> None:
+        # WAL: readers never wait for the writer. FULL: a commit survives a power cut.
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise StoreError(
+                    f"{self.path} has version {version}, this estop knows {VERSION}",
+                    mend="run the newer estop that wrote it, or name another --state-dir",
+                )
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {VERSION}")
+        self.seq, self.alerts = self._connection.execute(
+            "SELECT coalesce(max(seq), 0), count(*) FROM alerts"
+        ).fetchone()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            # A full disk may have rolled it back already.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that can only read, for one query; opening one costs about 0.1 ms."""
+    with (
+        explained(path),
+        contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as opened,
+    ):
+        yield opened
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the kernel say into a StoreError that names the file and the mend."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot open {path}: {error.strerror}", mend=_mend(error.errno, path)
+        ) from error
+    except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError):
+        raise  # a fault of ours, not of the disk: trying again would not help
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and _no_space(path)):
+            raise StoreError(
+                f"no space left on {path}", mend=f"free space on the disk of {path.parent}"
+            ) from error
+        raise StoreError(f"{path}: {error}", mend=_mends(name, path)) from error
+    except msgspec.MsgspecError as error:
+        raise StoreError(
+            f"{path} holds a row that this estop cannot read: {error}",
+            mend="run the estop version that wrote it",
+        ) from error
+
+
+def _no_space(path: Path) -> bool:
+    found = os.statvfs(path.parent)
+    return found.f_bavail == 0 or (found.f_files > 0 and found.f_favail == 0)
+
+
+def _mend(number: int | None, path: Path) -> str:
+    if number == errno.ENOSPC:
+        return f"free space on the disk of {path.parent}"
+    return f"make {path} readable and writable for uid {os.geteuid()}"
+
+
+def _mends(name: str, path: Path) -> str:
+    if name in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
+        return f"move {path} away (it is kept as evidence) and start again"
+    return f"check the disk and the permissions of {path.parent}"

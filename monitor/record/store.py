@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alerts, actions and sessions on disk: saved without waiting, read back by anybody.
+
+It must not decide anything and must not block: what the disk cannot take waits in a bounded queue,
+and `health()` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Unpack
+
+import msgspec
+
+from monitor.alerts import ActionRecord, Alert
+from monitor.metrics import Metrics
+from monitor.record import queries
+from monitor.record.database import Database, Row, reading
+from monitor.record.encode import clean, to_json, words
+from monitor.record.queries import LEVELS, AlertFilters, Page
+from monitor.record.writer import Writer
+from monitor.subjects import Session
+
+_LOG = logging.getLogger(__name__)
+
+Subscriber = Callable[[int], None]
+"""Called after a commit, on the writer's thread, with the newest `seq`; it must return at once."""
+
+
+class Store:
+    """The record of one monitor. Close it; a closed one takes nothing more."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        metrics: Metrics | None = None,
+        capacity_rows: int = 10_000,
+        capacity_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._database = Database(path)
+        self._subscribers: set[Subscriber] = set()
+        self._lock = threading.Lock()
+        self._writer = Writer(
+            self._commit,
+            metrics=metrics or Metrics(),
+            capacity_rows=capacity_rows,
+            capacity_bytes=capacity_bytes,
+        )
+
+    def save_alert(self, alert: Alert) -> bool:
+        """Record an alert, or its newer state; False if there was no room for it."""
+        shown = [alert.session.name, alert.rule.title, alert.outcome.detail, alert.event]
+        columns = {
+            "session": alert.session.id,
+            "session_name": alert.session.name,
+            "rule": alert.rule.id,
+            "level": LEVELS.index(alert.rule.level),
+            "response": alert.response.value,
+            "action": alert.outcome.action.value,
+            "words": words(msgspec.to_builtins(shown)),
+        }
+        return self._save("alerts", alert, columns)
+
+    def save_action(self, action: ActionRecord) -> bool:
+        """Record what a person did to a session, or how it ended."""
+        return self._save("actions", action, {"session": action.session.id})
+
+    def save_session(self, session: Session) -> bool:
+        """Record a session, or its newer state. Save it before its first alert."""
+        columns = {"name": session.name, "uid": session.uid, "started": session.started}
+        return self._save("sessions", session, columns)
+
+    def alerts(self, **filters: Unpack[AlertFilters]) -> Page:
+        """One page of alerts; see `AlertFilters`."""
+        with reading(self._database.path) as connection:
+            return queries.alerts(connection, filters)
+
+    def changes(self, filters: AlertFilters, *, since: int, limit: int) -> list[tuple[int, bytes]]:
+        """What is new or has changed after `since`, oldest first: its `seq` and its JSON."""
+        with reading(self._database.path) as connection:
+            wanted: AlertFilters = {**filters, "since": since, "limit": limit}
+            return queries.rows(connection, wanted)
+
+    def alert(self, alert_id: str, *, uid: int | None = None) -> Alert | None:
+        """One alert, or None; with `uid`, only if it is of a session of that user."""
+        with reading(self._database.path) as connection:
+            return queries.alert(connection, alert_id, uid)
+
+    def sessions(self) -> list[Session]:
+        """Every session ever recorded, newest first, as it was last seen."""
+        with reading(self._database.path) as connection:
+            return queries.sessions(connection)
+
+    def actions(self, session: str) -> list[ActionRecord]:
+        """What was done to a session (by id), oldest first."""
+        with reading(self._database.path) as connection:
+            return queries.actions(connection, session)
+
+    @property
+    def seq(self) -> int:
+        """The newest change on disk: what a follower that starts now has not missed."""
+        return self._database.seq
+
+    def subscribe(self, callback: Subscriber) -> None:
+        """Call `callback` after every commit until `unsubscribe`."""
+        with self._lock:
+            self._subscribers.add(callback)
+
+    def unsubscribe(self, callback: Subscriber) -> None:
+        """Call it no more; a call already under way may still arrive."""
+        with self._lock:
+            self._subscribers.discard(callback)
+
+    def health(self) -> dict[str, Any]:
+        """`Health.store`: how much is recorded, how much waits, what was lost, what is wrong."""
+        writer = self._writer
+        error, queued = writer.error, writer.queued
+        return {
+            "alerts": self._database.alerts,
+            "queue": queued,
+            "dropped": writer.dropped,
+            "error": f"{error}: {error.mend}; {queued} rows wait" if error else "",
+        }
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until everything saved so far is on disk; False if it was not in time."""
+        return self._writer.flush(timeout_s)
+
+    def close(self, timeout_s: float = 5.0) -> int:
+        """Write what waits, within the deadline; return how many rows are lost by ending now."""
+        lost = self._writer.close(timeout_s)
+        if lost:
+            _LOG.error("%d rows could not be written to %s", lost, self._database.path)
+        else:
+            self._database.close()
+        return lost
+
+    def _save(
+        self, table: str, struct: Alert | ActionRecord | Session, columns: dict[str, Any]
+    ) -> bool:
+        # Encoded here, in the caller's thread: the caller may change its dicts afterwards.
+        return self._writer.offer(
+            Row(table, struct.id, {**clean(columns), "json": to_json(struct)})
+        )
+
+    def _commit(self, rows: list[Row]) -> None:
+        before = self._database.seq
+        self._database.write(rows)
+        if self._database.seq == before:
+            return
+        with self._lock:
+            subscribers = list(self._subscribers)
+        for subscriber in subscribers:
+            try:
+                subscriber(self._database.seq)
+            except Exception:  # noqa: BLE001 - a listener's fault must not end the record
+                _LOG.exception("a subscriber of the record failed; the rows are on disk")

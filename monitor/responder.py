@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a match to a stopped session and a recorded alert, in that order; it decides nothing itself.
+
+The pipeline's thread does what must be done at once: cut, freeze, confirm, queue the alert. Evidence
+and the kill follow on a thread of their own, while the session stands still.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+from ulid import ULID
+
+from monitor.alerts import (
+    Action,
+    ActionRecord,
+    Alert,
+    Outcome,
+    Response,
+    Rule,
+    RuleRef,
+    SessionRef,
+)
+from monitor.errors import EstopError
+from monitor.events import CgroupMoved
+from monitor.fields import Fact
+from monitor.metrics import Metrics
+from monitor.record.store import Store
+from monitor.response.evidence import collect
+from monitor.response.killswitch import KillSwitch, StopReport
+from monitor.response.policy import Decision, Disarmer, decide, strongest
+from monitor.sessions.live import LiveSession, now_text
+from monitor.sessions.registry import Observation
+from monitor.subjects import State
+
+_log = structlog.get_logger()
+
+
+class Responder:
+    """One for the monitor. `respond` belongs to the pipeline's thread, `act` to anybody."""
+
+    def __init__(
+        self,
+        killswitch: KillSwitch,
+        disarmer: Disarmer,
+        store: Store,
+        metrics: Metrics,
+        egress_bytes: Callable[[int], tuple[int, int]],
+    ) -> None:
+        self.disarmer = disarmer
+        self._killswitch = killswitch
+        self._store = store
+        self._metrics = metrics
+        self._egress_bytes = egress_bytes
+        self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="evidence")
+
+    def respond(
+        self, observation: Observation, matches: list[tuple[Rule, Fact]], received_ns: int
+    ) -> None:
+        """Carry out the strongest response, then record an alert for every match."""
+        live, event = observation.live, observation.event
+        matched_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if isinstance(event, CgroupMoved):
+            self._killswitch.recall(live, event.target)
+        snapshot = live.snapshot()
+        decisions = [
+            (rule, fact, decide(rule, snapshot, disarmed=self.disarmer.is_disarmed(rule.id)))
+            for rule, fact in matches
+        ]
+        stopping = [(r, d) for r, _, d in decisions if d.action is Action.STOPPING]
+        chosen = strongest([d for _, d in stopping])
+        steps = {"received": received_ns, "matched": matched_ns}
+        outcome = None
+        if chosen is not None:
+            outcome = self._stop(live, event.egress_bytes, steps)
+            for rule, _ in stopping:
+                self.disarmer.stopped(rule.id, live.id, matched_ns)
+        timings = {name: at - event.ktime_ns for name, at in steps.items()}
+        alerts = [
+            self._alert(observation, rule, fact, decision, outcome, timings)
+            for rule, fact, decision in decisions
+        ]
+        self._count(alerts, timings)
+        for alert in alerts:
+            self._store.save_alert(alert)
+        if chosen is not None:
+            self._store.save_session(live.snapshot())
+            stopped = [a for a in alerts if a.outcome.action in {Action.FROZEN, Action.FAILED}]
+            kill = chosen.response is Response.KILL
+            self._workers.submit(self._finish, live, stopped, event.ktime_ns, kill=kill)
+
+    def _stop(self, live: LiveSession, sent_at_act: int, steps: dict[str, int]) -> Outcome:
+        try:
+            report = self._killswitch.freeze(live)
+        except (EstopError, OSError) as error:
+            _log.error("stop.refused", session=live.id, error=str(error))
+            refused = isinstance(error, EstopError)
+            return Outcome(action=Action.REFUSED if refused else Action.FAILED, detail=str(error))
+        steps.update(report.steps_ns)
+        sent, _ = self._egress_bytes(live.slot)
+        if report.done:
+            live.state = State.FROZEN
+        return Outcome(
+            action=Action.FROZEN if report.done else Action.FAILED,
+            detail=report.detail,
+            bytes_out=max(0, sent - sent_at_act),
+        )
+
+    def _alert(
+        self,
+        observation: Observation,
+        rule: Rule,
+        fact: Fact,
+        decision: Decision,
+        outcome: Outcome | None,
+        timings: dict[str, int],
+    ) -> Alert:
+        if decision.action is Action.STOPPING and outcome is not None:
+            result = outcome
+        else:
+            result = Outcome(action=decision.action, detail=decision.detail)
+            timings = {name: timings[name] for name in ("received", "matched")}
+        return Alert(
+            id=str(ULID()),
+            time=now_text(),
+            session=SessionRef(id=observation.live.id, name=observation.live.name),
+            rule=RuleRef(
+                id=rule.id, title=rule.title, level=rule.level, author=rule.author, tags=rule.tags
+            ),
+            response=rule.response,
+            outcome=result,
+            event={
+                "category": fact.category,
+                "ktime_ns": observation.event.ktime_ns,
+                "fields": fact.fields,
+            },
+            timings_ns=timings,
+        )
+
+    def _count(self, alerts: list[Alert], timings: dict[str, int]) -> None:
+        self._metrics.verdict_seconds.observe(timings["matched"] / 1e9)
+        if "frozen" in timings:
+            self._metrics.stop_seconds.observe(timings["frozen"] / 1e9)
+        for alert in alerts:
+            self._metrics.alerts.labels(alert.rule.id, alert.response).inc()
+            if alert.response.stops:
+                self._metrics.stops.labels(alert.outcome.action).inc()
+
+    def _finish(self, live: LiveSession, alerts: list[Alert], act_ns: int, *, kill: bool) -> None:
+        """On a worker: evidence while everything stands still, then the kill if one was asked for."""
+        try:
+            evidence: dict[str, Any] | None = collect(live.cgroup, live.history)
+        except OSError as error:
+            evidence = {"error": str(error)}
+        extra = {"evidence": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - act_ns}
+        outcome = None
+        if kill:
+            report = self._kill(live)
+            extra |= {name: at - act_ns for name, at in report.steps_ns.items()}
+            outcome = Action.KILLED if report.done else Action.FAILED
+        for alert in alerts:
+            result = alert.outcome
+            if outcome is not None:
+                result = replace(result, action=outcome)
+            # The first freeze's times stand; the kill freezes again, which is then no news.
+            timings = {**extra, **alert.timings_ns}
+            self._store.save_alert(
+                replace(alert, outcome=result, timings_ns=timings, evidence=evidence)
+            )
+
+    def _kill(self, live: LiveSession) -> StopReport:
+        try:
+            report = self._killswitch.kill(live)
+        except (EstopError, OSError) as error:
+            _log.error("kill.failed", session=live.id, error=str(error))
+            return StopReport(done=False, steps_ns={}, detail=str(error))
+        if report.done:
+            live.state = State.KILLED
+            self._store.save_session(live.snapshot())
+        return report
+
+    def act(self, live: LiveSession, verb: str, *, who: str, why: str) -> ActionRecord:
+        """A person freezes, resumes or kills; idempotent, and always recorded."""
+        start_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        act = {
+            "freeze": self._killswitch.freeze,
+            "resume": self._killswitch.resume,
+            "kill": self._killswitch.kill,
+        }[verb]
+        report = act(live)
+        done, state = _AFTER[verb]
+        if report.done:
+            live.state = state
+        record = ActionRecord(
+            id=str(ULID()),
+            time=now_text(),
+            session=SessionRef(id=live.id, name=live.name),
+            verb=verb,
+            who=who,
+            why=why,
+            outcome=Outcome(action=done if report.done else Action.FAILED, detail=report.detail),
+            timings_ns={name: at - start_ns for name, at in report.steps_ns.items()},
+        )
+        self._store.save_action(record)
+        self._store.save_session(live.snapshot())
+        return record
+
+    def own_alert(self, rule: Rule, live: LiveSession, fields: dict[str, Any]) -> None:
+        """An alert of the monitor about itself: events lost, a program gone, a knock at its door."""
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        alert = Alert(
+            id=str(ULID()),
+            time=now_text(),
+            session=SessionRef(id=live.id, name=live.name),
+            rule=RuleRef(id=rule.id, title=rule.title, level=rule.level, author=rule.author),
+            response=rule.response,
+            outcome=Outcome(action=Action.ALERTED),
+            event={"category": rule.category, "ktime_ns": now_ns, "fields": fields},
+        )
+        self._count([alert], {"matched": 0})
+        self._store.save_alert(alert)
+
+    def close(self) -> None:
+        """Finish what was begun: evidence that is being taken is kept."""
+        self._workers.shutdown(wait=True)
+
+
+_AFTER = {
+    "freeze": (Action.FROZEN, State.FROZEN),
+    "resume": (Action.RESUMED, State.RUNNING),
+    "kill": (Action.KILLED, State.KILLED),
+}

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stopped session was doing: its processes, files, sockets and last events; it only reads.
+
+Taken while the session is frozen, so that what it says is true for one moment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from monitor.events import Event
+
+_MAX_PROCESSES = 500
+_MAX_FILES = 200
+
+
+def collect(cgroup: Path, history: Iterable[Event]) -> dict[str, Any]:
+    """Plain data for the alert: `processes`, `events`, and what could not be read."""
+    pids: list[int] = []
+    for directory, _, names in os.walk(cgroup):
+        if "cgroup.procs" in names:
+            pids += [int(p) for p in Path(directory, "cgroup.procs").read_text().split()]
+    return {
+        "processes": [_process(pid) for pid in pids[:_MAX_PROCESSES]],
+        "processes_left_out": max(0, len(pids) - _MAX_PROCESSES),
+        "events": [
+            {"kind": type(event).__name__, **msgspec.to_builtins(event)} for event in list(history)
+        ],
+    }
+
+
+def _process(pid: int) -> dict[str, Any]:
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            return {
+                "pid": pid,
+                "parent_pid": process.ppid(),
+                "image": process.exe(),
+                "argv": process.cmdline(),
+                "cwd": process.cwd(),
+                "uid": process.uids().real,
+                "started": process.create_time(),
+                "files": _files(pid),
+                "sockets": _sockets(process),
+            }
+    except (psutil.Error, OSError) as error:
+        return {"pid": pid, "error": str(error)}
+
+
+def _files(pid: int) -> list[str]:
+    base = f"/proc/{pid}/fd"
+    found = []
+    for number in sorted(os.listdir(base), key=int)[:_MAX_FILES]:
+        try:
+            found.append(f"{number} {os.readlink(f'{base}/{number}')}")
+        except OSError:
+            continue  # closed by the kernel while the process dies
+    return found
+
+
+def _sockets(process: psutil.Process) -> list[dict[str, Any]]:
+    return [
+        {
+            "fd": socket.fd,
+            "type": socket.type.name,
+            "local": _endpoint(socket.laddr),
+            "remote": _endpoint(socket.raddr),
+            "status": socket.status,
+        }
+        for socket in process.net_connections(kind="all")
+    ]
+
+
+def _endpoint(address: Any) -> str:  # noqa: ANN401 - psutil gives a tuple, a text or nothing
+    if not address:
+        return ""
+    return address if isinstance(address, str) else f"{address.ip}:{address.port}"

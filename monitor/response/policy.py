@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be done about a match: a pure decision from the rule, the session and the record.
+
+It acts on nothing. `killswitch.py` acts, and checks again before it does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from monitor.alerts import Action, Response, Rule
+from monitor.subjects import Mode, Session, State
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """`response` is what will be tried; `action` is what the alert says until the outcome is known."""
+
+    response: Response
+    action: Action
+    detail: str = ""
+
+
+class Disarmer:
+    """Remembers which sessions each rule stopped; a rule that stops too many loses its teeth.
+
+    One bad rule must not be able to stop every agent on the machine: after `limit` different
+    sessions within `window_ns` it only alerts, until somebody arms it again.
+    """
+
+    def __init__(self, *, limit: int, window_ns: int) -> None:
+        self._limit = limit
+        self._window_ns = window_ns
+        self._stops: dict[str, deque[tuple[int, str]]] = {}
+        self._disarmed: dict[str, int] = {}
+
+    def stopped(self, rule: str, session: str, now_ns: int) -> None:
+        """Record a stop; the limit-th within the window is the rule's last."""
+        stops = self._stops.setdefault(rule, deque())
+        stops.append((now_ns, session))
+        while stops and now_ns - stops[0][0] > self._window_ns:
+            stops.popleft()
+        if len({name for _, name in stops}) >= self._limit:
+            self._disarmed[rule] = now_ns
+
+    def is_disarmed(self, rule: str) -> bool:
+        """Has the rule lost its teeth?"""
+        return rule in self._disarmed
+
+    def arm(self, rule: str) -> None:
+        """Give the rule its teeth back."""
+        self._disarmed.pop(rule, None)
+        self._stops.pop(rule, None)
+
+    @property
+    def disarmed(self) -> tuple[str, ...]:
+        """Ids of rules that only alert now."""
+        return tuple(self._disarmed)
+
+
+_SAID = {Response.LOG: Action.LOGGED, Response.ALERT: Action.ALERTED}
+_WOULD = {Response.FREEZE: Action.WOULD_FREEZE, Response.KILL: Action.WOULD_KILL}
+_STOPPED = {State.FROZEN, State.KILLED, State.EXITED}
+
+
+def decide(rule: Rule, session: Session, *, disarmed: bool) -> Decision:
+    """The response to one match."""
+    if not rule.response.stops:
+        return Decision(rule.response, _SAID[rule.response])
+    if session.mode is Mode.OBSERVE:
+        return Decision(Response.ALERT, _WOULD[rule.response], "the session is only observed")
+    if disarmed:
+        detail = (
+            "the rule stopped too many sessions and is disarmed; look at it, then `estop` reload"
+        )
+        return Decision(Response.ALERT, Action.DISARMED, detail)
+    if session.state is State.FROZEN and rule.response is Response.KILL:
+        return Decision(Response.KILL, Action.STOPPING)
+    if session.state in _STOPPED:
+        return Decision(Response.ALERT, Action.ALREADY_STOPPED, f"the session is {session.state}")
+    return Decision(rule.response, Action.STOPPING)
+
+
+def strongest(decisions: Sequence[Decision]) -> Decision | None:
+    """The one that is carried out when several rules match one event."""
+    return max(decisions, key=lambda d: d.response.rank, default=None)

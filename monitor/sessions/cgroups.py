@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cgroup2 directories of sessions: found, made, filled and removed; freezing and killing is not here.
+
+Paths are absolute. A cgroup's id is the inode number of its directory; its level counts from the
+root of the hierarchy, which is level 0 and never a session's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from monitor.errors import AttachError, RequirementError
+
+CGROUP2_MAGIC = 0x63677270
+_STATFS_BYTES = 256
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def statfs_magic(path: Path) -> int:
+    """`f_type` of statfs(2): what kind of file system a path is on, 0 if it cannot be asked."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _libc.statfs(os.fsencode(path), buffer):
+        return 0
+    return int.from_bytes(buffer.raw[:8], "little")
+
+
+def find_root(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path:
+    """Where cgroup2 is mounted.
+
+    Not guessed: on hybrid hosts /sys/fs/cgroup is a tmpfs, where a write to a made-up `cgroup.kill`
+    succeeds and does nothing.
+    """
+    for line in mountinfo.read_text().splitlines():
+        fields, _, kind = line.partition(" - ")
+        if kind.split(" ")[0] == "cgroup2":
+            root = Path(fields.split(" ")[4])
+            if statfs_magic(root) == CGROUP2_MAGIC:
+                return root
+    raise RequirementError(
+        "no cgroup2 file system is mounted",
+        mend="mount -t cgroup2 none /sys/fs/cgroup/unified (or boot with cgroup2)",
+    )
+
+
+def cgroup_of(pid: int, root: Path) -> Path:
+    """The cgroup2 directory of a process; AttachError if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError as error:
+        raise AttachError(
+            f"process {pid} does not exist", mend="look with `ps` for the agent's pid"
+        ) from error
+    for line in text.splitlines():
+        if line.startswith("0::"):
+            return root / line[3:].lstrip("/")
+    raise AttachError(f"process {pid} is in no cgroup2 cgroup")
+
+
+def level_of(cgroup: Path, root: Path) -> int:
+    """How many directories below the root."""
+    return len(cgroup.relative_to(root).parts)
+
+
+def members(cgroup: Path) -> Iterator[int]:
+    """Every process in the cgroup or below it. A pid of 0 belongs to another pid namespace."""
+    for directory, _, names in os.walk(cgroup):
+        if "cgroup.procs" in names:
+            try:
+                text = Path(directory, "cgroup.procs").read_text()
+            except OSError:
+                continue  # removed, or threaded: its processes are listed at the domain above
+            yield from (pid for pid in map(int, text.split()) if pid)
+
+
+def make(parent: Path, name: str) -> Path:
+    """A new cgroup for a session."""
+    parent.mkdir(exist_ok=True)
+    cgroup = parent / name
+    cgroup.mkdir()
+    return cgroup
+
+
+def move(pid: int, cgroup: Path) -> bool:
+    """Move a process; False if it ended first."""
+    try:
+        (cgroup / "cgroup.procs").write_text(str(pid))
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def remove(cgroup: Path) -> bool:
+    """Remove an empty cgroup and the empty ones below it; False if something still lives there."""
+    try:
+        for directory, _, _ in os.walk(cgroup, topdown=False):
+            os.rmdir(directory)
+    except OSError:
+        return not cgroup.exists()
+    return True

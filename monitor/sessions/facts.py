@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events as the facts that rules see: Sigma's categories and fields, one fact for each spelling.
+
+`fields.CATEGORIES` says what every field means; a contract test holds this module to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from monitor import events
+from monitor.fields import Fact
+from monitor.sessions.live import LiveSession
+from monitor.sessions.places import HostMounts, Place, Roots, resolve
+from monitor.sessions.watched import WatchedPaths
+from monitor.subjects import Process
+
+_Fields = dict[str, Any]
+
+
+class FactMaker:
+    """Turns an event in its context into facts. It looks things up and changes nothing but caches."""
+
+    def __init__(self, watched: WatchedPaths, mounts: HostMounts, roots: Roots) -> None:
+        self._watched = watched
+        self._mounts = mounts
+        self._roots = roots
+        self._makers: dict[type, Callable[[Any, LiveSession, Process], Iterable[Fact]]] = {
+            events.Executed: self._executed,
+            events.Exited: self._exited,
+            events.Opened: self._opened,
+            events.Renamed: self._renamed,
+            events.Linked: self._linked,
+            events.Symlinked: self._symlinked,
+            events.Unlinked: self._unlinked,
+            events.Truncated: self._truncated,
+            events.ModeChanged: self._mode_changed,
+            events.Connected: self._connected,
+            events.UnixConnected: self._unix_connected,
+            events.NameAsked: self._name_asked,
+            events.ServerNamed: self._server_named,
+            events.Privileged: self._privileged,
+            events.CgroupMoved: self._cgroup_moved,
+            events.Signalled: self._signalled,
+        }
+
+    def facts(self, event: events.Event, live: LiveSession, process: Process) -> Sequence[Fact]:
+        """All facts of an event, none for a kind that no rule speaks of."""
+        maker = self._makers.get(type(event))
+        return tuple(maker(event, live, process)) if maker else ()
+
+    def reachable(self, event: events.Opened, live: LiveSession) -> str:
+        """A path by which the monitor itself can read the opened file."""
+        return _join(self._root(event, live), event.file.path.text)
+
+    def name_changed(self, fact: Fact) -> None:
+        """A name came or went: if a watched path ends in it, that may be another inode now."""
+        if _leaf(fact.fields.get("TargetFilename", "")) in self._watched.leaves:
+            self._watched.stale()
+
+    # Processes ----------------------------------------------------------------------------------
+
+    def _executed(
+        self, event: events.Executed, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        image = event.image
+        root = self._root(event, live)
+        started = [(image.path.device, image.inode, image.path.text)]
+        if not event.argv_truncated or event.argv:
+            started += _argument_files(event, root)
+        fields = {
+            **live.tree.fields(process),
+            "WrittenBySession": any((dev, ino) in live.written for dev, ino, _ in started),
+            "SelfCopy": any(
+                (dev, ino) in live.written and live.program.is_copy(_join(root, path))
+                for dev, ino, path in started
+            ),
+            # The agent's own start names itself too; only what comes after it means anything.
+            "SelfNamed": event.tgid != live.root_pid
+            and not live.program.owns(image.path.text)
+            and live.program.named_by(event.argv[1:], event.cwd.text),
+            "Deleted": image.links == 0,
+        }
+        yield Fact(category="process_creation", fields=fields)
+
+    def _exited(self, event: events.Exited, live: LiveSession, process: Process) -> Iterable[Fact]:
+        code = os.waitstatus_to_exitcode(event.code & 0xFF7F)  # without the core dump bit
+        fields = {**live.tree.fields(process), "ExitCode": code if code >= 0 else 128 - code}
+        yield Fact(category="process_termination", fields=fields)
+
+    # Files --------------------------------------------------------------------------------------
+
+    def _opened(self, event: events.Opened, live: LiveSession, process: Process) -> Iterable[Fact]:
+        file = event.file
+        key = (file.path.device, file.inode)
+        root = self._root(event, live)
+        written = key in live.written
+        spellings = self._spellings(file.path, file.inode, root)
+        if event.access & events.Access.READ:
+            copy = written and live.program.is_copy(_join(root, file.path.text))
+            yield from self._file(
+                "file_access",
+                spellings,
+                key,
+                live,
+                process,
+                WrittenBySession=written,
+                SelfCopy=copy,
+            )
+        if event.access & events.Access.WRITE:
+            created = bool(event.access & events.Access.CREATED)
+            yield from self._file(
+                "file_event",
+                spellings,
+                key,
+                live,
+                process,
+                WrittenBySession=written,
+                Operation="create" if created else "open",
+            )
+
+    def settled(
+        self, path: str, key: tuple[int, int], live: LiveSession, process: Process
+    ) -> Sequence[Fact]:
+        """A file that was written has come to rest, and is a copy of the agent's own."""
+        return tuple(
+            self._file(
+                "file_event",
+                (path,),
+                key,
+                live,
+                process,
+                WrittenBySession=True,
+                SelfCopy=True,
+                Operation="settled",
+            )
+        )
+
+    def _renamed(
+        self, event: events.Renamed, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        root = self._root(event, live)
+        source = resolve(event.source, root)
+        target = resolve(event.target, root)
+        extra = {"SourceFilename": source.path, **self._content(target, live)}
+        yield from self._place("file_rename", target, root, live, process, **extra)
+
+    def _linked(self, event: events.Linked, live: LiveSession, process: Process) -> Iterable[Fact]:
+        root = self._root(event, live)
+        target = resolve(event.target, root)
+        for source in {
+            resolve(event.source, root).path,
+            *self._watched.aliases(root, target.device, target.inode),
+        }:
+            extra = {"SourceFilename": source, "Operation": "link", **self._content(target, live)}
+            yield from self._file(
+                "file_event", (target.path,), (target.device, target.inode), live, process, **extra
+            )
+
+    def _symlinked(
+        self, event: events.Symlinked, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        root = self._root(event, live)
+        link = resolve(event.target, root)
+        pointed = event.text
+        if not pointed.startswith("/"):
+            pointed = os.path.normpath(os.path.join(os.path.dirname(link.path), pointed))
+        extra = {
+            "SourceFilename": pointed,
+            "Operation": "symlink",
+            "SelfPath": live.program.owns(pointed),
+        }
+        yield from self._place("file_event", link, root, live, process, **extra)
+
+    def _unlinked(
+        self, event: events.Unlinked, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        place = resolve(event.target, self._root(event, live))
+        yield from self._file("file_delete", (place.path,), (0, 0), live, process)
+
+    def _truncated(
+        self, event: events.Truncated, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        root = self._root(event, live)
+        place = resolve(event.target, root, follow=True)
+        yield from self._place("file_event", place, root, live, process, Operation="truncate")
+
+    def _mode_changed(
+        self, event: events.ModeChanged, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        root = self._root(event, live)
+        place = resolve(event.target, root, follow=True)
+        extra = {"Operation": "chmod", "Mode": f"{event.mode:o}"}
+        yield from self._place("file_event", place, root, live, process, **extra)
+
+    def _content(self, place: Place, live: LiveSession) -> _Fields:
+        """A name that appears with its content already there can be judged at once."""
+        written = (place.device, place.inode) in live.written
+        return {
+            "WrittenBySession": written,
+            "SelfCopy": live.program.is_copy(os.path.join(place.directory, _leaf(place.path))),
+        }
+
+    def _place(
+        self,
+        category: str,
+        place: Place,
+        root: str,
+        live: LiveSession,
+        process: Process,
+        **extra: object,
+    ) -> Iterable[Fact]:
+        paths = [place.path]
+        if place.inode:
+            paths += self._watched.aliases(root, place.device, place.inode)
+        return self._file(
+            category, dict.fromkeys(paths), (place.device, place.inode), live, process, **extra
+        )
+
+    def _file(
+        self,
+        category: str,
+        spellings: Iterable[str],
+        key: tuple[int, int],
+        live: LiveSession,
+        process: Process,
+        **extra: object,
+    ) -> Iterable[Fact]:
+        device, inode = key
+        common = {
+            **live.tree.fields(process),
+            "Device": f"{os.major(device)}:{os.minor(device)}",
+            "Inode": inode,
+            "SelfCopy": False,
+            "WrittenBySession": False,
+        }
+        for path in spellings:
+            own = {"TargetFilename": path, "SelfPath": live.program.owns(path)}
+            yield Fact(category=category, fields={**common, **own, **extra})
+
+    def _spellings(self, path: events.Path, inode: int, root: str) -> Iterable[str]:
+        names = [path.text]
+        if path.within != path.text:
+            names += self._mounts.spellings(path.device, path.within)
+        names += self._watched.aliases(root, path.device, inode)
+        return dict.fromkeys(names)
+
+    def _root(self, event: events.Event, live: LiveSession) -> str:
+        return self._roots.root(event.mnt_ns, _pids(event.tgid, live))
+
+    # Network ------------------------------------------------------------------------------------
+
+    def _connected(
+        self, event: events.Connected, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        yield self._network(live, process, event.protocol, event.address, event.port)
+
+    def _unix_connected(
+        self, event: events.UnixConnected, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        yield self._network(live, process, "unix", "", 0, DestinationHostname=event.name)
+
+    def _server_named(
+        self, event: events.ServerNamed, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        yield self._network(
+            live, process, "tcp", event.address, event.port, DestinationHostname=event.name
+        )
+
+    def _name_asked(
+        self, event: events.NameAsked, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        to = self._network(live, process, event.protocol, event.address, event.port)
+        yield Fact(category="dns_query", fields={**to.fields, "QueryName": event.name})
+
+    def _network(
+        self,
+        live: LiveSession,
+        process: Process,
+        protocol: str,
+        address: str,
+        port: int,
+        **extra: object,
+    ) -> Fact:
+        fields = {
+            **live.tree.fields(process),
+            "Protocol": protocol,
+            "DestinationIp": address,
+            "DestinationPort": port,
+            "Initiated": True,
+            **extra,
+        }
+        return Fact(category="network_connection", fields=fields)
+
+    # Privilege ----------------------------------------------------------------------------------
+
+    def _privileged(
+        self, event: events.Privileged, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        fields = live.tree.fields(process)
+        access = _PROCESS_ACCESS.get(event.operation)
+        if access is None:
+            detail = event.text or str(event.args[0])
+            own = {"Operation": event.operation, "Detail": detail}
+            yield Fact(category="privileged_operation", fields={**fields, **own})
+            return
+        name, argument = access
+        target = event.args[argument]
+        inside = any(p.pid == target for p in live.tree)
+        access_to: _Fields = {"TargetProcessId": target, "TargetInSession": inside}
+        yield Fact(category="process_access", fields={**fields, "Operation": name, **access_to})
+
+    def _cgroup_moved(
+        self, event: events.CgroupMoved, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        if event.inside:
+            return
+        own = {"Operation": "cgroup_move", "Detail": event.path}
+        yield Fact(category="privileged_operation", fields={**live.tree.fields(process), **own})
+
+    def _signalled(
+        self, event: events.Signalled, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        own = {"Operation": "monitor_signal", "Detail": str(event.signal)}
+        yield Fact(category="privileged_operation", fields={**live.tree.fields(process), **own})
+
+
+# operation -> (what rules call it, which argument is the other process)
+_PROCESS_ACCESS = {
+    "ptrace": ("ptrace", 1),
+    "vm_read": ("process_vm_readv", 0),
+    "vm_write": ("process_vm_writev", 0),
+}
+_MAX_ARGUMENT_FILES = 16
+
+
+def _argument_files(event: events.Executed, root: str) -> list[tuple[int, int, str]]:
+    """Arguments that are files: what an interpreter was told to run is among them."""
+    found = []
+    for argument in (event.script, *event.argv[1:])[:_MAX_ARGUMENT_FILES]:
+        if not argument or argument.startswith("-"):
+            continue
+        path = os.path.join(event.cwd.text, argument)
+        try:
+            info = os.stat(_join(root, path))
+        except (OSError, ValueError):
+            continue
+        found.append((info.st_dev, info.st_ino, path))
+    return found
+
+
+def _join(root: str, path: str) -> str:
+    return path if root == "/" else root + path
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _pids(tgid: int, live: LiveSession) -> Iterable[int]:
+    """Processes through whose /proc the event's mount namespace may be reached, nearest first."""
+    yield tgid
+    yield live.root_pid
+    for process in live.tree:
+        yield process.pid

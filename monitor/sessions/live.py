@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The living state of one session; it changes under the pipeline's hand and is shown as snapshots."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from monitor.events import Event
+from monitor.sessions.process_tree import ProcessTree
+from monitor.sessions.program import AgentProgram
+from monitor.subjects import Mode, Origin, Session, State
+
+_MAX_WRITTEN = 100_000
+
+
+class WrittenFiles:
+    """Inodes that the session created or wrote, the latest `limit` of them."""
+
+    def __init__(self, limit: int = _MAX_WRITTEN) -> None:
+        self._limit = limit
+        self._inodes: OrderedDict[tuple[int, int], None] = OrderedDict()
+
+    def add(self, device: int, inode: int) -> None:
+        """Remember a file; the oldest is forgotten when there are too many."""
+        self._inodes[(device, inode)] = None
+        self._inodes.move_to_end((device, inode))
+        if len(self._inodes) > self._limit:
+            self._inodes.popitem(last=False)
+
+    def __contains__(self, key: tuple[int, int]) -> bool:
+        return key in self._inodes
+
+
+@dataclass(kw_only=True)
+class LiveSession:
+    """Everything the monitor knows of a session while it lives."""
+
+    id: str
+    slot: int
+    name: str
+    mode: Mode
+    origin: Origin
+    cgroup: Path
+    root_pid: int
+    uid: int
+    history_events: int
+    argv: tuple[str, ...] = ()
+    home: str = ""
+    state: State = State.RUNNING
+    started: str = ""
+    ended: str = ""
+    events: int = 0
+    populated: bool = False
+    """True once its cgroup has had a process: only then does an empty one mean the end."""
+    program: AgentProgram = field(default_factory=lambda: AgentProgram((), ()))
+    written: WrittenFiles = field(default_factory=WrittenFiles)
+    tree: ProcessTree = field(init=False)
+    history: deque[Event] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.started or now_text()
+        self.tree = ProcessTree(self.id)
+        self.history = deque(maxlen=self.history_events)
+
+    def snapshot(self) -> Session:
+        """The session as the API, the store and the policy see it."""
+        return Session(
+            id=self.id,
+            name=self.name,
+            state=self.state,
+            mode=self.mode,
+            origin=self.origin,
+            cgroup=str(self.cgroup),
+            root_pid=self.root_pid,
+            uid=self.uid,
+            argv=self.argv,
+            started=self.started,
+            ended=self.ended,
+            processes=len(self.tree),
+            events=self.events,
+        )
+
+
+def now_text() -> str:
+    """Wall time for people, RFC 3339 with milliseconds."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a name leads, and under which names an inode is known; it reads the file system, never writes.
+
+Names come from system calls of processes that may be in another mount namespace, chrooted, or gone.
+They are resolved from a living process of the same namespace with openat2(RESOLVE_IN_ROOT), so that
+`..` and absolute symlinks stay inside the root that process had.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import struct
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from monitor.events import Name
+
+_NR_OPENAT2 = 437
+_RESOLVE_IN_ROOT = 0x10
+_libc = ctypes.CDLL(None, use_errno=True)
+_O_DIRECTORY_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A resolved name: its path in its mount namespace, and the inode there (0 if there is none)."""
+
+    path: str
+    device: int = 0
+    inode: int = 0
+    directory: str = ""
+    """A path by which *we* can reach the directory, e.g. below /proc/PID/root."""
+
+
+def open_in_root(root: str, path: str) -> int:
+    """A descriptor of the directory `path`, resolved as a process with that root would; OSError."""
+    how = struct.pack("<QQQ", _O_DIRECTORY_PATH, 0, _RESOLVE_IN_ROOT)
+    root_fd = os.open(root, _O_DIRECTORY_PATH)
+    try:
+        fd = _libc.syscall(_NR_OPENAT2, root_fd, os.fsencode(path) or b".", how, len(how))
+        if fd < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+        return int(fd)
+    finally:
+        os.close(root_fd)
+
+
+def mount_namespace(pid: int | str = "self") -> int:
+    """Inode number of a process's mount namespace, 0 if it is gone."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/mnt").st_ino
+    except OSError:
+        return 0
+
+
+class Roots:
+    """A root directory for each mount namespace, by way of a living process in it."""
+
+    def __init__(self) -> None:
+        self._own = mount_namespace()
+        self._pids: dict[int, int] = {}
+
+    def root(self, mnt_ns: int, pids: Iterable[int]) -> str:
+        """`/` for our own namespace, else `/proc/PID/root`; `/` if nobody there is alive."""
+        if mnt_ns in {0, self._own}:
+            return "/"
+        known = self._pids.get(mnt_ns)
+        if known is not None and mount_namespace(known) == mnt_ns:
+            return f"/proc/{known}/root"
+        for pid in pids:
+            if mount_namespace(pid) == mnt_ns:
+                self._pids[mnt_ns] = pid
+                return f"/proc/{pid}/root"
+        return "/"
+
+
+def resolve(name: Name, root: str, *, follow: bool = False) -> Place:
+    """Where `name` leads. The last part is looked at but, unless `follow`, not followed."""
+    text = name.text
+    if not text.startswith("/"):
+        text = f"{name.base.text if name.base else ''}/{text}" if text else _base_text(name)
+    text = text.rstrip("/") or "/"
+    directory, _, leaf = text.rpartition("/")
+    try:
+        fd = open_in_root(root, directory or "/")
+    except OSError:
+        return Place(os.path.normpath(text))  # the directory is gone: the words are all there is
+    try:
+        parent = os.readlink(f"/proc/self/fd/{fd}")
+        if follow:
+            with suppress(OSError):
+                link = os.readlink(leaf, dir_fd=fd)
+                return resolve(Name(None, os.path.join(parent, link)), root)
+        path = os.path.join(parent, leaf)
+        reachable = parent if root == "/" else root + parent
+        try:
+            found = os.stat(leaf, dir_fd=fd, follow_symlinks=False)
+        except OSError:
+            return Place(path, directory=reachable)
+        return Place(path, found.st_dev, found.st_ino, reachable)
+    finally:
+        os.close(fd)
+
+
+def _base_text(name: Name) -> str:
+    return name.base.text if name.base else "/"
+
+
+class HostMounts:
+    """Where the host's mount table shows a file of some filesystem: the second spelling of a path."""
+
+    def __init__(self, table: Path = Path("/proc/self/mountinfo")) -> None:
+        self._table = table
+        self._file = table.open("rb")
+        self._poll = select.poll()
+        self._poll.register(self._file, select.POLLERR | select.POLLPRI)
+        self._mounts: dict[int, list[tuple[str, str]]] = {}
+        self._read()
+
+    def _read(self) -> None:
+        mounts: dict[int, list[tuple[str, str]]] = {}
+        for line in os.fsdecode(self._table.read_bytes()).splitlines():
+            fields = line.split(" ")
+            major, minor = fields[2].split(":")
+            device = os.makedev(int(major), int(minor))
+            pair = (_unescape(fields[3]).rstrip("/"), _unescape(fields[4]).rstrip("/"))
+            mounts.setdefault(device, []).append(pair)
+        self._mounts = mounts
+
+    def refresh(self) -> None:
+        """Read the table again if the kernel says that it changed."""
+        if self._poll.poll(0):
+            self._read()
+
+    def spellings(self, device: int, within: str) -> Sequence[str]:
+        """Every path of the host that leads to `within` on that filesystem."""
+        return [
+            point + within[len(root) :]
+            for root, point in self._mounts.get(device, ())
+            if within.startswith(root + "/")
+        ]
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._file.close()
+
+
+def _unescape(field: str) -> str:
+    r"""Mountinfo writes space, tab, newline and backslash as \040 and so on."""
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, char)
+    return field

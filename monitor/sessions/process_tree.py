@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of one session, kept from fork, exec and exit events.
+
+/proc is asked only where an event speaks of a process that nobody announced.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from monitor import events
+from monitor.subjects import Process
+from monitor.text import decode
+
+_MAX_ANCESTORS = 16
+"""A chain of processes that each fork and exit would otherwise be kept for ever."""
+_KEPT_AFTER_EXIT = 4096
+"""Exit has a ring of its own and may overtake the last opens of the same process."""
+
+
+@lru_cache(maxsize=1024)
+def user_name(uid: int) -> str:
+    """Login name of a uid, or the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+class ProcessTree:
+    """pid -> Process, and the rule fields that only change when a process runs another program."""
+
+    def __init__(self, session_id: str, *, proc: Path = Path("/proc")) -> None:
+        self._session_id = session_id
+        self._proc = proc
+        self._living: dict[int, Process] = {}
+        self._gone: OrderedDict[int, Process] = OrderedDict()
+        self._fields: dict[int, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._living)
+
+    def __iter__(self) -> Iterator[Process]:
+        return iter(list(self._living.values()))
+
+    def get(self, pid: int, uid: int = 0) -> Process:
+        """The process, looked up in /proc (and remembered) if it was never announced."""
+        known = self._living.get(pid) or self._gone.get(pid)
+        if known is None:
+            known = self.add(read_process(pid, uid=uid, proc=self._proc))
+        return known
+
+    def add(self, process: Process) -> Process:
+        """Remember a process under its pid; whoever had the pid before is gone."""
+        if process.parent is None and process.parent_pid in self._living:
+            process = replace(process, parent=_shortened(self._living[process.parent_pid]))
+        self._gone.pop(process.pid, None)
+        self._living[process.pid] = process
+        self._fields.pop(process.pid, None)
+        return process
+
+    def fork(self, event: events.Forked) -> Process:
+        """The child is what its parent was, until it runs something else."""
+        parent = self.get(event.tgid, event.uid)
+        return self.add(
+            replace(
+                parent,
+                pid=event.child,
+                parent=_shortened(parent),
+                parent_pid=parent.pid,
+                started_ns=event.child_started_ns,
+                uid=event.uid,
+            )
+        )
+
+    def exec(self, event: events.Executed) -> Process:
+        """The process runs another program."""
+        before = self._living.get(event.tgid)
+        return self.add(
+            Process(
+                pid=event.tgid,
+                parent=before.parent if before else None,
+                parent_pid=before.parent_pid if before else event.parent,
+                started_ns=event.started_ns,
+                uid=event.uid,
+                image=event.image.path.text,
+                script=event.script if event.script != event.image.path.text else "",
+                argv=event.argv,
+                argv_truncated=event.argv_truncated,
+                cwd=event.cwd.text,
+            )
+        )
+
+    def exit(self, pid: int) -> None:
+        """The process ended; it stays known until enough others have ended after it."""
+        process = self._living.pop(pid, None)
+        if process is None:
+            return
+        self._gone[pid] = process
+        while len(self._gone) > _KEPT_AFTER_EXIT:
+            old, _ = self._gone.popitem(last=False)
+            if old not in self._living:
+                self._fields.pop(old, None)
+
+    def fields(self, process: Process) -> dict[str, Any]:
+        """The fields of `fields._PROCESS`, built once for each program a process runs."""
+        known = self._fields.get(process.pid)
+        if known is None:
+            known = self._fields[process.pid] = self._build(process)
+        return known
+
+    def _build(self, process: Process) -> dict[str, Any]:
+        fields = {
+            "Image": process.image,
+            "CommandLine": " ".join(process.argv),
+            "CurrentDirectory": process.cwd,
+            "ProcessId": process.pid,
+            "ParentProcessId": process.parent_pid,
+            "User": user_name(process.uid),
+            "AgentSession": self._session_id,
+        }
+        if process.script:
+            fields["Script"] = process.script
+        if process.parent is not None:
+            fields["ParentImage"] = process.parent.image
+            fields["ParentCommandLine"] = " ".join(process.parent.argv)
+        return fields
+
+
+def _shortened(process: Process, depth: int = _MAX_ANCESTORS) -> Process:
+    """The process with at most `depth` ancestors."""
+    chain: list[Process] = []
+    link: Process | None = process
+    while link is not None and len(chain) <= depth:
+        chain.append(link)
+        link = link.parent
+    if link is None:
+        return process
+    shortened = replace(chain[-1], parent=None)
+    for ancestor in reversed(chain[:-1]):
+        shortened = replace(ancestor, parent=shortened)
+    return shortened
+
+
+def read_process(pid: int, *, uid: int = 0, proc: Path = Path("/proc")) -> Process:
+    """What /proc still says of a process; only its pid where it is gone already."""
+    base = proc / str(pid)
+    image = cwd = ""
+    argv: tuple[str, ...] = ()
+    parent = 0
+    try:
+        argv = tuple(
+            decode(arg) for arg in (base / "cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
+        )
+        # The command name in stat may hold spaces and parentheses: fields start after the last one.
+        stat = (base / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        parent = int(stat[1])
+        image = os.readlink(base / "exe")
+        cwd = os.readlink(base / "cwd")
+    except (OSError, IndexError, ValueError):
+        pass  # it ended while we read: what was read stands
+    return Process(pid=pid, parent_pid=parent, uid=uid, image=image, argv=argv, cwd=cwd)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent consists of on disk, and whether another file is a copy of it; reads only.
+
+An agent's own files are the program it was started with and, where that is part of a package or a
+home was named, the files there. System programs and the libraries it shares with everybody are not
+its own: a new virtual environment must not look like a self-copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/snap/", "/nix/", "/gnu/")
+_PACKAGE_MARKS = ("package.json", "pyproject.toml", "setup.py", "Cargo.toml", "go.mod")
+_SHARED_DIRECTORIES = {
+    "node_modules", "site-packages", "dist-packages", ".git", "__pycache__", ".cache", ".venv",
+    "venv", "tmp", "logs",
+}  # fmt: skip
+_MAX_FILES = 5_000
+_MAX_BYTES = 256 * 1024 * 1024
+_MIN_BYTES = 48  # an empty __init__.py is nobody's own
+_PACKAGE_DEPTH = 4
+
+
+class AgentProgram:
+    """The agent's own files, by size first: most files that are asked about have no such size."""
+
+    def __init__(self, entries: Sequence[str], homes: Sequence[str]) -> None:
+        self.entries = tuple(entries)
+        self.homes = tuple(homes)
+        self._by_size: dict[int, list[str]] = {}
+        self._inodes: set[tuple[int, int]] = set()
+        self._digests: dict[tuple[int, int, int, int], bytes] = {}
+        for path in self._walk():
+            self._add(path)
+
+    def _walk(self) -> Iterator[str]:
+        yield from self.entries
+        left = _MAX_FILES
+        for home in self.homes:
+            for directory, subdirectories, names in os.walk(home):
+                subdirectories[:] = [d for d in subdirectories if d not in _SHARED_DIRECTORIES]
+                for name in names[:left]:
+                    yield os.path.join(directory, name)
+                left -= len(names)
+                if left <= 0:
+                    return
+
+    def _add(self, path: str) -> None:
+        try:
+            found = os.stat(path, follow_symlinks=False)
+        except OSError:
+            return
+        if stat.S_ISREG(found.st_mode) and _MIN_BYTES <= found.st_size <= _MAX_BYTES:
+            self._by_size.setdefault(found.st_size, []).append(path)
+            self._inodes.add((found.st_dev, found.st_ino))
+
+    def owns(self, path: str) -> bool:
+        """Is this path the program itself, or inside its home?"""
+        return path in self.entries or any(path.startswith(home + "/") for home in self.homes)
+
+    def named_by(self, arguments: Sequence[str], cwd: str) -> bool:
+        """Does an argument name the program or its home (also as `key=PATH`, `@PATH`, `host:PATH`)?"""
+        for argument in arguments:
+            for word in (argument, argument.rpartition("=")[2], argument.lstrip("@<")):
+                path = os.path.normpath(os.path.join(cwd, word.removesuffix("/.")))
+                if path in self.homes or self.owns(path):
+                    return True
+        return False
+
+    def is_copy(self, path: str) -> bool:
+        """Is the content at `path` that of one of the agent's own files, at another place?"""
+        if not self._by_size:
+            return False
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        if found.st_size not in self._by_size or not stat.S_ISREG(found.st_mode):
+            return False
+        if (found.st_dev, found.st_ino) in self._inodes:
+            return False
+        digest = self._digest(path)
+        return digest is not None and any(
+            digest == self._digest(own) for own in self._by_size[found.st_size]
+        )
+
+    def _digest(self, path: str) -> bytes | None:
+        try:
+            with open(path, "rb") as file:
+                found = os.fstat(file.fileno())
+                key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+                if key not in self._digests:
+                    self._digests[key] = hashlib.file_digest(file, "sha256").digest()
+                return self._digests[key]
+        except OSError:
+            return None  # it went away between the two looks: not a copy that could run
+
+
+def find_program(argv: Sequence[str], cwd: str, home: str = "") -> AgentProgram:
+    """The agent's own files from its command line; `home` adds a directory the user named."""
+    entries: list[str] = []
+    homes = [os.path.realpath(home)] if home else []
+    for word in argv[:4]:  # the program, or an interpreter, its options and the script
+        path = _executable(word, cwd) if word is argv[0] else os.path.join(cwd, word)
+        real = os.path.realpath(path)
+        if not Path(real).is_file() or (word is argv[0] and real.startswith(_SYSTEM)):
+            continue
+        entries.append(real)
+        package = _package_of(real)
+        if package:
+            homes.append(package)
+        break
+    return AgentProgram(entries, homes)
+
+
+def _executable(word: str, cwd: str) -> str:
+    if "/" in word:
+        return os.path.join(cwd, word)
+    for directory in os.get_exec_path():
+        candidate = os.path.join(directory, word)
+        if os.access(candidate, os.X_OK):
+            return candidate
+    return os.path.join(cwd, word)
+
+
+def _package_of(path: str) -> str:
+    """The nearest directory above that is marked as a package, unless it is a home or a root."""
+    directory = Path(path).parent
+    for _ in range(_PACKAGE_DEPTH):
+        if len(directory.parts) <= 2 or directory == Path.home():  # noqa: PLR2004 - `/` and `/tmp`
+            return ""
+        if any((directory / mark).exists() for mark in _PACKAGE_MARKS):
+            return str(directory)
+        directory = directory.parent
+    return ""

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All sessions: who is watched, in which slot of the kernel's maps, in which state.
+
+The pipeline's thread observes events; API threads open and look up sessions. What both touch is
+behind one lock, and what leaves is a snapshot. It stops nothing: see `response/`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from monitor import events
+from monitor.errors import AttachError, NotAllowedError, SessionNotFoundError
+from monitor.events import Access, Event
+from monitor.fields import Fact
+from monitor.sessions import adopt, cgroups
+from monitor.sessions.facts import FactMaker
+from monitor.sessions.live import LiveSession, now_text
+from monitor.sessions.places import mount_namespace
+from monitor.sessions.process_tree import read_process
+from monitor.sessions.program import find_program
+from monitor.sessions.settle import Settling
+from monitor.subjects import Mode, Origin, Process, Session, State
+
+_MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
+_NAME_CHARACTERS = 40
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """An event in its context: whose it is, who did it, and what rules see of it."""
+
+    event: Event
+    live: LiveSession
+    process: Process
+    facts: Sequence[Fact]
+
+
+class Registry:
+    """The living sessions and, until they are asked about no more, the ended ones."""
+
+    def __init__(
+        self,
+        scope: adopt.Scope,
+        facts: FactMaker,
+        *,
+        cgroup_root: Path,
+        cgroup_name: str,
+        history_events: int = 500,
+        clock: Callable[[int], int] = time.clock_gettime_ns,
+    ) -> None:
+        self.cgroup_root = cgroup_root
+        self.sessions_dir = cgroup_root / cgroup_name
+        self._scope = scope
+        self._facts = facts
+        self._history_events = history_events
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._slots: dict[int, LiveSession] = {}
+        self._ended: dict[str, LiveSession] = {}
+        self._pending: list[Event] = []
+        self.settling = Settling()
+
+    # Looking up ---------------------------------------------------------------------------------
+
+    def live(self) -> list[LiveSession]:
+        """Sessions that may have processes."""
+        with self._lock:
+            return list(self._slots.values())
+
+    def snapshots(self) -> list[Session]:
+        """Every session since start, the newest last."""
+        with self._lock:
+            known = [*self._ended.values(), *self._slots.values()]
+        return sorted((s.snapshot() for s in known), key=lambda s: s.id)
+
+    def find(self, session: str) -> LiveSession:
+        """By id, or by a name that only one living session has."""
+        with self._lock:
+            living = list(self._slots.values())
+            for known in (*living, *self._ended.values()):
+                if known.id == session:
+                    return known
+            named = [s for s in living if s.name == session]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            ids = ", ".join(s.id for s in named)
+            raise SessionNotFoundError(
+                f"{len(named)} sessions are named {session!r}", mend=f"use an id: {ids}"
+            )
+        raise SessionNotFoundError(f"no session {session!r}", mend="see `estop sessions`")
+
+    def slot_of(self, pid: int) -> int:
+        """The slot of the session a process is in, 0 for none: by the kernel's map or its cgroup."""
+        slot = self._scope.task_slot(pid)
+        if slot:
+            return slot
+        try:
+            cgroup = cgroups.cgroup_of(pid, self.cgroup_root)
+        except AttachError:
+            return 0
+        return next((s.slot for s in self.live() if cgroup.is_relative_to(s.cgroup)), 0)
+
+    # Opening ------------------------------------------------------------------------------------
+
+    def launch(
+        self, pid: int, *, name: str, argv: Sequence[str], mode: Mode, uid: int, home: str = ""
+    ) -> LiveSession:
+        """Take in a child that waits for our word before it becomes the agent."""
+        if self.slot_of(pid):
+            raise NotAllowedError(f"process {pid} is in a session already")
+        with self._lock:
+            live = self._new(pid, name, argv, mode, uid, Origin.LAUNCHED, home)
+            live.cgroup = cgroups.make(self.sessions_dir, live.id)
+            self._open(live)
+        if not cgroups.move(pid, live.cgroup):
+            self.close(live, State.EXITED)
+            raise AttachError(f"process {pid} ended before it could be taken in")
+        live.tree.add(read_process(pid, uid=uid))
+        live.populated = True
+        return live
+
+    def attach(self, pid: int, *, name: str, mode: Mode, home: str = "") -> LiveSession:
+        """Adopt a tree that runs already, in its own cgroup or in a new one."""
+        if pid in {1, os.getpid()} or os.getpid() in adopt.tree_of(pid):
+            raise AttachError(
+                f"process {pid} is init, or has the monitor below it",
+                mend="name the agent's own process",
+            )
+        if self.slot_of(pid):
+            raise AttachError(f"process {pid} is in a session already", mend="see `estop sessions`")
+        origin, cgroup = adopt.choose_cgroup(pid, self.cgroup_root)
+        root = read_process(pid, uid=psutil.Process(pid).uids().real)
+        with self._lock:
+            live = self._new(pid, name or _name_of(root), root.argv, mode, root.uid, origin, home)
+            live.cgroup = cgroup or cgroups.make(self.sessions_dir, live.id)
+            live.program = find_program(root.argv, root.cwd, home)
+            self._open(live)
+        try:
+            self._take_in(live, moved=cgroup is None)
+        except AttachError:
+            self.close(live, State.LOST)
+            raise
+        live.populated = True
+        return live
+
+    def restore(self, session: Session) -> LiveSession:
+        """Take a session back that an earlier monitor left running or frozen."""
+        with self._lock:
+            live = self._new(
+                session.root_pid, session.name, session.argv, session.mode, session.uid,
+                session.origin, "",
+            )  # fmt: skip
+            live.id, live.started, live.state = session.id, session.started, session.state
+            live.cgroup = Path(session.cgroup)
+            self._open(live)
+        for pid in cgroups.members(live.cgroup):
+            self._scope.watch_task(live.slot, pid)
+            live.tree.add(read_process(pid, uid=session.uid))
+        root = read_process(session.root_pid)
+        live.program = find_program(root.argv or session.argv, root.cwd or "/")
+        live.populated = True
+        return live
+
+    def _take_in(self, live: LiveSession, *, moved: bool) -> None:
+        pids = adopt.sweep(live.root_pid, live.slot, self._scope, live.cgroup if moved else None)
+        adopt.watch_sockets(pids, live.slot, self._scope)
+        now = self._clock(time.CLOCK_BOOTTIME)
+        for pid in pids:
+            live.tree.add(read_process(pid, uid=live.uid))
+            opened = adopt.open_files(pid, live.slot, now, mount_namespace(pid))
+            with self._lock:
+                self._pending.extend(opened)
+
+    def _new(
+        self,
+        pid: int,
+        name: str,
+        argv: Sequence[str],
+        mode: Mode,
+        uid: int,
+        origin: Origin,
+        home: str,
+    ) -> LiveSession:
+        slot = next((n for n in range(1, _MAX_SLOTS + 1) if n not in self._slots), 0)
+        if not slot:
+            raise AttachError(
+                f"{_MAX_SLOTS} sessions run already", mend="end one: see `estop sessions`"
+            )
+        clean = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:_NAME_CHARACTERS]
+        return LiveSession(
+            # Sorts by time; the random part keeps ids of two monitors apart.
+            id=f"{time.time_ns() // 1_000_000:011x}-{secrets.token_hex(2)}",
+            slot=slot,
+            name=clean or "agent",
+            mode=mode,
+            origin=origin,
+            cgroup=self.sessions_dir,
+            root_pid=pid,
+            uid=uid,
+            argv=tuple(argv),
+            home=home,
+            history_events=self._history_events,
+        )
+
+    def _open(self, live: LiveSession) -> None:
+        """From here on the kernel follows the session.
+
+        By its task first, so that nothing goes unseen between this line and the move to the cgroup.
+        """
+        self._slots[live.slot] = live
+        level = cgroups.level_of(live.cgroup, self.cgroup_root)
+        self._scope.watch(live.slot, live.cgroup.stat().st_ino, level)
+        self._scope.watch_task(live.slot, live.root_pid)
+
+    def close(self, live: LiveSession, state: State) -> None:
+        """The session has ended: out of scope, its cgroup removed if it is ours and empty."""
+        with self._lock:
+            if self._slots.pop(live.slot, None) is None:
+                return
+            live.state, live.ended = state, now_text()
+            self._ended[live.id] = live
+        self._scope.forget(live.slot)
+        if live.origin is not Origin.ATTACHED:
+            cgroups.remove(live.cgroup)
+
+    # Observing ----------------------------------------------------------------------------------
+
+    def pending(self) -> list[Event]:
+        """Events made by adoption: files that were open before anybody watched."""
+        with self._lock:
+            waiting, self._pending = self._pending, []
+        return waiting
+
+    def observe(self, event: Event) -> Observation | None:
+        """Put an event in its context; None when its session is gone already."""
+        live = self._slots.get(event.slot)
+        if live is None:
+            return None
+        live.events += 1
+        live.history.append(event)
+        process = self._follow(event, live)
+        facts = self._facts.facts(event, live, process)
+        self._remember(event, facts, live, process)
+        return Observation(event, live, process, facts)
+
+    def _follow(self, event: Event, live: LiveSession) -> Process:
+        match event:
+            case events.Forked():
+                live.tree.fork(event)
+            case events.Executed():
+                process = live.tree.exec(event)
+                if event.tgid == live.root_pid:
+                    argv = (event.image.path.text, *event.argv[1:])
+                    live.program = find_program(argv, event.cwd.text, live.home)
+                return process
+            case events.Exited():
+                process = live.tree.get(event.tgid, event.uid)
+                live.tree.exit(event.tgid)
+                return process
+        return live.tree.get(event.tgid, event.uid)
+
+    def _remember(
+        self, event: Event, facts: Sequence[Fact], live: LiveSession, process: Process
+    ) -> None:
+        """Files the session writes; and that a name changed, so that watched paths are looked up."""
+        if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):
+            key = (event.file.path.device, event.file.inode)
+            live.written.add(*key)
+            if facts:
+                path = self._facts.reachable(event, live)
+                self.settling.add(path, key, live, process, event.ktime_ns)
+        elif isinstance(event, events.Renamed | events.Linked | events.Unlinked):
+            for fact in facts:
+                self._facts.name_changed(fact)
+
+    def settled(self, now_ns: int) -> list[Observation]:
+        """Written files that turned out to be copies of their agent."""
+        return [
+            Observation(
+                _settled_event(live, process, now_ns),
+                live,
+                process,
+                self._facts.settled(path, key, live, process),
+            )
+            for path, key, live, process in self.settling.due(now_ns)
+        ]
+
+
+def _settled_event(live: LiveSession, process: Process, now_ns: int) -> Event:
+    return Event(
+        ktime_ns=now_ns,
+        egress_bytes=live.history[-1].egress_bytes,
+        slot=live.slot,
+        tgid=process.pid,
+        tid=process.pid,
+        uid=process.uid,
+        mnt_ns=0,
+        cut=False,
+    )
+
+
+def _name_of(process: Process) -> str:
+    return (process.script or process.image or "agent").rpartition("/")[2]

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Written files, looked at again when the writer should be done; it judges nothing but "a copy".
+
+On the tracepoint tier no hook sees the close of one file without costing every process on the
+machine a second probe for each system call, so content is looked at after fixed delays instead. A
+copy that is run, renamed into place or read back is recognised at that moment, without waiting.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from monitor.sessions.live import LiveSession
+from monitor.subjects import Process
+
+_DELAYS_NS = (5_000_000, 50_000_000, 500_000_000, 5_000_000_000)
+_MAX_WAITING = 20_000
+
+
+@dataclass(order=True)
+class _Look:
+    due_ns: int
+    path: str = field(compare=False)
+    key: tuple[int, int] = field(compare=False)
+    live: LiveSession = field(compare=False)
+    process: Process = field(compare=False)
+    step: int = field(compare=False)
+
+
+class Settling:
+    """A bounded timetable; what does not fit is counted in `dropped`."""
+
+    def __init__(self) -> None:
+        self._looks: list[_Look] = []
+        self._waiting: set[tuple[str, tuple[int, int]]] = set()
+        self.dropped = 0
+
+    def add(
+        self, path: str, key: tuple[int, int], live: LiveSession, process: Process, now_ns: int
+    ) -> None:
+        """Look at a file that is being written, soon and again; `path` is where we can read it."""
+        if (live.id, key) in self._waiting:
+            return
+        if len(self._looks) >= _MAX_WAITING:
+            self.dropped += 1
+            return
+        self._waiting.add((live.id, key))
+        heapq.heappush(self._looks, _Look(now_ns + _DELAYS_NS[0], path, key, live, process, 0))
+
+    def due(self, now_ns: int) -> Iterator[tuple[str, tuple[int, int], LiveSession, Process]]:
+        """Files that turned out to be copies, each reported once."""
+        while self._looks and self._looks[0].due_ns <= now_ns:
+            look = heapq.heappop(self._looks)
+            if look.live.program.is_copy(look.path):
+                self._waiting.discard((look.live.id, look.key))
+                yield look.path, look.key, look.live, look.process
+            elif look.step + 1 < len(_DELAYS_NS) and look.live.state.alive:
+                look.step += 1
+                look.due_ns = now_ns + _DELAYS_NS[look.step]
+                heapq.heappush(self._looks, look)
+            else:
+                self._waiting.discard((look.live.id, look.key))
+
+    def wait_ms(self, now_ns: int, longest_ms: int) -> int:
+        """How long the pipeline may sleep before the next look."""
+        if not self._looks:
+            return longest_ms
+        return max(0, min(longest_ms, (self._looks[0].due_ns - now_ns) // 1_000_000 + 1))

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people and programs may ask of the running monitor (`control.Control`), and its housekeeping.
+
+It joins the registry, the responder and the kernel for API threads; the pipeline does not come here
+except to have the house kept.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import psutil
+import structlog
+from ulid import ULID
+
+from monitor import __version__
+from monitor.alerts import Action, ActionRecord, Level, Outcome, Response, Rule, SessionRef
+from monitor.capture.kernel import Kernel
+from monitor.control import AttachRequest, Health, LaunchRequest, Peer
+from monitor.detection.engine import Engine
+from monitor.errors import AttachError, NotAllowedError, SessionStateError
+from monitor.metrics import Metrics
+from monitor.record.store import Store
+from monitor.responder import Responder
+from monitor.response.killswitch import KillSwitch
+from monitor.sessions.live import LiveSession, now_text
+from monitor.sessions.registry import Registry
+from monitor.subjects import Session, State
+
+_log = structlog.get_logger()
+
+TIER = "tracepoint"
+
+EVENTS_LOST = Rule(
+    id="estop-events-lost",
+    title="Events Of A Session Were Lost",
+    level=Level.HIGH,
+    response=Response.ALERT,
+    category="monitor",
+    author="estop",
+)
+PROGRAM_GONE = Rule(
+    id="estop-program-detached",
+    title="A Sensor Of The Monitor Was Detached",
+    level=Level.CRITICAL,
+    response=Response.ALERT,
+    category="monitor",
+    author="estop",
+)
+API_KNOCK = Rule(
+    id="estop-api-knock",
+    title="A Supervised Process Asked The Monitor's API",
+    level=Level.HIGH,
+    response=Response.ALERT,
+    category="monitor",
+    author="estop",
+)
+
+
+class Supervisor:
+    """Implements `control.Control`."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        registry: Registry,
+        engine: Engine,
+        responder: Responder,
+        killswitch: KillSwitch,
+        store: Store,
+        metrics: Metrics,
+    ) -> None:
+        self._kernel = kernel
+        self._registry = registry
+        self._engine = engine
+        self._responder = responder
+        self._killswitch = killswitch
+        self._store = store
+        self._metrics = metrics
+        self._started = time.monotonic()
+        self._lost = kernel.lost()
+        self._gone: set[str] = set()
+        self._dropped = 0
+        self._rule_errors = 0
+
+    # Asked by people ----------------------------------------------------------------------------
+
+    def sessions(self) -> list[Session]:
+        """Living sessions and those that ended since the monitor started."""
+        return self._registry.snapshots()
+
+    def session(self, session: str) -> Session:
+        """One session by id or name."""
+        return self._registry.find(session).snapshot()
+
+    def launch(self, request: LaunchRequest, peer: Peer) -> Session:
+        """Take in a child that waits to become the agent."""
+        self._own_process(request.pid, peer)
+        live = self._registry.launch(
+            request.pid,
+            name=request.name,
+            argv=request.argv,
+            mode=request.mode,
+            uid=psutil.Process(request.pid).uids().real,
+            home=request.home,
+        )
+        return self._opened(live, "launch", peer)
+
+    def attach(self, request: AttachRequest, peer: Peer) -> Session:
+        """Adopt a tree that runs already."""
+        self._own_process(request.pid, peer)
+        live = self._registry.attach(
+            request.pid, name=request.name, mode=request.mode, home=request.home
+        )
+        return self._opened(live, "attach", peer)
+
+    def _own_process(self, pid: int, peer: Peer) -> None:
+        try:
+            uid = psutil.Process(pid).uids().real
+        except (psutil.NoSuchProcess, ValueError) as error:
+            raise AttachError(
+                f"process {pid} does not exist", mend="look with `ps` for the agent's pid"
+            ) from error
+        if not peer.trusted and uid != peer.uid:
+            raise NotAllowedError(
+                f"process {pid} belongs to uid {uid}", mend="ask root, or run it as yourself"
+            )
+
+    def _opened(self, live: LiveSession, verb: str, peer: Peer) -> Session:
+        snapshot = live.snapshot()
+        _log.info("session.opened", session=live.id, name=live.name, origin=live.origin.value)
+        self._store.save_session(snapshot)
+        self._store.save_action(
+            ActionRecord(
+                id=str(ULID()),
+                time=now_text(),
+                session=SessionRef(id=live.id, name=live.name),
+                verb=verb,
+                who=peer.name,
+                why="",
+                outcome=Outcome(action=Action.LOGGED, detail=live.origin.value),
+            )
+        )
+        return snapshot
+
+    def freeze(self, session: str, *, who: str, why: str) -> ActionRecord:
+        """Stop a session until it is resumed or killed."""
+        return self._act(session, "freeze", who=who, why=why)
+
+    def resume(self, session: str, *, who: str, why: str) -> ActionRecord:
+        """Let a frozen session go on, with its network."""
+        record = self._act(session, "resume", who=who, why=why)
+        self._kernel.forget_touches()  # what it does again after a resume is news
+        return record
+
+    def kill(self, session: str, *, who: str, why: str) -> ActionRecord:
+        """End a session and everything in it."""
+        return self._act(session, "kill", who=who, why=why)
+
+    def _act(self, session: str, verb: str, *, who: str, why: str) -> ActionRecord:
+        live = self._registry.find(session)
+        if not live.state.alive:
+            if verb == "kill" and live.state is State.KILLED:
+                return _already(live, verb, who, why)
+            raise SessionStateError(
+                f"session {live.id} ({live.name}) is {live.state.value}",
+                mend="see `estop sessions`",
+            )
+        return self._responder.act(live, verb, who=who, why=why)
+
+    def rules(self) -> list[Rule]:
+        """The signatures in force."""
+        return list(self._engine.ruleset.rules)
+
+    def refuse_supervised(self, peer: Peer) -> None:
+        """A supervised process knocked at the API."""
+        slot = self._registry.slot_of(peer.pid)
+        for live in self._registry.live():
+            if live.slot == slot:
+                self._responder.own_alert(API_KNOCK, live, {"ProcessId": peer.pid})
+
+    def is_supervised(self, pid: int) -> bool:
+        """Is the process in a session? Asked for every connection to the unix socket."""
+        return self._registry.slot_of(pid) != 0
+
+    def health(self) -> Health:
+        """What works and what does not, asked of the kernel and not of our memory."""
+        programs = self._kernel.programs()
+        lost = self._kernel.lost()
+        store = self._store.health()
+        problems = [f"{name} is not attached" for name, there in programs.items() if not there]
+        problems += [f"{count} {hook} events were lost" for hook, count in lost.items() if count]
+        problems += [f"rule {rule} failed {n} times" for rule, n in self._engine.errors.items()]
+        problems += [f"rule {rule} is disarmed" for rule in self._responder.disarmer.disarmed]
+        if store.get("error"):
+            problems.append(str(store["error"]))
+        if self._registry.settling.dropped:
+            problems.append(f"{self._registry.settling.dropped} written files were not looked at")
+        return Health(
+            ok=not problems,
+            problems=tuple(problems),
+            version=__version__,
+            tier=TIER,
+            programs=programs,
+            lost=lost,
+            rules=len(self._engine.ruleset.rules),
+            disarmed=self._responder.disarmer.disarmed,
+            sessions=len(self._registry.live()),
+            store=store,
+            uptime_s=time.monotonic() - self._started,
+        )
+
+    # Housekeeping -------------------------------------------------------------------------------
+
+    def keep_house(self) -> None:
+        """Twice a second, on the pipeline's thread: ends, losses, gauges."""
+        for live in self._registry.live():
+            if live.populated and self._killswitch.is_empty(live):
+                state = State.KILLED if live.state is State.KILLED else State.EXITED
+                self._registry.close(live, state)
+                self._store.save_session(live.snapshot())
+                _log.info("session.ended", session=live.id, name=live.name, state=state.value)
+        self._watch_losses()
+        self._set_gauges()
+
+    def _watch_losses(self) -> None:
+        lost = self._kernel.lost()
+        new = {hook: n - self._lost[hook] for hook, n in lost.items() if n > self._lost[hook]}
+        self._lost = lost
+        for hook, count in new.items():
+            self._metrics.events_lost.labels(hook).inc(count)
+        gone = {name for name, there in self._kernel.programs().items() if not there}
+        for live in self._registry.live():
+            if new:
+                self._responder.own_alert(EVENTS_LOST, live, {"Lost": new})
+            for program in gone - self._gone:
+                self._responder.own_alert(PROGRAM_GONE, live, {"Program": program})
+        self._gone = gone
+
+    def _set_gauges(self) -> None:
+        metrics = self._metrics
+        states = [s.state for s in self._registry.live()]
+        for state in State:
+            metrics.sessions.labels(state.value).set(states.count(state))
+        programs = self._kernel.programs()
+        metrics.programs_expected.set(len(programs))
+        metrics.programs_attached.set(sum(programs.values()))
+        metrics.rules_loaded.set(len(self._engine.ruleset.rules))
+        store: dict[str, Any] = self._store.health()
+        metrics.store_queue_rows.set(store["queue"])
+        metrics.store_dropped.inc(store["dropped"] - self._dropped)
+        self._dropped = store["dropped"]
+        errors = sum(self._engine.errors.values())
+        metrics.rule_errors.inc(errors - self._rule_errors)
+        self._rule_errors = errors
+
+    def restore(self) -> None:
+        """Take back the sessions that an earlier monitor left with living processes."""
+        for session in self._store.sessions():
+            if not session.state.alive or not os.path.isdir(session.cgroup):  # noqa: PTH112
+                continue
+            live = self._registry.restore(session)
+            if self._killswitch.is_frozen(live):
+                self._killswitch.freeze(live)  # the network cut ended with the earlier monitor
+                live.state = State.FROZEN
+            _log.info("session.restored", session=live.id, state=live.state.value)
+
+    def leave(self) -> None:
+        """At the end: empty cgroups go, frozen sessions stay frozen, the rest is said aloud."""
+        for live in self._registry.live():
+            self._store.save_session(live.snapshot())
+            if self._killswitch.is_empty(live):
+                self._registry.close(live, State.EXITED)
+                self._store.save_session(live.snapshot())
+            else:
+                _log.warning("session.left", session=live.id, state=live.state.value)
+        try:
+            self._registry.sessions_dir.rmdir()
+        except OSError as error:
+            _log.info("cgroup.kept", path=str(self._registry.sessions_dir), why=error.strerror)
+
+
+def _already(live: LiveSession, verb: str, who: str, why: str) -> ActionRecord:
+    return ActionRecord(
+        id=str(ULID()),
+        time=now_text(),
+        session=SessionRef(id=live.id, name=live.name),
+        verb=verb,
+        who=who,
+        why=why,
+        outcome=Outcome(action=Action.ALREADY_STOPPED),
+    )

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real server on a real socket with a real record; only the kernel side is in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import httpx
+import msgspec
+import pytest
+
+from monitor.alerts import (
+    Action,
+    ActionRecord,
+    Alert,
+    Level,
+    Outcome,
+    Response,
+    Rule,
+    RuleRef,
+    SessionRef,
+)
+from monitor.api.app import create_app
+from monitor.api.server import Server
+from monitor.control import Health
+from monitor.errors import SessionNotFoundError, SessionStateError
+from monitor.metrics import Metrics
+from monitor.record.store import Store
+from monitor.subjects import Mode, Origin, Session, State
+
+TOKEN = "t" * 43
+TIME = "2026-11-22T12:00:00Z"
+EFFECTS = {
+    "freeze": (State.FROZEN, Action.FROZEN),
+    "resume": (State.RUNNING, Action.RESUMED),
+    "kill": (State.KILLED, Action.KILLED),
+}
+
+
+class MemoryControl:
+    """`monitor.control.Control` over a dict of sessions."""
+
+    def __init__(self):
+        self.known = {}
+        self.knocks = []
+        self.launches = []
+        self.records = 0
+        self.lock = threading.Lock()
+
+    def add(self, session, *, uid=0, state=State.RUNNING):
+        self.known[session] = Session(
+            id=session,
+            name=f"name-{session}",
+            state=state,
+            mode=Mode.ENFORCE,
+            origin=Origin.LAUNCHED,
+            cgroup=f"/sys/fs/cgroup/estop/{session}",
+            root_pid=4242,
+            uid=uid,
+            started=TIME,
+        )
+        return self.known[session]
+
+    def sessions(self):
+        return list(self.known.values())
+
+    def session(self, session):
+        for found in self.known.values():
+            if session in {found.id, found.name}:
+                return found
+        raise SessionNotFoundError(f"there is no session {session!r}", mend="estop sessions")
+
+    def launch(self, request, peer):
+        self.launches.append((request, peer))
+        return self.add("launched", uid=peer.uid)
+
+    def attach(self, request, peer):
+        self.launches.append((request, peer))
+        return self.add("attached", uid=peer.uid)
+
+    def freeze(self, session, *, who, why):
+        return self._act("freeze", session, who=who, why=why)
+
+    def resume(self, session, *, who, why):
+        if self.session(session).state is State.KILLED:
+            raise SessionStateError(f"session {session} is killed", mend="start a new one")
+        return self._act("resume", session, who=who, why=why)
+
+    def kill(self, session, *, who, why):
+        return self._act("kill", session, who=who, why=why)
+
+    def _act(self, verb, session, *, who, why):
+        state, action = EFFECTS[verb]
+        with self.lock:
+            found = self.session(session)
+            already = found.state is state
+            self.known[found.id] = msgspec.structs.replace(found, state=state)
+            self.records += 1
+            return ActionRecord(
+                id=f"r{self.records}",
+                time=TIME,
+                session=SessionRef(id=found.id, name=found.name),
+                verb=verb,
+                who=who,
+                why=why,
+                outcome=Outcome(action=Action.ALREADY_STOPPED if already else action),
+            )
+
+    def rules(self):
+        return [
+            Rule(
+                id="hosts",
+                title="Hosts file",
+                level=Level.HIGH,
+                response=Response.FREEZE,
+                category="file_event",
+            )
+        ]
+
+    def health(self):
+        return Health(
+            ok=False,
+            problems=("one program is not attached",),
+            version="0",
+            tier="tracepoint",
+            programs={"exec": True, "open": False},
+            lost={},
+            rules=1,
+            disarmed=(),
+            sessions=len(self.known),
+            store={"alerts": 0, "queue": 0, "dropped": 0, "error": ""},
+            uptime_s=1.0,
+        )
+
+    def refuse_supervised(self, peer):
+        self.knocks.append(peer)
+
+
+@dataclasses.dataclass
+class Running:
+    """A served API and everything behind it."""
+
+    control: MemoryControl
+    store: Store
+    server: Server
+    socket_path: object
+    supervised: set
+    token: str = TOKEN
+    behind_tcp: object = None
+
+    def local(self, **kwargs):
+        """A client on the unix socket: this test's own process, root or not."""
+        transport = httpx.HTTPTransport(uds=str(self.socket_path))
+        return httpx.Client(transport=transport, base_url="http://localhost/api/v1", **kwargs)
+
+    def tcp(self, token=TOKEN, **kwargs):
+        """A client on loopback TCP."""
+        host, port = self.server.address
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(
+            base_url=f"http://{host}:{port}/api/v1",
+            headers={**headers, **kwargs.pop("headers", {})},
+            **kwargs,
+        )
+
+    def alert(self, number, *, session="s1", text="x", action=Action.FROZEN):
+        """Record an alert."""
+        alert = Alert(
+            id=f"a{number}",
+            time=TIME,
+            session=SessionRef(id=session, name=f"name-{session}"),
+            rule=RuleRef(id="hosts", title="Hosts file", level=Level.HIGH),
+            response=Response.FREEZE,
+            outcome=Outcome(action=action),
+            event={"category": "file_event", "ktime_ns": 1, "fields": {"TargetFilename": text}},
+        )
+        assert self.store.save_alert(alert)
+        assert self.store.flush()
+        return alert
+
+
+@pytest.fixture
+def api(tmp_path):
+    control = MemoryControl()
+    metrics = Metrics()
+    store = Store(tmp_path / "state" / "alerts.db", metrics=metrics)
+    supervised = set()
+    running = Running(control, store, None, tmp_path / "run" / "estop.sock", supervised)
+    app = create_app(
+        control,
+        store,
+        metrics=metrics,
+        token=TOKEN,
+        is_supervised=supervised.__contains__,
+        peer_of=lambda address: running.behind_tcp,
+    )
+    running.server = Server(app, socket_path=running.socket_path, address=("127.0.0.1", 0))
+    running.server.start()
+    yield running
+    running.server.stop()
+    store.close()

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may ask what: by the kernel's word on the unix socket, by the token on TCP."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from monitor.api.peers import MAX_PER_USER
+from monitor.control import Peer
+from monitor.subjects import State
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user; needs root")
+
+ASK = """
+import http.client, os, socket, sys
+os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+connection = http.client.HTTPConnection("localhost")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(sys.argv[1])
+for line in sys.argv[3:]:
+    method, path = line.split()
+    connection.request(method, path, headers={"Content-Length": "0"})
+    response = connection.getresponse()
+    print(response.status, response.read().decode())
+"""
+
+PATHS = [
+    "GET /api/v1/sessions",
+    "GET /api/v1/health",
+    "GET /api/v1/openapi.json",
+    "GET /api/v1/alerts/stream",
+    "GET /metrics",
+    "GET /nothing",
+    "POST /api/v1/sessions/s1/resume",
+]
+
+
+@pytest.fixture
+def ask(api):
+    """Ask as another user. Directories of tests are private, so open the way to the socket."""
+
+    def run(uid, *lines):
+        for parent in list(api.socket_path.parents)[:4]:
+            if parent.stat().st_uid == os.geteuid() and parent.stat().st_mode & 0o077 == 0:
+                parent.chmod(0o711)
+        done = subprocess.run(
+            [sys.executable, "-c", ASK, str(api.socket_path), str(uid), *lines],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        return [line.split(" ", 1) for line in done.stdout.splitlines()]
+
+    return run
+
+
+def test_without_a_token_tcp_is_401_and_says_what_to_send(api):
+    with api.tcp(token="") as client:
+        response = client.get("/sessions")
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"].startswith("Bearer")
+    assert "Authorization: Bearer" in response.json()["mend"]
+
+
+def test_a_wrong_token_is_a_clear_error(api):
+    with api.tcp(token="x" * 43) as client:
+        response = client.get("/sessions")
+    assert response.status_code == 401
+    assert response.json()["detail"] == "the token is wrong"
+
+
+def test_guessing_is_slowed_down_and_the_right_token_still_works(api):
+    with api.tcp(token="", headers={"Authorization": b"Bearer \xe9\xff"}) as client:
+        statuses = [client.get("/sessions").status_code for _ in range(12)]
+        last = client.get("/sessions")
+    assert statuses == [401] * 10 + [429] * 2
+    assert int(last.headers["retry-after"]) > 0
+    with api.tcp() as client:
+        assert client.get("/sessions").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example"])
+def test_a_host_name_that_is_not_loopback_is_refused_even_with_the_token(api, host):
+    with api.tcp(headers={"Host": host}) as client:
+        assert client.get("/sessions").status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:1", "[::1]:7878"])
+def test_a_loopback_name_is_served(api, host):
+    with api.tcp(headers={"Host": host}) as client:
+        assert client.get("/sessions").status_code == 200
+
+
+def test_the_token_sees_and_stops_every_session(api):
+    api.control.add("s1", uid=1234)
+    with api.tcp() as client:
+        assert len(client.get("/sessions").json()) == 1
+        assert client.post("/sessions/s1/kill").json()["who"] == "token"
+
+
+def test_a_supervised_process_is_refused_everywhere_and_reported(api):
+    api.control.add("s1", state=State.FROZEN)
+    with api.local() as client:
+        assert client.get("/sessions").status_code == 200
+        # The connection is older than the supervision, as after `estop attach`.
+        api.supervised.add(os.getpid())
+        for line in PATHS:
+            method, path = line.split()
+            response = client.request(method, f"http://localhost{path}")
+            assert response.status_code == 403, path
+            assert response.json()["type"] == "urn:estop:problem:supervised"
+    assert len(api.control.knocks) == len(PATHS)
+    assert api.control.knocks[0].pid == os.getpid()
+    assert api.control.knocks[0].name.startswith("uid ")
+    assert api.control.known["s1"].state is State.FROZEN
+
+
+def test_a_supervised_process_on_tcp_is_refused_even_with_the_right_token(api):
+    api.behind_tcp = Peer(uid=1000, pid=77, supervised=True)
+    with api.tcp() as client:
+        assert client.get("/sessions").status_code == 403
+    assert [peer.pid for peer in api.control.knocks] == [77]
+
+
+@needs_root
+def test_another_user_sees_and_stops_only_own_sessions(api, ask):
+    api.control.add("mine", uid=1234)
+    api.control.add("theirs", uid=1)
+    for session in api.control.sessions():
+        api.store.save_session(session)
+    api.alert(1, session="mine")
+    api.alert(2, session="theirs")
+    answers = ask(
+        1234,
+        "GET /api/v1/sessions",
+        "GET /api/v1/sessions/theirs",
+        "POST /api/v1/sessions/theirs/kill",
+        "POST /api/v1/sessions/name-theirs/kill",
+        "GET /api/v1/sessions/theirs/actions",
+        "POST /api/v1/sessions/mine/freeze",
+        "GET /api/v1/alerts",
+        "GET /api/v1/alerts/a1",
+        "GET /api/v1/alerts/a2",
+        "GET /metrics",
+    )
+    assert [status for status, _ in answers] == [
+        *("200", "404", "404", "404", "404", "200", "200", "200", "404", "403")
+    ]
+    assert "theirs" not in answers[0][1]
+    assert "theirs" not in answers[6][1]
+    assert api.control.known["theirs"].state is State.RUNNING
+    assert '"who":"uid 1234"' in answers[5][1]
+
+
+@needs_root
+def test_a_name_in_the_session_filter_does_not_show_anothers_alerts(api, ask):
+    api.store.save_session(api.control.add("theirs", uid=1))
+    api.alert(1, session="theirs")
+    for query in ("session=theirs", "uid=1", "since=0"):
+        ((status, text),) = ask(1234, f"GET /api/v1/alerts?{query}")
+        assert "a1" not in text, (query, status)
+
+
+def test_one_user_cannot_use_up_all_connections(api):
+    opened = []
+    for _ in range(MAX_PER_USER + 5):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(5)
+        client.connect(str(api.socket_path))
+        opened.append(client)
+    assert all(client.recv(1) == b"" for client in opened[MAX_PER_USER:])
+    with api.tcp() as client:
+        assert client.get("/health").status_code == 200
+    for client in opened:
+        client.close()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            with api.local() as client:
+                assert client.get("/health").status_code == 200
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    pytest.fail("closed connections still count")

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server-sent alerts: live, resumable without a gap, and safe from slow readers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+
+import httpx_sse
+import pytest
+
+from monitor.alerts import Action
+from monitor.api import stream
+
+
+def follow(client, path="/alerts/stream", **headers):
+    return httpx_sse.connect_sse(client, "GET", path, headers=headers)
+
+
+def take(events, count):
+    alerts = (event for event in events if event.event == "alert")
+    return [next(alerts) for _ in range(count)]
+
+
+def seen(events):
+    return [(event.id, json.loads(event.data)["id"]) for event in events]
+
+
+def test_a_new_alert_arrives_live(api):
+    api.alert(1)
+    with api.local(timeout=5) as client, follow(client) as source:
+        api.alert(2)
+        (event,) = take(source.iter_sse(), 1)
+    assert (event.event, event.id, json.loads(event.data)["id"]) == ("alert", "2", "a2")
+
+
+def test_a_later_state_of_an_alert_arrives_under_the_same_id(api):
+    with api.local(timeout=5) as client, follow(client) as source:
+        api.alert(1, action=Action.STOPPING)
+        api.alert(1, action=Action.FROZEN)
+        events = take(source.iter_sse(), 2)
+    assert seen(events) == [("1", "a1"), ("2", "a1")]
+    assert json.loads(events[1].data)["outcome"]["action"] == "frozen"
+
+
+def test_a_follower_resumes_from_last_event_id_without_gap_or_repeat(api):
+    for number in range(1, 41):
+        api.alert(number)
+    with (
+        api.local(timeout=5) as client,
+        follow(client, **{"Last-Event-ID": "5"}) as source,
+    ):
+        api.alert(41)
+        events = take(source.iter_sse(), 36)
+    assert seen(events) == [(str(n), f"a{n}") for n in range(6, 42)]
+
+
+def test_a_follower_cut_off_before_its_first_alert_can_resume_too(api):
+    api.alert(1)
+    with api.local(timeout=5) as client:
+        with follow(client) as source:
+            first = next(source.iter_sse())
+        api.alert(2)
+        with follow(client, **{"Last-Event-ID": first.id}) as source:
+            events = take(source.iter_sse(), 1)
+    assert (first.event, first.id, first.data) == ("following", "1", "")
+    assert seen(events) == [("2", "a2")]
+
+
+def test_a_stream_is_filtered(api):
+    with (
+        api.local(timeout=5) as client,
+        follow(client, "/alerts/stream?session=s2") as source,
+    ):
+        api.alert(1)
+        api.alert(2, session="s2")
+        events = take(source.iter_sse(), 1)
+    assert seen(events) == [("2", "a2")]
+
+
+def test_a_silent_stream_is_kept_alive(api, monkeypatch):
+    monkeypatch.setattr(stream, "KEEP_ALIVE_S", 0.1)
+    with (
+        api.local(timeout=5) as client,
+        client.stream("GET", "/alerts/stream") as response,
+    ):
+        lines = response.iter_lines()
+        assert any(line.startswith(": ping") for line in lines)
+
+
+@pytest.mark.parametrize("given", ["x", "-1", "99999999999999999999999"])
+def test_a_last_event_id_that_is_no_cursor_is_refused(api, given):
+    with api.local() as client:
+        assert client.get("/alerts/stream", headers={"Last-Event-ID": given}).status_code == 422
+
+
+def test_a_reader_that_takes_nothing_is_cut_off_and_others_are_served(api, monkeypatch):
+    monkeypatch.setattr(stream, "STUCK_S", 0.5)
+    stuck = socket.socket(socket.AF_UNIX)
+    stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stuck.connect(str(api.socket_path))
+    stuck.sendall(b"GET /api/v1/alerts/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert stuck.recv(1) == b"H"
+    with api.local(timeout=10) as client, follow(client) as source:
+        for number in range(1, 31):
+            api.alert(number, text="x" * 100_000)
+        assert len(take(source.iter_sse(), 30)) == 30
+    time.sleep(1.0)
+    received = 0
+    with stuck, contextlib.suppress(ConnectionResetError):
+        stuck.settimeout(5)
+        while chunk := stuck.recv(65536):
+            received += len(chunk)
+    assert received < 2_000_000
+
+
+def test_stopping_the_server_ends_streams_at_once(api):
+    ended = threading.Event()
+
+    def read():
+        with api.local(timeout=30) as client, follow(client) as source:
+            started.set()
+            list(source.iter_sse())
+            ended.set()
+
+    started = threading.Event()
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert started.wait(5)
+    before = time.monotonic()
+    api.server.stop()
+    assert time.monotonic() - before < 2
+    assert ended.wait(5)
+    reader.join()
