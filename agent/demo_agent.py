@@ -58,7 +58,7 @@ def pay(_home: Path) -> None:
     _say(f"asking for the address of {PAYMENT_HOST}, then connecting to it")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
         resolver.settimeout(2)
-        resolver.sendto(_question(PAYMENT_HOST), ("127.0.0.1", 53))
+        resolver.sendto(question(PAYMENT_HOST), ("127.0.0.1", 53))
         address = socket.inet_ntoa(resolver.recv(512)[-4:])
     with socket.create_connection((address, 443), timeout=2) as connection:
         context = ssl.create_default_context()
@@ -83,7 +83,7 @@ ACTS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def _question(name: str) -> bytes:
+def question(name: str) -> bytes:
     """A DNS question for the IPv4 address of `name`."""
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     return struct.pack("!HHHHHH", 0x4553, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"

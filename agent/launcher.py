@@ -20,6 +20,7 @@ from agent.birth import BirthError, Newborn
 from agent.client import MonitorError, ask
 from agent.identity import IdentityError
 from agent.notice import Notice
+from agent.text import tell
 
 NOT_STARTED = 3
 """Exit code where the monitor refused or is away: the command did not run."""
@@ -37,12 +38,12 @@ def run(
     try:
         who = identity.choose(user, os.environ, os.geteuid())
         if who is None and os.geteuid() == 0 and user is None:
-            _tell("the agent runs as root; `--user NAME` gives it to somebody else")
+            tell("the agent runs as root; `--user NAME` gives it to somebody else")
         newborn = birth.conceive(argv, who, os.environ)
     except IdentityError as error:
         return _refuse(str(error))
     except BirthError as error:
-        _tell(str(error))
+        tell(str(error))
         return error.code
     try:
         session = _register(socket, newborn.pid, name=name, argv=argv, mode=mode, home=home)
@@ -78,7 +79,7 @@ def _accompany(newborn: Newborn, notice: Notice) -> int:
             newborn.release()
         except BirthError as error:
             os.waitpid(newborn.pid, 0)
-            _tell(str(error))
+            tell(str(error))
             return error.code
         notice.start()
         end = _wait(newborn.pid)
@@ -147,14 +148,9 @@ def _die_of(number: int) -> int:
 
 
 def _refuse(message: str, mend: str = "") -> int:
-    _tell(f"{message}; {mend}" if mend else message)
-    _tell("the agent was not started: it never runs unwatched")
+    tell(f"{message}; {mend}" if mend else message)
+    tell("the agent was not started: it never runs unwatched")
     return NOT_STARTED
-
-
-def _tell(message: str) -> None:
-    """One line for the person at the terminal; the agent's own output stays untouched."""
-    print(f"estop: {message}", file=sys.stderr)  # noqa: T201 - a command line tool
 
 
 def _text(raw: str) -> str:

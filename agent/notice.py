@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from typing import Any
 from urllib.parse import quote
 
 from agent.client import MonitorError, ask
+from agent.text import tell
 
 _POLL_S = 1.0
 _STOPPED = {"frozen", "killed", "lost"}
@@ -55,7 +55,7 @@ class Notice:
                 return
         self._state = state
         if line:
-            _tell(line)
+            tell(line, amid_output=True)
 
     def _line(self, state: str) -> str:
         told = f"session {self._name} was {state}: {self._why(state)}"
@@ -70,10 +70,3 @@ class Notice:
         actions = _ACTIONS.get(state, set())
         found = [a["rule"]["title"] for a in alerts["items"] if a["outcome"]["action"] in actions]
         return str(found[0]) if found else "no rule did it"
-
-
-def _tell(line: str) -> None:
-    """On a line of its own, wherever the agent left the cursor; control characters are shown."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    start = "\r\n" if os.isatty(2) else ""
-    print(f"{start}estop: {safe}", file=sys.stderr, flush=True)  # noqa: T201 - command line tool

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
+
+from agent.text import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ def act_table(results: Sequence[Result]) -> Table:
     for column in ("syscall to stopped", "bytes out"):
         table.add_column(column, justify="right")
     for result in results:
-        table.add_row(result.act.title, *_cells(result), style=None if result.stopped else "red")
+        cells = map(_cell, _cells(result))
+        table.add_row(result.act.title, *cells, style=None if result.stopped else "red")
     return table
 
 
@@ -58,6 +62,11 @@ def _cells(result: Result) -> tuple[str, ...]:
     )
 
 
+def _cell(text: str) -> Text:
+    """Neither markup nor an escape sequence is obeyed."""
+    return Text(shown(text))
+
+
 def _duration(span_ns: int | None) -> str:
     return "unknown" if span_ns is None else f"{span_ns / 1e6:.2f} ms"
 
@@ -69,5 +78,6 @@ def alert_table(name: str, alerts: Sequence[dict[str, Any]]) -> Table:
         table.add_column(column)
     for alert in reversed(alerts):
         rule, outcome = alert["rule"], alert["outcome"]
-        table.add_row(alert["time"], rule["title"], rule["level"], outcome["action"])
+        cells = (alert["time"], rule["title"], rule["level"], outcome["action"])
+        table.add_row(*map(_cell, cells))
     return table

@@ -28,6 +28,8 @@ int on_privileged(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+#define SIGCHLD_ 17
+
 /* __send_signal_locked(): the one place all kinds of kill go through, before delivery. */
 int on_signal(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -36,6 +38,8 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_signal *e;
 
 	if (!s || !s->monitor_tgid || KERNEL(task_struct, target, tgid) != s->monitor_tgid)
+		return 0;
+	if (ctx->args[0] == SIGCHLD_) /* the kernel's own, at a child's end */
 		return 0;
 	struct estop_task_state *state = ours();
 	if (!state)

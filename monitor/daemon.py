@@ -8,7 +8,7 @@ import pwd
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -45,6 +45,10 @@ _log = structlog.get_logger()
 _SWITCH_INTERVAL_S = 0.0002
 """How long a thread may keep the interpreter while the pipeline's thread waits for it. Python's
 default of 5 ms would be fifty times the stop itself."""
+_HOUSEKEEPING_S = 0.5
+_PIPELINE_NICE = -20
+"""A busy machine is no reason to stop late. Not a real-time class: a flood of events would then
+starve what it is there to protect."""
 _NO_LOGIN = ("/nologin", "/false", "/sync")
 
 
@@ -136,17 +140,16 @@ class Daemon:
         )
         self._stack.callback(self.supervisor.leave)
         self.supervisor.restore()
-        self.pipeline = Pipeline(
-            self.kernel, registry, engine, responder, self.metrics, self._housekeeping(mounts)
-        )
+        self.pipeline = Pipeline(self.kernel, registry, engine, responder, self.metrics)
+        self._mounts, self._watched = mounts, watched
         self._serve(settings, token)
 
-    def _housekeeping(self, mounts: HostMounts) -> Callable[[], None]:
-        def keep_house() -> None:
-            mounts.refresh()
+    def keep_house(self, stop: threading.Event) -> None:
+        """Everything that has to be looked at now and then; runs on a thread of its own."""
+        while not stop.wait(_HOUSEKEEPING_S):
+            self._mounts.refresh()
+            self._watched.refresh()
             self.supervisor.keep_house()
-
-        return keep_house
 
     def _serve(self, settings: Settings, token: str) -> None:
         app = create_app(
@@ -178,6 +181,10 @@ def main(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
     daemon = Daemon(settings)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PIPELINE_NICE)
+    housekeeper = ThreadPoolExecutor(1, "housekeeper").submit(daemon.keep_house, stop)
+    # A monitor that lost a thread ends where everybody sees it, and does not go on half blind.
+    housekeeper.add_done_callback(lambda _: stop.set())
     try:
         _log.info(
             "monitor.ready",
@@ -187,5 +194,8 @@ def main(settings: Settings) -> None:
         )
         daemon.pipeline.run(stop)
     finally:
+        stop.set()
+        wait([housekeeper])
         daemon.close()
         _log.info("monitor.stopped")
+    housekeeper.result()  # raises what ended it, if something did

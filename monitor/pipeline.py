@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from monitor.alerts import Rule
@@ -30,7 +30,6 @@ from monitor.responder import Responder
 from monitor.sessions.registry import Observation, Registry
 
 _LONGEST_WAIT_MS = 200
-_HOUSEKEEPING_NS = 500_000_000
 
 
 class Source(Protocol):
@@ -42,7 +41,7 @@ class Source(Protocol):
 
 
 class Pipeline:
-    """Joins the stages. `housekeeping` is called twice a second, between two batches."""
+    """Joins the stages."""
 
     def __init__(
         self,
@@ -51,15 +50,12 @@ class Pipeline:
         engine: Engine,
         responder: Responder,
         metrics: Metrics,
-        housekeeping: Callable[[], None],
     ) -> None:
         self._source = source
         self._registry = registry
         self._engine = engine
         self._responder = responder
         self._metrics = metrics
-        self._housekeeping = housekeeping
-        self._housekept_ns = 0
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. An exception ends the monitor: blindness must not look like calm."""
@@ -68,17 +64,15 @@ class Pipeline:
 
     def step(self) -> None:
         """One batch from the kernel to the stop."""
-        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        wait_ms = self._registry.settling.wait_ms(now_ns, _LONGEST_WAIT_MS)
+        wait_ms = self._registry.settling.wait_ms(
+            time.clock_gettime_ns(time.CLOCK_BOOTTIME), _LONGEST_WAIT_MS
+        )
         for event in self._events(wait_ms):
             observation = self._registry.observe(event)
             if observation is not None:
                 self._judge(observation)
         for observation in self._registry.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
             self._judge(observation)
-        if now_ns - self._housekept_ns > _HOUSEKEEPING_NS:
-            self._housekept_ns = now_ns
-            self._housekeeping()
 
     def _events(self, wait_ms: int) -> Iterable[Event]:
         # The two rings are in order each; together they are put in order by the kernel's clock.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people and programs may ask of the running monitor (`control.Control`), and its housekeeping.
 
-It joins the registry, the responder and the kernel for API threads; the pipeline does not come here
-except to have the house kept.
+It joins the registry, the responder and the kernel for API threads and for the housekeeper; the
+pipeline does not come here.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class Supervisor:
     # Housekeeping -------------------------------------------------------------------------------
 
     def keep_house(self) -> None:
-        """Twice a second, on the pipeline's thread: ends, losses, gauges."""
+        """Twice a second, on a thread of its own: ends, losses, gauges."""
         for live in self._registry.live():
             if live.populated and self._killswitch.is_empty(live):
                 state = State.KILLED if live.state is State.KILLED else State.EXITED

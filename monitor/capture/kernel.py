@@ -105,6 +105,7 @@ class Kernel:
         self._epoll = select.epoll()
         self._bcc, self._lib, self._ring_callback = _import_bcc(settings)
         self._bpf = self._compile()
+        self._flags = self._bpf["session_flags"]
         self._write_settings()
 
     def _compile(self) -> Any:  # noqa: ANN401 - bcc has no types
@@ -252,7 +253,7 @@ class Kernel:
     def quarantine(self, slot: int, *, on: bool) -> None:
         """Cut (or give back) the session's network. One map write; the next packet obeys."""
         flags = _LIVE | (_QUARANTINED if on else 0)
-        self._bpf["session_flags"][ctypes.c_int(slot)] = ctypes.c_uint(flags)
+        self._flags[ctypes.c_int(slot)] = ctypes.c_uint(flags)
 
     def forget_touches(self) -> None:
         """Send every open anew: after a resume or a new rule set, a repeat is news again."""

@@ -21,6 +21,7 @@ import msgspec
 
 from monitor.alerts import Alert
 from monitor.errors import EstopError
+from monitor.subjects import Session
 
 T = TypeVar("T")
 
@@ -72,7 +73,8 @@ class Client:
         )
 
     def __enter__(self) -> Self:
-        """Nothing is opened before the first question."""
+        """Say at once, and in one line, if no daemon answers."""
+        require_daemon(self._path)
         return self
 
     def __exit__(
@@ -94,10 +96,17 @@ class Client:
         content = msgspec.json.encode(body)
         return self._ask("POST", path, type_, content=content, timeout=_ACT_S)
 
+    def path_of(self, session: str) -> str:
+        """The path of a session by id or name."""
+        if "/" in session:
+            # Servers take %2F for a slash, so a name with one is looked up here.
+            found = self.get("/sessions", list[Session])
+            session = next((one.id for one in found if one.name == session), session)
+        return "/sessions/" + quote(session, safe="", errors="backslashreplace")
+
     def follow(self, parameters: Mapping[str, str | None]) -> Iterator[Alert]:
         """Alerts from now on, for ever; a daemon that restarts is waited for, without a gap."""
         cursor = ""
-        require_daemon(self._path)
         while True:
             try:
                 for event in self._events(cursor, parameters):
@@ -139,11 +148,6 @@ class Client:
         if response.is_error:
             _refuse(response)
         return msgspec.json.decode(response.content, type=type_)
-
-
-def segment(name: str) -> str:
-    """A session's id or name as one part of a path."""
-    return quote(name, safe="", errors="backslashreplace")
 
 
 def _refuse(response: httpx.Response) -> None:

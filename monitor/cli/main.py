@@ -18,7 +18,8 @@ import monitor
 from monitor.errors import EstopError
 from monitor.text import terminal
 
-NOT_RUNNING = 3
+JSON_ASKED = "estop.json"
+"""In the context's meta if `--json` was given: then errors are JSON too."""
 
 _COMMANDS = {
     "daemon": ("monitor.cli.daemon", "Watch and stop sessions, in the foreground."),
@@ -50,6 +51,12 @@ class _Lazy(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except EstopError as error:
+            _fail(error, json_=JSON_ASKED in ctx.meta)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         with formatter.section("Commands"):
@@ -68,18 +75,20 @@ def estop() -> None:
 
 def main() -> Never:
     """Run the command and end with its exit code."""
-    try:
-        estop.main()
-    except EstopError as error:
-        fail(error)
+    estop.main()
     sys.exit(0)
 
 
-def fail(error: EstopError) -> Never:
-    """Say what went wrong and how to mend it."""
-    click.echo(f"estop: error: {_lines(str(error))}", err=True)
-    if error.mend:
-        click.echo(f"  mend: {_lines(error.mend)}", err=True)
+def _fail(error: EstopError, *, json_: bool) -> Never:
+    """Say what went wrong and how to mend it, on standard error."""
+    if json_:
+        from monitor.record.encode import to_json  # noqa: PLC0415 - `--help` need not load it
+
+        click.echo(to_json({"error": str(error), "mend": error.mend}), err=True)
+    else:
+        click.echo(f"estop: error: {_lines(str(error))}", err=True)
+        if error.mend:
+            click.echo(f"  mend: {_lines(error.mend)}", err=True)
     sys.exit(getattr(error, "exit_code", 1))
 
 

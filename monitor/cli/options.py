@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from monitor.cli.main import JSON_ASKED
 from monitor.record.encode import to_json
 
 DEFAULT_RUNTIME_DIR = Path("/run/estop")
@@ -37,8 +38,21 @@ def runtime_dir(command: Command) -> Command:
 
 
 def as_json(command: Command) -> Command:
-    """For programs."""
-    return click.option("--json", "json_", is_flag=True, help="Print JSON, for programs.")(command)
+    """For programs: answers on standard output and errors on standard error, both as JSON."""
+    return click.option(
+        "--json",
+        "json_",
+        is_flag=True,
+        callback=_note_json,
+        is_eager=True,
+        help="Speak JSON, for programs; errors too, on standard error.",
+    )(command)
+
+
+def _note_json(context: click.Context, _option: click.Parameter, given: bool) -> bool:  # noqa: FBT001
+    if given:
+        context.meta[JSON_ASKED] = True
+    return given
 
 
 def print_json(value: object) -> None:

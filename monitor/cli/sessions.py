@@ -10,8 +10,8 @@ import click
 
 from monitor.alerts import ActionRecord
 from monitor.cli import show
-from monitor.cli.client import Client, require_daemon, segment
-from monitor.cli.options import common, print_json, runtime_dir
+from monitor.cli.client import Client, require_daemon
+from monitor.cli.options import common, print_json
 from monitor.control import ActRequest, AttachRequest
 from monitor.subjects import Mode, Session
 
@@ -23,8 +23,8 @@ _why = click.option("--why", default="", help="The reason, for the record.")
 _session = click.argument("session")
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
-@runtime_dir
+@click.command(context_settings={"allow_interspersed_args": False})
+@common
 @click.option("--name", help="A name for the session [default: the command's]")
 @click.option("--user", help="Run the agent as this user.")
 @_observe
@@ -33,6 +33,7 @@ _session = click.argument("session")
 def run(
     runtime_dir: Path,
     *,
+    json_: bool,
     name: str | None,
     user: str | None,
     observe: bool,
@@ -40,6 +41,7 @@ def run(
     command: tuple[str, ...],
 ) -> None:
     """Start COMMAND as a supervised session, in the caller's terminal, and end as it ends."""
+    del json_  # standard output is the agent's; errors are JSON by the option itself
     from agent import launcher  # noqa: PLC0415 - `estop sessions` need not load it
 
     path = runtime_dir.absolute() / "estop.sock"
@@ -93,7 +95,7 @@ def sessions(runtime_dir: Path, *, json_: bool, past: bool) -> None:
 
 def _act(runtime_dir: Path, session: str, verb: str, why: str, *, json_: bool) -> None:
     with Client(runtime_dir) as client:
-        path = f"/sessions/{segment(session)}/{verb}"
+        path = f"{client.path_of(session)}/{verb}"
         record = client.post(path, ActionRecord, ActRequest(why=why))
     if json_:
         print_json(record)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import re2
+from pyparsing import ParseException
 from sigma.conditions import (
     ConditionAND,
     ConditionFieldEqualsValueExpression,
@@ -91,7 +92,7 @@ def condition(rule: SigmaRule) -> Condition:
         tree = rule.detection.parsed_condition[0].parsed
         result = _translate(tree)
     except SigmaError as error:
-        raise NotCompilableError(str(error)) from error
+        raise NotCompilableError(_readable(error, rule.detection.condition[0])) from error
     except RecursionError:
         raise NotCompilableError("the condition is nested too deeply") from None
     if depth(result) > DEEPEST:
@@ -128,6 +129,16 @@ def unused(rule: SigmaRule) -> list[str]:
         return []  # `condition` reports it
     used = _mentioned(tree, rule.detection)
     return [name for name in rule.detection.detections if name not in used]
+
+
+def _readable(error: SigmaError, text: str) -> str:
+    """What is wrong with a condition; the parser's own words list its grammar."""
+    if not isinstance(error.__context__, ParseException):
+        return str(error)
+    rest = text[error.__context__.loc :].strip()
+    return (
+        f"the condition cannot be read from `{rest}` on" if rest else "the condition is cut short"
+    )
 
 
 def _mentioned(tree: object, detections: SigmaDetections) -> set[str]:

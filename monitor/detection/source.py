@@ -58,14 +58,14 @@ def discover(paths: Sequence[Path]) -> tuple[list[Path], list[RuleProblem]]:
 
     Hidden files and directories are left out: editors and version control keep theirs there.
     """
-    files: dict[Path, Path] = {}
+    files: dict[str, Path] = {}
     problems: list[RuleProblem] = []
     for path in paths:
         if path.is_dir():
             for file in sorted(_walk(path, problems)):
-                files.setdefault(file.resolve(), file)
+                files.setdefault(os.path.realpath(file), file)
         else:
-            files.setdefault(path.resolve(), path)
+            files.setdefault(os.path.realpath(path), path)
     return list(files.values()), problems
 
 
@@ -91,9 +91,9 @@ def _walk(top: Path, problems: list[RuleProblem]) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         problems.append(RuleProblem(str(error.filename), 0, f"cannot be read: {error.strerror}"))
 
-    seen: set[Path] = set()  # a symlink to a directory above would make us walk for ever
+    seen: set[str] = set()  # a symlink to a directory above would make us walk for ever
     for directory, below, names in os.walk(top, onerror=unreadable, followlinks=True):
-        real = Path(directory).resolve()
+        real = os.path.realpath(directory)
         below[:] = [] if real in seen else [name for name in below if not name.startswith(".")]
         seen.add(real)
         for name in names:

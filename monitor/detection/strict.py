@@ -30,7 +30,7 @@ _NOT_YET = {
     "action": "document actions (global, reset, repeat) are not supported",
 }
 
-_NO_TIER = {"deny", "ask"}
+_NO_TIER = ("deny", "ask")
 
 _ANYWHERE = {"contains", "startswith", "endswith"}
 
@@ -107,8 +107,7 @@ def _logsource(document: Document, logsource: object) -> Iterator[RuleProblem]:
         message = f"the log of `{logsource['service']}` is not read"
         mend = "use a `category`"
         yield document.problem(message, "logsource", "service", mend=mend)
-    elif logsource.get("category") not in CATEGORIES:
-        category = str(logsource.get("category"))
+    elif (category := str(logsource.get("category"))) not in CATEGORIES:
         mend = did_you_mean(category, CATEGORIES)
         message = f"unknown logsource category `{category}`"
         yield document.problem(message, "logsource", "category", mend=mend)
@@ -189,6 +188,9 @@ class _Detection:
         self, value: object, modifiers: set[str], steps: tuple[Step, ...]
     ) -> Iterator[RuleProblem]:
         problem = self._document.problem
+        if isinstance(value, (dict, list)):
+            yield problem(f"`{value}` is no single value", *steps)
+            return
         if _ANYWHERE & modifiers and isinstance(value, str) and not value.strip("*"):
             yield problem(f"`{value}` is in every value", *steps, mend="use `|exists: true`")
         if "re" in modifiers and (fault := sigma.expression_fault(value)):

@@ -20,9 +20,12 @@ import msgspec
 
 from monitor.errors import GuardError
 
-_SPIN_NS = 3_000_000
+_SPIN_NS = 50_000
+_NAP_S = 0.00005
+_NAP_UNTIL_NS = 20_000_000
 """`cgroup.events` tells pollers at most every 10 ms (kernfs limits it), while a freeze takes 0.1 to
-4 ms: so it is read in a loop first, and only then waited for."""
+4 ms: so it is read in a loop first. The loop naps, because a task that is to freeze may need this
+very processor to get there; only a slow freeze is waited for with poll."""
 
 
 class Target(Protocol):
@@ -59,19 +62,14 @@ class KillSwitch:
 
     def _guard(self, target: Target) -> None:
         """Never the root, never init, never the monitor: checked again at every act."""
-        if target.slot < 1 or target.cgroup == self._root:
-            raise GuardError(f"{target.cgroup} is not the cgroup of a session")
-        if not target.cgroup.is_relative_to(self._root):
-            raise GuardError(f"{target.cgroup} is not below {self._root}")
+        # Text and not Path: this stands between the act and the cut, and is ten times as fast.
+        cgroup, root = str(target.cgroup), str(self._root)
+        if target.slot < 1 or not cgroup.startswith(root + "/") or "/.." in cgroup:
+            raise GuardError(f"{cgroup} is not the cgroup of a session below {root}")
+        below = cgroup.removeprefix(root) + "/"
         for pid, whose in ((1, "init"), (os.getpid(), "the monitor")):
-            if self._cgroup_of(pid).is_relative_to(target.cgroup):
-                raise GuardError(f"{whose} is in {target.cgroup}: it will not be stopped")
-
-    def _cgroup_of(self, pid: int) -> Path:
-        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                return self._root / line[3:].lstrip("/")
-        return self._root
+            if f"{_cgroup_line(pid)}/".startswith(below):
+                raise GuardError(f"{whose} is in {cgroup}: it will not be stopped")
 
     def freeze(self, target: Target) -> StopReport:
         """Cut the network, freeze, and wait until the kernel says that everything stands still."""
@@ -79,7 +77,7 @@ class KillSwitch:
         steps: dict[str, int] = {}
         self._quarantine(target.slot, True)  # noqa: FBT003
         steps["cut"] = self._now_ns()
-        (target.cgroup / "cgroup.freeze").write_text("1")
+        _write(target.cgroup, "cgroup.freeze", b"1")
         done = self._wait(target.cgroup, "frozen 1")
         if done:
             steps["frozen"] = self._now_ns()
@@ -92,7 +90,7 @@ class KillSwitch:
     def resume(self, target: Target) -> StopReport:
         """Thaw, then give the network back."""
         self._guard(target)
-        (target.cgroup / "cgroup.freeze").write_text("0")
+        _write(target.cgroup, "cgroup.freeze", b"0")
         done = self._wait(target.cgroup, "frozen 0")
         self._quarantine(target.slot, False)  # noqa: FBT003
         return StopReport(
@@ -107,7 +105,7 @@ class KillSwitch:
         steps = dict(report.steps_ns)
         # A freeze that is not confirmed (a task in D state) must not save the session from dying.
         try:
-            (target.cgroup / "cgroup.kill").write_text("1")
+            _write(target.cgroup, "cgroup.kill", b"1")
         except FileNotFoundError:
             self._kill_each(target.cgroup)  # before Linux 5.14
         steps["killed"] = self._now_ns()
@@ -133,7 +131,7 @@ class KillSwitch:
         """Bring a process that left the session's cgroup back into it."""
         self._guard(target)
         try:
-            (target.cgroup / "cgroup.procs").write_text(str(pid))
+            _write(target.cgroup, "cgroup.procs", b"%d" % pid)
         except OSError:
             return False
         return True
@@ -160,8 +158,10 @@ class KillSwitch:
                 passed = self._now_ns() - start
                 if passed > self._deadline_ns:
                     return False
-                if passed > _SPIN_NS:
+                if passed > _NAP_UNTIL_NS:
                     poll.poll(10)
+                elif passed > _SPIN_NS:
+                    time.sleep(_NAP_S)
         except OSError:  # ENODEV: the cgroup was removed while we waited
             return wanted == "populated 0"
         else:
@@ -175,6 +175,24 @@ class KillSwitch:
         return (
             f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); the network stays cut"
         )
+
+
+def _cgroup_line(pid: int) -> str:
+    """The cgroup2 path of a process as /proc has it, from the root of the hierarchy."""
+    file = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY)
+    try:
+        text = os.read(file, 65536).decode("utf-8", "surrogateescape")
+    finally:
+        os.close(file)
+    return next((line[3:] for line in text.splitlines() if line.startswith("0::")), "/")
+
+
+def _write(cgroup: Path, name: str, value: bytes) -> None:
+    file = os.open(f"{cgroup}/{name}", os.O_WRONLY)
+    try:
+        os.write(file, value)
+    finally:
+        os.close(file)
 
 
 def _events(cgroup: Path) -> str:

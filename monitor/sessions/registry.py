@@ -64,6 +64,7 @@ class Registry:
         self._clock = clock
         self._lock = threading.RLock()
         self._slots: dict[int, LiveSession] = {}
+        self._last_slot = 0
         self._ended: dict[str, LiveSession] = {}
         self._pending: list[Event] = []
         self.settling = Settling()
@@ -190,11 +191,7 @@ class Registry:
         origin: Origin,
         home: str,
     ) -> LiveSession:
-        slot = next((n for n in range(1, _MAX_SLOTS + 1) if n not in self._slots), 0)
-        if not slot:
-            raise AttachError(
-                f"{_MAX_SLOTS} sessions run already", mend="end one: see `estop sessions`"
-            )
+        slot = self._free_slot()
         clean = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:_NAME_CHARACTERS]
         return LiveSession(
             # Sorts by time; the random part keeps ids of two monitors apart.
@@ -209,6 +206,17 @@ class Registry:
             argv=tuple(argv),
             home=home,
             history_events=self._history_events,
+        )
+
+    def _free_slot(self) -> int:
+        """Round and round, so that late events of an ended session find nobody in its slot."""
+        for step in range(1, _MAX_SLOTS + 1):
+            slot = (self._last_slot + step - 1) % _MAX_SLOTS + 1
+            if slot not in self._slots:
+                self._last_slot = slot
+                return slot
+        raise AttachError(
+            f"{_MAX_SLOTS} sessions run already", mend="end one: see `estop sessions`"
         )
 
     def _open(self, live: LiveSession) -> None:

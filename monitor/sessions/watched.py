@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paths that rules name, as inodes: a hard link or a new mount of one is still the same file.
 
-The table is kept per mount namespace and read again when a session changed a name in it and every
-`refresh_s` seconds; between the two, a file that somebody outside replaced is known by its path only.
+The table is kept per mount namespace. It is read again when a session changed a name in it, and by
+the housekeeper; between the two, a file that somebody outside replaced is known by its path only.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 _Inode = tuple[int, int]
 
@@ -17,16 +16,8 @@ _Inode = tuple[int, int]
 class WatchedPaths:
     """(device, inode) -> the watched paths that lead to it."""
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        *,
-        refresh_s: float = 2.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._refresh_s = refresh_s
-        self._clock = clock
-        self._tables: dict[str, tuple[float, dict[_Inode, list[str]]]] = {}
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._tables: dict[str, dict[_Inode, list[str]]] = {}
         self.replace(paths)
 
     def replace(self, paths: Sequence[str]) -> None:
@@ -41,12 +32,18 @@ class WatchedPaths:
 
     def aliases(self, root: str, device: int, inode: int) -> Sequence[str]:
         """Watched paths below `root` that are this inode."""
-        when, table = self._tables.get(root, (float("-inf"), {}))
-        now = self._clock()
-        if now - when > self._refresh_s:
-            table = self._read(root)
-            self._tables[root] = (now, table)
+        table = self._tables.get(root)
+        if table is None:
+            table = self._tables[root] = self._read(root)
         return table.get((device, inode), ())
+
+    def refresh(self) -> None:
+        """Read every table again, and drop those whose namespace is gone."""
+        for root in list(self._tables):
+            if os.path.isdir(root):
+                self._tables[root] = self._read(root)
+            else:
+                self._tables.pop(root, None)
 
     def _read(self, root: str) -> dict[_Inode, list[str]]:
         table: dict[_Inode, list[str]] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A smolagents agent under the monitor, on a stage of its own, saying what a script says."""
+"""A real agent under the monitor, on a stage of its own, with a model that says what it is told."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Supervised:
     def output(self) -> str:
         return self.log.read_text("utf-8", "replace")
 
-    def await_stop(self) -> dict[str, Any]:
+    def await_stop(self, timeout_s: float = _ACT_S) -> dict[str, Any]:
         """The alert that stopped it, once the stop is complete."""
         found: list[dict[str, Any]] = []
 
@@ -51,7 +51,7 @@ class Supervised:
                 found[:] = [alert for alert in alerts if alert["outcome"]["action"] in STOPS]
             return bool(found) or self.process.poll() is not None
 
-        until(look, _ACT_S)
+        until(look, timeout_s)
         assert found, f"nobody stopped it:\n{self.output}\n{self.monitor.alerts(self.name)}"
         return found[-1]
 
@@ -62,21 +62,26 @@ class Supervised:
         return (Path(self.session["cgroup"]) / name).read_text()
 
 
+def smol(place: Path, kind: str) -> list[str]:
+    """The command line of a smolagents agent (see smol_agent.py for its kinds)."""
+    return [str(AGENT_PYTHON), str(place / "agent" / "agent.py"), kind, str(place / "home")]
+
+
 @contextmanager
 def supervised(
     monitor: Monitor,
     place: Path,
     user: pwd.struct_passwd,
-    kind: str,
+    command: Sequence[str],
     turns: Sequence[dict[str, Any]],
 ) -> Iterator[Supervised]:
-    """Start the agent of `kind` (see smol_agent.py); at the end nothing of it is left."""
+    """Run an agent whose model says `turns`; at the end nothing of it is left."""
     name = place.name
     script, log, home = place / "script.json", place / "output.log", place / "home"
     script.write_text(json.dumps(turns))
     words = [sys.executable, "-P", str(HERE / "model_server.py"), str(script), "--"]
     words += monitor.run_command(name, "--user", user.pw_name, "--home", str(place / "agent"))
-    words += [str(AGENT_PYTHON), str(place / "agent" / "agent.py"), kind, str(home)]
+    words += command
     binds = {str(place / "etc"): "/etc"}
     environ = {**os.environ, "HOME": str(home), "COLUMNS": "200"}
     with log.open("wb") as output:

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from supervised import supervised
+from supervised import smol, supervised
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
@@ -35,7 +35,7 @@ def test_git_pip_gcc_and_a_look_at_the_hosts_file_stop_nobody_and_lose_nothing(
         {"tool": "shell", "arguments": {"command": command}},
         {"tool": "final_answer", "arguments": {"answer": "done"}},
     ]
-    with supervised(monitor, place, user, "tools", turns) as agent:
+    with supervised(monitor, place, user, smol(place, "tools"), turns) as agent:
         code = agent.await_end()
         assert code == 0, agent.output
         assert (place / "home" / "all-done").exists(), agent.output

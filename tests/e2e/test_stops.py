@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from supervised import AGENT_PYTHON, supervised
+from supervised import AGENT_PYTHON, smol, supervised
+
+from agent.private_monitor import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
@@ -35,7 +37,7 @@ COPY = frozenset({"Agent puts itself where it starts by itself", "Copy of the ag
 
 _ASK = """
 import socket
-question = bytes.fromhex("455301000001000000000000") + b"\\3api\\6stripe\\3com\\0\\0\\1\\0\\1"
+question = b"ES\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + b"\\3api\\6stripe\\3com\\0\\0\\1\\0\\1"
 resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 resolver.sendto(question, ("127.0.0.1", 53))
 print(resolver.recv(512))
@@ -71,7 +73,7 @@ def test_an_agent_that_does_the_forbidden_is_frozen_and_nothing_of_it_runs_on(
     monitor, place, user, name
 ):
     case = CASES[name]
-    with supervised(monitor, place, user, case.kind, _turns(case, place)) as agent:
+    with supervised(monitor, place, user, smol(place, case.kind), _turns(case, place)) as agent:
         alert = agent.await_stop()
 
         assert alert["rule"]["title"] in case.titles
@@ -91,7 +93,8 @@ def test_an_agent_that_does_the_forbidden_is_frozen_and_nothing_of_it_runs_on(
         assert record["outcome"]["action"] == "killed"
         assert agent.await_end() == 128 + 9
         assert agent.session["state"] == "killed"
-        assert not Path(agent.session["cgroup"]).exists()
+        assert until(lambda: agent.session["processes"] == 0, _SETTLE_S)
+        assert until(lambda: not Path(agent.session["cgroup"]).exists(), _SETTLE_S)
 
 
 def _turns(case: Case, place: Path) -> list[dict[str, object]]:

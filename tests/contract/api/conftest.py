@@ -148,6 +148,12 @@ class Running:
     supervised: set
     token: str = TOKEN
     behind_tcp: object = None
+    addresses: list = dataclasses.field(default_factory=list)
+
+    def peer_of(self, address):
+        """The hook by which a monitor finds the process behind a TCP client."""
+        self.addresses.append(address)
+        return self.behind_tcp
 
     def local(self, **kwargs):
         """A client on the unix socket: this test's own process, root or not."""
@@ -193,7 +199,7 @@ def api(tmp_path):
         metrics=metrics,
         token=TOKEN,
         is_supervised=supervised.__contains__,
-        peer_of=lambda address: running.behind_tcp,
+        peer_of=running.peer_of,
     )
     running.server = Server(app, socket_path=running.socket_path, address=("127.0.0.1", 0))
     running.server.start()

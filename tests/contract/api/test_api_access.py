@@ -130,6 +130,14 @@ def test_a_supervised_process_on_tcp_is_refused_even_with_the_right_token(api):
     assert [peer.pid for peer in api.control.knocks] == [77]
 
 
+def test_a_tcp_client_cannot_lie_about_its_address(api):
+    with api.tcp(headers={"X-Forwarded-For": "192.0.2.7"}) as client:
+        assert client.get("/health").status_code == 200
+    ((host, port),) = api.addresses
+    assert host == "127.0.0.1"
+    assert port != api.server.address[1]
+
+
 @needs_root
 def test_another_user_sees_and_stops_only_own_sessions(api, ask):
     api.control.add("mine", uid=1234)

@@ -115,7 +115,7 @@ def test_a_filter_keeps_what_it_names_and_nothing_else(store, make_alert, filter
         make_alert(
             1, level=Level.LOW, outcome=Outcome(action=Action.LOGGED), event=event("/100% azb")
         ),
-        make_alert(2, session="s2", event=event("/etc/hosts")),
+        make_alert(2, session="s2", event=event("/etc/hosts.1000")),
         make_alert(3, rule="payment", level=Level.CRITICAL, response=Response.KILL),
     )
     assert ids(store.alerts(**filters)) == expected

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work that is timed: runs alone, inside or outside a session, and prints what it measured."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def loop(count: int) -> None:
+    """Open and close one file; prints ns for one turn."""
+    start = time.perf_counter_ns()
+    for _ in range(count):
+        os.close(os.open("/etc/hostname", os.O_RDONLY))
+    print((time.perf_counter_ns() - start) / count)
+
+
+def build(files: int) -> None:
+    """Compile small C files one after the other; prints ms for all."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(files):
+            Path(scratch, f"{number}.c").write_text(
+                f'#include <stdio.h>\n#include <stdlib.h>\nint f{number}(void) {{ return puts(""); }}\n'
+            )
+        start = time.perf_counter_ns()
+        for number in range(files):
+            subprocess.run(["cc", "-c", f"{number}.c"], cwd=scratch, check=True)
+        print((time.perf_counter_ns() - start) / 1e6)
+
+
+def burst(rate: int, seconds: float) -> None:
+    """Create new files at a rate; prints how many were made each second."""
+    made = 0
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        start = time.perf_counter()
+        while (passed := time.perf_counter() - start) < seconds:
+            for _ in range(min(200, int(rate * passed) - made)):
+                os.close(os.open(f"{scratch}/{made}", os.O_CREAT | os.O_WRONLY))
+                made += 1
+        print(made / seconds)
+
+
+def edit(path: str) -> None:
+    """On every line of input: open `path` to write, and print when that began."""
+    for _ in sys.stdin:
+        # The line is written after the act: a freeze may come between the act and the line, and
+        # whoever reads it then waits for the resume, which is why the reader resumes first.
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        os.close(os.open(path, os.O_WRONLY))
+        print(before, flush=True)
+
+
+if __name__ == "__main__":
+    name, *arguments = sys.argv[1:]
+    {
+        "loop": lambda: loop(int(arguments[0])),
+        "build": lambda: build(int(arguments[0])),
+        "burst": lambda: burst(int(arguments[0]), float(arguments[1])),
+        "edit": lambda: edit(arguments[0]),
+    }[name]()

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line against a served API: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+
+from monitor.alerts import Action, ActionRecord
+from monitor.record.queries import Page
+from monitor.subjects import Session, State
+
+COMMAND = [sys.executable, "-c", "from monitor.cli.main import main; main()"]
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("ESTOP_")}
+
+
+def run(*arguments, **environ):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**ENVIRON, **environ},
+    )
+
+
+@pytest.fixture
+def estop(api):
+    def call(*arguments):
+        return run(*arguments, ESTOP_RUNTIME_DIR=str(api.socket_path.parent))
+
+    return call
+
+
+def test_help_is_quick_because_it_loads_little():
+    done = run("--help")
+    assert done.returncode == 0
+    assert "freeze" in done.stdout
+    code = "import sys, monitor.cli.main; print('httpx' in sys.modules, 'rich' in sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert loaded.stdout == "False False\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["sessions"], ["alerts"], ["tail"], ["freeze", "s1"], ["attach", "--pid", "2"], ["run", "id"]],
+)
+def test_without_a_daemon_one_line_names_the_socket_and_the_mend(tmp_path, command):
+    done = run(command[0], "--runtime-dir", tmp_path, *command[1:])
+    assert done.returncode == 3
+    assert done.stdout == ""
+    error, mend = done.stderr.splitlines()
+    assert f"no daemon answers on {tmp_path}/estop.sock" in error
+    assert "mend: start it with `sudo estop daemon`" in mend
+
+
+def test_with_json_an_error_is_json_too(tmp_path):
+    done = run("sessions", "--json", "--runtime-dir", tmp_path)
+    assert done.returncode == 3
+    assert set(json.loads(done.stderr)) == {"error", "mend"}
+
+
+def test_wrong_usage_ends_with_2():
+    assert run("freeze").returncode == 2
+    assert run("no-such-command").returncode == 2
+    assert run("run", "--no-such-option", "id").returncode == 2
+
+
+def test_sessions_are_listed_for_people_and_for_programs(api, estop):
+    session = api.control.add("s1")
+    assert "name-s1" in estop("sessions").stdout
+    found = msgspec.json.decode(estop("sessions", "--json").stdout, type=list[Session])
+    assert found == [session]
+
+
+def test_freeze_says_what_was_done_and_records_why(api, estop):
+    api.control.add("s1")
+    done = estop("freeze", "name-s1", "--why", "looked odd")
+    assert (done.returncode, done.stdout) == (0, "name-s1 (s1): frozen\n")
+    assert api.control.known["s1"].state is State.FROZEN
+    record = msgspec.json.decode(estop("kill", "s1", "--json").stdout, type=ActionRecord)
+    assert record.outcome.action is Action.KILLED
+
+
+def test_a_dead_session_id_is_an_error_with_its_name_and_a_mend(estop):
+    done = estop("resume", "gone?x=\x1b%2f")
+    assert done.returncode == 1
+    assert done.stderr.startswith("estop: error: there is no session 'gone?x=\\x1b%2f'\n  mend: ")
+
+
+def test_a_session_whose_name_has_a_slash_can_be_stopped_by_it(api, estop):
+    api.control.known["s1"] = msgspec.structs.replace(api.control.add("s1"), name="a/b")
+    assert estop("freeze", "a/b").returncode == 0
+    assert api.control.known["s1"].state is State.FROZEN
+
+
+def test_alerts_are_listed_oldest_first_for_people_and_as_a_page_for_programs(api, estop):
+    alerts = [api.alert(1, text="/etc/hosts"), api.alert(2, text="/etc/shadow")]
+    shown = estop("alerts").stdout
+    assert 0 < shown.index("/etc/hosts") < shown.index("/etc/shadow")
+    page = msgspec.json.decode(estop("alerts", "--json", "--limit", 1).stdout, type=Page)
+    assert page.items == [alerts[1]]
+    assert page.next is not None
+
+
+def test_an_agents_text_steers_neither_the_terminal_nor_rich(api, estop):
+    api.alert(1, text="[red]\x1b[2J\n\u202e[/red][link=x]")
+    shown = estop("alerts").stdout
+    assert r"[red]\x1b[2J\n\u202e[/red][link=x]" in shown
+    assert "\x1b" not in shown
+
+
+def test_tail_prints_alerts_as_they_happen(api):
+    with subprocess.Popen(
+        [*COMMAND, "tail", "--json"],
+        stdout=subprocess.PIPE,
+        env={**ENVIRON, "ESTOP_RUNTIME_DIR": str(api.socket_path.parent)},
+    ) as tail:
+        while not api.server._app.state.followers._wakers:
+            time.sleep(0.05)
+        alert = api.alert(1)
+        assert json.loads(tail.stdout.readline())["id"] == alert.id
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(10) == 1
+
+
+def test_attach_asks_for_what_was_given(api, estop):
+    done = estop("attach", "--pid", "77", "--name", "old", "--observe", "--json")
+    assert msgspec.json.decode(done.stdout, type=Session).id == "attached"
+    (request, _peer) = api.control.launches[0]
+    assert (request.pid, request.name, request.mode) == (77, "old", "observe")
+
+
+def test_doctor_names_what_the_daemon_lacks_and_ends_with_1(estop):
+    done = estop("doctor")
+    assert done.returncode == 1
+    assert "1 of 2; not: open" in done.stdout
+    assert "problem: one program is not attached" in done.stdout
+    found = json.loads(estop("doctor", "--json").stdout)
+    assert found["ok"] is False
+    assert found["daemon"]["tier"] == "tracepoint"
+    assert found["rules"][0]["id"] == "hosts"
+
+
+def test_doctor_checks_the_host_without_a_daemon(tmp_path):
+    found = json.loads(run("doctor", "--json", "--runtime-dir", tmp_path).stdout)
+    assert found["daemon"] is None
+    assert "sudo estop daemon" in found["not_running"]
+    names = [requirement["name"] for requirement in found["requirements"]]
+    assert names == ["kernel", "BTF", "cgroup2", "root", "bcc", "bpftool"]
+
+
+def test_rules_check_reports_every_problem_with_file_and_line(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yml").write_text("title: t\ntitle: again\n")
+    done = run("rules", "check", tmp_path)
+    assert done.returncode == 1
+    for name in ("one", "two"):
+        assert f"{tmp_path}/{name}.yml:2" in done.stderr
+    found = json.loads(run("rules", "check", "--json", tmp_path).stdout)
+    assert found["ok"] is False
+    assert {problem["line"] for problem in found["problems"]} >= {2}
+
+
+def test_the_bundled_rules_pass_their_check():
+    done = run("rules", "check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_daemon_with_an_unusable_setting_says_which(tmp_path):
+    config = tmp_path / "estop.toml"
+    config.write_text('listne = ""\nfreeze_deadline_ms = "soon"\n')
+    done = run("daemon", "--config", config, "--listen", "0.0.0.0:80")
+    assert done.returncode == 1
+    for part in ("listne: no such setting", "freeze_deadline_ms", "'0.0.0.0' is not a loopback"):
+        assert part in done.stderr
