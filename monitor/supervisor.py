@@ -89,10 +89,12 @@ class Supervisor:
 
     def sessions(self) -> list[Session]:
         """Living sessions and those that ended since the monitor started."""
+        self._end_empty_ones()
         return self._registry.snapshots()
 
     def session(self, session: str) -> Session:
         """One session by id or name."""
+        self._end_empty_ones()
         return self._registry.find(session).snapshot()
 
     def launch(self, request: LaunchRequest, peer: Peer) -> Session:
@@ -216,14 +218,17 @@ class Supervisor:
 
     def keep_house(self) -> None:
         """Twice a second, on a thread of its own: ends, losses, gauges."""
+        self._end_empty_ones()
+        self._watch_losses()
+        self._set_gauges()
+
+    def _end_empty_ones(self) -> None:
         for live in self._registry.live():
             if live.populated and self._killswitch.is_empty(live):
                 state = State.KILLED if live.state is State.KILLED else State.EXITED
-                self._registry.close(live, state)
-                self._store.save_session(live.snapshot())
-                _log.info("session.ended", session=live.id, name=live.name, state=state.value)
-        self._watch_losses()
-        self._set_gauges()
+                if self._registry.close(live, state):
+                    self._store.save_session(live.snapshot())
+                    _log.info("session.ended", session=live.id, name=live.name, state=state.value)
 
     def _watch_losses(self) -> None:
         lost = self._kernel.lost()

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-from monitor.alerts import Level
+from monitor.alerts import Action, Level
 from monitor.cli import show
 from monitor.cli.client import Client
 from monitor.cli.options import Command, common, print_json
 from monitor.record.queries import MAX_LIMIT, Page
+
+_REMEMBERED = 1000
 
 
 def _filters(command: Command) -> Command:
@@ -56,9 +58,15 @@ def tail(runtime_dir: Path, *, json_: bool, session: str | None, level: str | No
 
 def _follow(runtime_dir: Path, session: str | None, level: str | None, *, json_: bool) -> None:
     console = show.console()
+    shown: dict[str, Action] = {}
     with Client(runtime_dir) as client:
         for alert in client.follow({"session": session, "level": level}):
             if json_:
                 print_json(alert)
-            else:
+                continue
+            # A person wants to hear again only if something else came of it, not of evidence.
+            if shown.get(alert.id) != alert.outcome.action:
                 console.print(show.alert_line(alert), soft_wrap=True)
+            shown[alert.id] = alert.outcome.action
+            if len(shown) > _REMEMBERED:
+                del shown[next(iter(shown))]

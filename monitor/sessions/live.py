@@ -79,7 +79,7 @@ class LiveSession:
             argv=self.argv,
             started=self.started,
             ended=self.ended,
-            processes=len(self.tree),
+            processes=0 if self.ended else len(self.tree),
             events=self.events,
         )
 

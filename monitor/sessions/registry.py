@@ -229,16 +229,18 @@ class Registry:
         self._scope.watch(live.slot, live.cgroup.stat().st_ino, level)
         self._scope.watch_task(live.slot, live.root_pid)
 
-    def close(self, live: LiveSession, state: State) -> None:
-        """The session has ended: out of scope, its cgroup removed if it is ours and empty."""
+    def close(self, live: LiveSession, state: State) -> bool:
+        """Take the session out of scope and remove its cgroup if that is ours; False if it was done."""
         with self._lock:
-            if self._slots.pop(live.slot, None) is None:
-                return
+            if self._slots.get(live.slot) is not live:
+                return False
+            del self._slots[live.slot]
             live.state, live.ended = state, now_text()
             self._ended[live.id] = live
         self._scope.forget(live.slot)
         if live.origin is not Origin.ATTACHED:
             cgroups.remove(live.cgroup)
+        return True
 
     # Observing ----------------------------------------------------------------------------------
 

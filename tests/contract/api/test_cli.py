@@ -120,18 +120,50 @@ def test_an_agents_text_steers_neither_the_terminal_nor_rich(api, estop):
     assert "\x1b" not in shown
 
 
-def test_tail_prints_alerts_as_they_happen(api):
-    with subprocess.Popen(
-        [*COMMAND, "tail", "--json"],
-        stdout=subprocess.PIPE,
-        env={**ENVIRON, "ESTOP_RUNTIME_DIR": str(api.socket_path.parent)},
-    ) as tail:
+@pytest.fixture
+def tail(api):
+    """A running `estop tail`, once it follows; Ctrl-C ends it."""
+    started = []
+
+    def start(*options):
+        started.append(
+            subprocess.Popen(
+                [*COMMAND, "tail", *options],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**ENVIRON, "ESTOP_RUNTIME_DIR": str(api.socket_path.parent)},
+            )
+        )
         while not api.server._app.state.followers._wakers:
             time.sleep(0.05)
-        alert = api.alert(1)
-        assert json.loads(tail.stdout.readline())["id"] == alert.id
-        tail.send_signal(signal.SIGINT)
-        assert tail.wait(10) == 1
+        return started[0].stdout
+
+    yield start
+    with started[0] as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 1
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_tail_prints_every_state_of_an_alert_for_programs(api, tail):
+    lines = tail("--json")
+    for action in (Action.STOPPING, Action.FROZEN, Action.FROZEN):
+        api.alert(1, action=action)
+        assert json.loads(lines.readline())["outcome"]["action"] == action
+
+
+def test_tail_tells_people_again_only_when_something_else_came_of_it(api, tail):
+    lines = tail()
+    for number, action in [(1, Action.STOPPING), (1, Action.FROZEN), (1, Action.FROZEN)]:
+        api.alert(number, action=action)
+    api.alert(2)
+    seen = [lines.readline() for _ in range(3)]
+    assert [word in line for word, line in zip(["stopping", "frozen", "frozen"], seen)] == [
+        True
+    ] * 3
+    api.alert(3, text="last")
+    assert "last" in lines.readline()
 
 
 def test_attach_asks_for_what_was_given(api, estop):
