@@ -4,7 +4,8 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 BIN := .venv/bin
 # BPF and cgroups need root; -E keeps the agent's settings (keys, proxies), env PATH its programs.
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env "PATH=$$PATH"')
+# A plain user's PATH on Debian lacks the directories of bpftool, mount and useradd.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env "PATH=$$PATH:/usr/sbin:/sbin"')
 AGENT ?=
 
 .PHONY: help setup setup-e2e root check format test unit run bench test-agents lock clean

@@ -58,7 +58,7 @@ class Notice:
             tell(line, amid_output=True)
 
     def _line(self, state: str) -> str:
-        told = f"session {self._name} was {state}: {self._why(state)}"
+        told = f"session {self._name} was {state}{self._why(state)}"
         if state != "frozen":
             return told
         hint = " (Ctrl-Z gives this terminal back)" if os.isatty(0) else ""
@@ -69,4 +69,4 @@ class Notice:
         alerts = ask(self._socket, "GET", f"/api/v1/alerts?session={quote(self._id)}&limit=20")
         actions = _ACTIONS.get(state, set())
         found = [a["rule"]["title"] for a in alerts["items"] if a["outcome"]["action"] in actions]
-        return str(found[0]) if found else "no rule did it"
+        return f": {found[0]}" if found else " on request"

@@ -12,7 +12,7 @@
  * on a CPU. Programs that a softirq may run (network, signals) reserve small fixed records.
  */
 #define HEAD_BYTES 256
-#define TAIL_MASK 8191
+#define TAIL_MASK 16383 /* holds two bases and two texts of the longest kind: see path.h */
 #define TAIL_SLACK 4096 /* the longest single read, so that the last write stays inside */
 
 struct estop_record {
@@ -45,6 +45,14 @@ static __always_inline __u32 mount_namespace(struct task_struct *task)
 	return mounts ? KERNEL(mnt_namespace, mounts, ns.inum) : 0; /* an exiting task has none */
 }
 
+static __always_inline __u32 root_inode(struct task_struct *task)
+{
+	struct fs_struct *fs = KERNEL(task_struct, task, fs);
+	struct dentry *root = fs ? KERNEL(fs_struct, fs, root.dentry) : 0;
+	struct inode *inode = root ? KERNEL(dentry, root, d_inode) : 0;
+	return inode ? (__u32)KERNEL(inode, inode, i_ino) : 0;
+}
+
 static __always_inline void fill_header(struct estop_header *h, __u16 kind, __u32 session)
 {
 	__u64 id = bpf_get_current_pid_tgid();
@@ -60,7 +68,7 @@ static __always_inline void fill_header(struct estop_header *h, __u16 kind, __u3
 	h->tid = (__u32)id;
 	h->uid = (__u32)bpf_get_current_uid_gid();
 	h->mnt_ns = mount_namespace((struct task_struct *)bpf_get_current_task());
-	h->reserved = 0;
+	h->root_inode = root_inode((struct task_struct *)bpf_get_current_task());
 }
 
 #define RING_EVENTS 0

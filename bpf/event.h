@@ -45,14 +45,14 @@ struct estop_header {
 	__u32 tgid;
 	__u32 tid;
 	__u32 uid;
-	__u32 mnt_ns; /* inode number of the mount namespace */
-	__u32 reserved;
+	__u32 mnt_ns;     /* inode number of the mount namespace */
+	__u32 root_inode; /* low half of the inode number of the task's root directory */
 };
 
 #define ESTOP_TEXT_CUT 1 /* some text did not fit; what is there is its leaf or head */
 
 /*
- * A path as the kernel holds it: names from the leaf to the root, each ended by NUL.
+ * A path as the kernel holds it: names from the leaf to the task's root, each ended by NUL.
  * The first `own_len` of `len` bytes lie on the file's own filesystem. If that part starts below
  * the filesystem's root (a bind mount), `above_len` more bytes lead from there to that root.
  */
@@ -92,7 +92,7 @@ struct estop_exec {
 	struct estop_wire_path cwd;
 	__u64 started_ns;
 	__u32 parent_tgid;
-	__u32 script_len; /* the file exec was asked for, as the caller spelled it */
+	__u32 script_len; /* the script, as the caller spelled it, where `image` interprets one */
 	__u32 argv_len;   /* arguments, each ended by NUL */
 	__u32 argv_total; /* what argv_len would be if nothing had been cut */
 };

@@ -234,7 +234,9 @@ int on_unix_connect(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_unix *e = HEAD(r, estop_unix);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_UNIX, state->session);
-	struct pid *owner = KERNEL(sock, peer, sk_peer_pid);
+	/* unix_stream_connect(): the peer is a new socket and bears our own pid, while the listener's
+	 * was copied to us. */
+	struct pid *owner = KERNEL(sock, sk, sk_peer_pid);
 	if (owner)
 		e->peer_tgid = KERNEL(pid, owner, numbers[0].nr);
 	if (address) {

@@ -2,7 +2,8 @@
 /*
  * Paths from kernel objects: the walk that d_path() makes, done here because bpf_d_path() is
  * allowed in few hooks and gives the alias of a bind mount only. Symlinks, `..`, /proc/self/root
- * and the caller's memory play no part: the walk starts at the dentry the kernel acted on.
+ * and the caller's memory play no part: the walk starts at the dentry the kernel acted on, and
+ * ends at the root directory of the task (a chroot), or of its mount namespace if it is outside.
  */
 #ifndef ESTOP_PATH_H
 #define ESTOP_PATH_H
@@ -42,11 +43,24 @@ static __always_inline void put_path(struct estop_record *r, struct estop_wire_p
 	struct dentry *mount_root = KERNEL(vfsmount, mnt, mnt_root);
 	struct dentry *first_root = mount_root;
 	struct super_block *sb = KERNEL(dentry, d, d_sb);
-	__u32 start = r->used;
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fs_struct *fs = KERNEL(task_struct, task, fs);
+	struct dentry *task_root = KERNEL(fs_struct, fs, root.dentry);
+	struct mount *task_mount = mount_of(KERNEL(fs_struct, fs, root.mnt));
+	__u32 whole = r->used, start = whole;
 	int crossed = 0, done = 0;
 
 	out->dev = KERNEL(super_block, sb, s_dev);
 	for (int i = 0; i < MAX_DEPTH; i++) {
+		if (d == task_root && m == task_mount) {
+			if (!crossed) {
+				out->own_len = r->used - start;
+				first_root = d;
+			}
+			crossed = 1;
+			done = 1;
+			break;
+		}
 		if (d == mount_root) {
 			struct mount *parent = KERNEL(mount, m, mnt_parent);
 			if (!crossed)
@@ -82,11 +96,15 @@ static __always_inline void put_path(struct estop_record *r, struct estop_wire_p
 	struct dentry *fs_root = KERNEL(super_block, sb, s_root);
 	start = r->used;
 	d = first_root;
-	if (crossed && d != fs_root) { /* a bind mount: from its root up to the filesystem's */
+	if (crossed && d != fs_root) { /* a bind mount or a chroot: on to the filesystem's root */
 		for (int i = 0; i < MAX_DEPTH; i++) {
 			struct dentry *parent = KERNEL(dentry, d, d_parent);
-			if (d == fs_root || parent == d || !parent || !put_name(r, d))
+			if (d == fs_root || parent == d || !parent)
 				break;
+			if (r->used - whole > PATH_BYTES || !put_name(r, d)) {
+				r->truncated = 1;
+				break;
+			}
 			d = parent;
 		}
 	}
@@ -114,6 +132,19 @@ static __always_inline __u32 put_user_text(struct estop_record *r, const void *t
 	long n = bpf_probe_read_user_str(r->tail + at, TEXT_BYTES, text);
 	if (n <= 0) {
 		r->truncated = 1; /* paged out, or never there: the event says that it is not whole */
+		return 0;
+	}
+	r->used = at + (__u32)n - 1;
+	return (__u32)n - 1;
+}
+
+/* The same from kernel memory. */
+static __always_inline __u32 put_kernel_text(struct estop_record *r, const void *text)
+{
+	__u32 at = r->used & TAIL_MASK;
+	long n = bpf_probe_read_kernel_str(r->tail + at, TEXT_BYTES, text);
+	if (n <= 0) {
+		r->truncated = 1;
 		return 0;
 	}
 	r->used = at + (__u32)n - 1;

@@ -53,17 +53,15 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct fs_struct *fs = KERNEL(task_struct, task, fs);
 	put_path(r, &e->cwd, KERNEL(fs_struct, fs, pwd.dentry), KERNEL(fs_struct, fs, pwd.mnt));
 
-	__u32 at = r->used & TAIL_MASK;
-	long n = bpf_probe_read_kernel_str(r->tail + at, TEXT_BYTES, KERNEL(linux_binprm, bprm, filename));
-	if (n > 0) {
-		e->script_len = n - 1;
-		r->used = at + n - 1;
-	}
+	/* load_script() gives the bprm another interp; for all others it is the filename itself. */
+	const char *asked = KERNEL(linux_binprm, bprm, filename);
+	if (KERNEL(linux_binprm, bprm, interp) != asked)
+		e->script_len = put_kernel_text(r, asked);
 	struct mm_struct *mm = KERNEL(task_struct, task, mm);
 	__u64 start = KERNEL(mm_struct, mm, arg_start);
 	__u32 total = KERNEL(mm_struct, mm, arg_end) - start;
 	__u64 length = total < ARGV_BYTES ? total : ARGV_BYTES;
-	at = r->used & TAIL_MASK;
+	__u32 at = r->used & TAIL_MASK;
 	BOUND(length, ARGV_BYTES);
 	if (!bpf_probe_read_user(r->tail + at, length, (void *)start)) {
 		e->argv_len = length;
@@ -140,11 +138,7 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 		if (session && *session == state->session)
 			e->inside = 1;
 	}
-	long n = bpf_probe_read_kernel_str(r->tail, TEXT_BYTES, path);
-	if (n > 0) {
-		e->path_len = n - 1;
-		r->used = n - 1;
-	}
+	e->path_len = put_kernel_text(r, path);
 	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_CGROUP);
 	return 0;
 }

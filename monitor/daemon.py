@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import pwd
 import signal
 import sys
 import threading
@@ -23,6 +23,7 @@ from monitor.capture.kernel import Kernel, KernelSettings, load
 from monitor.config import Settings
 from monitor.detection import loader
 from monitor.detection.engine import Engine
+from monitor.detection.host import home_directories, host_variables
 from monitor.detection.ruleset import RuleSet
 from monitor.directories import PUBLIC, own_directory
 from monitor.errors import RequirementError
@@ -49,21 +50,11 @@ _HOUSEKEEPING_S = 0.5
 _PIPELINE_NICE = -20
 """A busy machine is no reason to stop late. Not a real-time class: a flood of events would then
 starve what it is there to protect."""
-_NO_LOGIN = ("/nologin", "/false", "/sync")
-
-
-def home_directories() -> list[str]:
-    """Homes of the users that can log in: what `%home%` means in a rule."""
-    homes = {u.pw_dir for u in pwd.getpwall() if not u.pw_shell.endswith(_NO_LOGIN)}
-    return sorted(home.rstrip("/") for home in homes if home not in {"", "/", "/nonexistent"})
 
 
 def load_rules(settings: Settings) -> RuleSet:
     """All signatures, or RuleError with every reason why not."""
-    variables: dict[str, list[str]] = {"home": home_directories()}
-    if settings.payment_addresses:
-        variables["payment_address"] = list(settings.payment_addresses)
-    return loader.load(settings.rules, variables=variables)
+    return loader.load(settings.rules, variables=host_variables(settings.payment_addresses))
 
 
 def _check_host() -> None:
@@ -99,7 +90,7 @@ class Daemon:
         token = load_token(settings.token_path)
         root = cgroups.find_root()
         self.metrics = Metrics()
-        self.store = Store(settings.database_path)
+        self.store = Store(settings.database_path, metrics=self.metrics)
         self._stack.callback(self.store.close)
         self.kernel: Kernel = self._stack.enter_context(
             load(
@@ -118,7 +109,7 @@ class Daemon:
         watched = WatchedPaths(ruleset.watched_paths(home_directories()))
         registry = Registry(
             self.kernel,
-            FactMaker(watched, mounts, Roots()),
+            FactMaker(watched, mounts, Roots(), homes=home_directories()),
             cgroup_root=root,
             cgroup_name=settings.cgroup_name,
             history_events=settings.history_events,
@@ -163,6 +154,7 @@ class Daemon:
         self.server = Server(app, socket_path=settings.socket_path, address=settings.address)
         self.server.start()
         self._stack.callback(self.server.stop)
+        self.supervisor.api_alive = lambda: self.server.alive
 
     def close(self) -> None:
         """Stop serving, leave the sessions, detach, flush, let go of the lock."""
@@ -181,6 +173,10 @@ def main(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
     daemon = Daemon(settings)
+    # What was loaded stays: without this a full collection walks rules and libraries for 50 ms, now
+    # and then, between an act and its stop.
+    gc.collect()
+    gc.freeze()
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PIPELINE_NICE)
     housekeeper = ThreadPoolExecutor(1, "housekeeper").submit(daemon.keep_house, stop)
     # A monitor that lost a thread ends where everybody sees it, and does not go on half blind.

@@ -7,6 +7,7 @@ Paths are text that encodes back to the kernel's bytes (`text.decode`). Times ar
 from __future__ import annotations
 
 from enum import IntFlag
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,9 +15,8 @@ import msgspec
 class Path(msgspec.Struct, frozen=True, gc=False):
     """Where an object lies, from the kernel's own dentries.
 
-    `text` leads through mounts from the root of the caller's mount namespace; `within` leads from
-    the root of the object's own filesystem, whatever is mounted where. `device` is as
-    `os.stat().st_dev`.
+    `text` leads through mounts from the root directory of the process; `within` leads from the root
+    of the object's own filesystem, whatever is mounted where. `device` is as `os.stat().st_dev`.
     """
 
     text: str
@@ -52,6 +52,16 @@ class Access(IntFlag):
     CREATED = 4
 
 
+class View(NamedTuple):
+    """From where a process sees the file system: paths of two views do not compare.
+
+    `root` is the low half of the inode number of its root directory.
+    """
+
+    mnt_ns: int
+    root: int
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What every event has. `slot` is the session's row in the kernel's maps.
 
@@ -65,7 +75,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tgid: int
     tid: int
     uid: int
-    mnt_ns: int
+    view: View
     cut: bool
 
 
@@ -77,7 +87,11 @@ class Forked(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Executed(Event, frozen=True, kw_only=True, gc=False):
-    """A process runs another program. For a script `image` is the interpreter."""
+    """A process runs another program.
+
+    For a script that starts with `#!`, `image` is the interpreter and `script` the script as exec was
+    asked for it; else `script` is empty.
+    """
 
     image: File
     cwd: Path

@@ -8,7 +8,7 @@ and the kill follow on a thread of their own, while the session stands still.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -137,7 +137,7 @@ class Responder:
             event={
                 "category": fact.category,
                 "ktime_ns": observation.event.ktime_ns,
-                "fields": fact.fields,
+                "fields": _shown(fact, observation.facts),
             },
             timings_ns=timings,
         )
@@ -228,6 +228,13 @@ class Responder:
     def close(self) -> None:
         """Finish what was begun: evidence that is being taken is kept."""
         self._workers.shutdown(wait=True)
+
+
+def _shown(fact: Fact, facts: Sequence[Fact]) -> dict[str, Any]:
+    """The event as it happened; `MatchedAs` holds the other spelling under which a rule knew it."""
+    plain = next((f for f in facts if f.category == fact.category), fact)
+    other = {k: v for k, v in fact.fields.items() if plain.fields.get(k) != v}
+    return {**plain.fields, "MatchedAs": other} if other else plain.fields
 
 
 _AFTER = {

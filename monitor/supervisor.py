@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from collections.abc import Callable
 
 import psutil
 import structlog
@@ -32,6 +32,8 @@ from monitor.subjects import Session, State
 _log = structlog.get_logger()
 
 TIER = "tracepoint"
+_KNOCK_S = 10.0
+"""One alert for a session in this time: an agent must not fill the record by asking."""
 
 EVENTS_LOST = Rule(
     id="estop-events-lost",
@@ -82,7 +84,9 @@ class Supervisor:
         self._started = time.monotonic()
         self._lost = kernel.lost()
         self._gone: set[str] = set()
-        self._dropped = 0
+        self._knocked: dict[str, float] = {}
+        self.api_alive: Callable[[], bool] = lambda: True
+        """Set once the API is served: a dead API thread is otherwise noticed by nobody."""
         self._rule_errors = 0
 
     # Asked by people ----------------------------------------------------------------------------
@@ -179,9 +183,12 @@ class Supervisor:
     def refuse_supervised(self, peer: Peer) -> None:
         """A supervised process knocked at the API."""
         slot = self._registry.slot_of(peer.pid)
-        for live in self._registry.live():
-            if live.slot == slot:
-                self._responder.own_alert(API_KNOCK, live, {"ProcessId": peer.pid})
+        live = next((s for s in self._registry.live() if s.slot == slot), None)
+        now = time.monotonic()
+        if live is None or now - self._knocked.get(live.id, -_KNOCK_S) < _KNOCK_S:
+            return
+        self._knocked[live.id] = now
+        self._responder.own_alert(API_KNOCK, live, {"ProcessId": peer.pid})
 
     def is_supervised(self, pid: int) -> bool:
         """Is the process in a session? Asked for every connection to the unix socket."""
@@ -198,6 +205,8 @@ class Supervisor:
         problems += [f"rule {rule} is disarmed" for rule in self._responder.disarmer.disarmed]
         if store.get("error"):
             problems.append(str(store["error"]))
+        if not self.api_alive():
+            problems.append("the API's thread has ended")
         if self._registry.settling.dropped:
             problems.append(f"{self._registry.settling.dropped} written files were not looked at")
         return Health(
@@ -253,10 +262,6 @@ class Supervisor:
         metrics.programs_expected.set(len(programs))
         metrics.programs_attached.set(sum(programs.values()))
         metrics.rules_loaded.set(len(self._engine.ruleset.rules))
-        store: dict[str, Any] = self._store.health()
-        metrics.store_queue_rows.set(store["queue"])
-        metrics.store_dropped.inc(store["dropped"] - self._dropped)
-        self._dropped = store["dropped"]
         errors = sum(self._engine.errors.values())
         metrics.rule_errors.inc(errors - self._rule_errors)
         self._rule_errors = errors

@@ -9,7 +9,8 @@ from fastapi import FastAPI
 
 import monitor
 from monitor.api import alert_routes, monitor_routes, problems, schema, session_routes
-from monitor.api.gate import Gate, IsSupervised, PeerOf, nobody_known, nobody_supervised
+from monitor.api.gate import Gate, PeerOf, nobody_known
+from monitor.api.peers import IsSupervised, nobody_supervised
 from monitor.api.requests import Monitor
 from monitor.api.stream import Followers
 from monitor.control import Control
@@ -44,6 +45,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.monitor = Monitor(control, store, metrics)
+    app.state.is_supervised = is_supervised
     app.state.followers = Followers()
     store.subscribe(app.state.followers.committed)
     for routes in (session_routes, alert_routes, monitor_routes):

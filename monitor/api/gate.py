@@ -20,23 +20,16 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.api.peers import describe
+from monitor.api.peers import IsSupervised, describe, nobody_supervised
 from monitor.api.problems import problem
 from monitor.control import Control, Peer
 
-IsSupervised = Callable[[int], bool]
-"""Does this pid belong to a session? Called for every request on the server's loop: be quick."""
 PeerOf = Callable[[tuple[str, int]], Peer | None]
 """The process behind a TCP client's address, where it can be known. Called on a thread."""
 
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 _MAX_FAILURES = 10
 _FAILURE_WINDOW_S = 60.0
-
-
-def nobody_supervised(_pid: int) -> bool:
-    """For an API without sessions of its own."""
-    return False
 
 
 def nobody_known(_address: tuple[str, int]) -> Peer | None:

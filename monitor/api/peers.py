@@ -2,7 +2,8 @@
 """Who is at the other end of a connection, by the kernel's word; it decides nothing.
 
 A connection over the unix socket carries the credentials its process had when it connected. One
-user can hold only so many connections, so that nobody can keep root from reaching the monitor.
+user can hold only so many connections, and all supervised processes together few, so that neither
+another user nor an agent that runs as root can keep a person from reaching the emergency stop.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import pwd
 import socket
 import struct
+from collections.abc import Callable
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -20,9 +22,15 @@ from monitor.control import Peer
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid
 
+IsSupervised = Callable[[int], bool]
+"""Does this pid belong to a session? Called on the server's loop: be quick."""
+
 MAX_PER_USER = 64
-TCP = -1
+MAX_SUPERVISED = 4
+"""Enough to be told 403."""
+_TCP = -1
 """Stands for the uid of all TCP clients together: who they are is not known at this point."""
+_SUPERVISED = -2
 
 
 def describe(uid: int) -> str:
@@ -40,21 +48,30 @@ def credentials(connection: socket.socket) -> Peer:
     return Peer(uid=uid, pid=pid, trusted=uid in {0, os.geteuid()})
 
 
-def protocol() -> type[H11Protocol]:
+def nobody_supervised(_pid: int) -> bool:
+    """For an API without sessions of its own."""
+    return False
+
+
+def protocol(is_supervised: IsSupervised = nobody_supervised) -> type[H11Protocol]:
     """HTTP/1.1 that puts `peer` and `abort` into every request's state; for one server."""
     open_connections: collections.Counter[int] = collections.Counter()
 
     class PeerProtocol(H11Protocol):
-        user = TCP
+        user = _TCP
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             connection = transport.get_extra_info("socket")
             peer = credentials(connection) if connection.family == socket.AF_UNIX else None
-            self.user = peer.uid if peer else TCP
+            most = MAX_PER_USER
+            if peer is not None:
+                self.user = peer.uid
+                if is_supervised(peer.pid):
+                    self.user, most = _SUPERVISED, MAX_SUPERVISED
             open_connections[self.user] += 1
             self.app_state = {**self.app_state, "peer": peer, "abort": transport.abort}
             super().connection_made(transport)
-            if open_connections[self.user] > MAX_PER_USER:
+            if open_connections[self.user] > most:
                 transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:

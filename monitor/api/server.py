@@ -45,7 +45,7 @@ class Server:
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http=peers.protocol(),
+                http=peers.protocol(app.state.is_supervised),
                 ws="none",
                 loop="asyncio",
                 lifespan="off",

@@ -224,7 +224,9 @@ def decode(record: bytes) -> events.Event | None:
     kind = int.from_bytes(record[_KIND_OFFSET : _KIND_OFFSET + 2], "little")
     layout, build = _DECODERS[kind]
     fields = layout.packed.unpack_from(record)
-    _, _, flags, ktime_ns, egress_bytes, slot, tgid, tid, uid, mnt_ns, _ = fields[:_HEADER_FIELDS]
+    _, _, flags, ktime_ns, egress_bytes, slot, tgid, tid, uid, mnt_ns, root = fields[
+        :_HEADER_FIELDS
+    ]
     head = {
         "ktime_ns": ktime_ns,
         "egress_bytes": egress_bytes,
@@ -232,7 +234,7 @@ def decode(record: bytes) -> events.Event | None:
         "tgid": tgid,
         "tid": tid,
         "uid": uid,
-        "mnt_ns": mnt_ns,
+        "view": events.View(mnt_ns, root),
         "cut": bool(flags & wire.TEXT_CUT),
     }
     return build(head, fields[_HEADER_FIELDS:], _Tail(record, layout.size))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import zlib
 from pathlib import Path
 
 from monitor.errors import RequirementError
@@ -87,7 +88,8 @@ def header_tree(cache: Path, *, release: str | None = None) -> Path:
             f"{BTF} does not exist", mend="boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
         )
     # The build string changes with every build; the release alone need not.
-    tree = cache / f"headers-{release}-{abs(hash(os.uname().version)) & 0xFFFFFFFF:08x}"
+    build = zlib.crc32(os.uname().version.encode())
+    tree = cache / f"headers-{release}-{build:08x}"
     if (tree / "include/linux/kconfig.h").exists():
         return tree
     cache.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ class Kernel:
         self._epoll = select.epoll()
         self._bcc, self._lib, self._ring_callback = _import_bcc(settings)
         self._bpf = self._compile()
-        self._flags = self._bpf["session_flags"]
+        self._flags = self._bpf[b"session_flags"]
         self._write_settings()
 
     def _compile(self) -> Any:  # noqa: ANN401 - bcc has no types
@@ -115,7 +115,7 @@ class Kernel:
         pages = self._settings.events_ring_mib * 1024 * 1024 // _PAGE_BYTES
         flags = [f"-I{self._settings.source}", f"-DEVENTS_PAGES={pages}", "-Wno-macro-redefined"]
         try:
-            return self._bcc.BPF(text="".join(parts), cflags=flags)
+            return self._bcc.BPF(text="".join(parts).encode(), cflags=flags)
         except Exception as error:
             raise CaptureError(
                 f"the BPF programs do not compile: {error}", mend="run `estop doctor`"
@@ -138,7 +138,7 @@ class Kernel:
     def _load(self, program: str, kind: str, attach_type: int = -1) -> Any:  # noqa: ANN401
         try:
             return self._bpf.load_func(
-                program, getattr(self._bcc.BPF, kind), attach_type=attach_type
+                program.encode(), getattr(self._bcc.BPF, kind), attach_type=attach_type
             )
         except Exception as error:
             raise CaptureError(
@@ -148,8 +148,8 @@ class Kernel:
     def _fill_tables(self) -> None:
         for program, slot in TAIL_CALLS.items():
             loaded = self._load(program, "RAW_TRACEPOINT")
-            self._bpf["handlers"][ctypes.c_int(slot)] = ctypes.c_int(loaded.fd)
-        table = self._bpf["syscalls"]
+            self._bpf[b"handlers"][ctypes.c_int(slot)] = ctypes.c_int(loaded.fd)
+        table = self._bpf[b"syscalls"]
         for index, shape in syscalls.rows().items():
             table[ctypes.c_int(index)] = table.Leaf(
                 shape.handler,
@@ -180,7 +180,7 @@ class Kernel:
 
         self._take = self._ring_callback(take)  # ctypes keeps no reference of its own
         for name in ("alarms", "events"):
-            fd = self._bpf[name].map_fd
+            fd = self._bpf[name.encode()].map_fd
             self._rings.append((fd, self._lib.bpf_new_ringbuf(fd, self._take, None)))
             self._epoll.register(fd, select.EPOLLIN)
 
@@ -197,7 +197,7 @@ class Kernel:
     # What the programs are told -----------------------------------------------------------------
 
     def _write_settings(self) -> None:
-        table = self._bpf["settings"]
+        table = self._bpf[b"settings"]
         levels = 0
         for _, level in self._levels.values():
             levels |= 1 << level
@@ -213,9 +213,9 @@ class Kernel:
         if slot < 1 or cgroup_id < 1 or level < 1:
             raise CaptureError(f"slot {slot}, cgroup {cgroup_id}, level {level}: would match all")
         with self._lock:
-            self._bpf["egress"][ctypes.c_int(slot)] = self._bpf["egress"].Leaf(0, 0)
-            self._bpf["session_flags"][ctypes.c_int(slot)] = ctypes.c_uint(_LIVE)
-            self._bpf["cgroups"][ctypes.c_ulonglong(cgroup_id)] = ctypes.c_uint(slot)
+            self._bpf[b"egress"][ctypes.c_int(slot)] = self._bpf[b"egress"].Leaf(0, 0)
+            self._bpf[b"session_flags"][ctypes.c_int(slot)] = ctypes.c_uint(_LIVE)
+            self._bpf[b"cgroups"][ctypes.c_ulonglong(cgroup_id)] = ctypes.c_uint(slot)
             self._levels[slot] = (cgroup_id, level)
             self._write_settings()
 
@@ -225,30 +225,30 @@ class Kernel:
             cgroup_id, _ = self._levels.pop(slot, (0, 0))
             if cgroup_id:
                 with suppress(KeyError):
-                    del self._bpf["cgroups"][ctypes.c_ulonglong(cgroup_id)]
+                    del self._bpf[b"cgroups"][ctypes.c_ulonglong(cgroup_id)]
             self._write_settings()
-            for table in (self._bpf["tasks"], self._bpf["sockets"]):
+            for table in (self._bpf[b"tasks"], self._bpf[b"sockets"]):
                 for key, leaf in list(table.items()):
                     if (leaf.session if hasattr(leaf, "session") else leaf.value) == slot:
                         with suppress(KeyError):
                             del table[key]
-            self._bpf["session_flags"][ctypes.c_int(slot)] = ctypes.c_uint(0)
+            self._bpf[b"session_flags"][ctypes.c_int(slot)] = ctypes.c_uint(0)
 
     def watch_task(self, slot: int, pid: int) -> None:
         """Put a process in scope; what it forks from now on follows in the kernel."""
-        table = self._bpf["tasks"]
+        table = self._bpf[b"tasks"]
         table[ctypes.c_uint(pid)] = table.Leaf(slot, 0, 0)
 
     def task_slot(self, pid: int) -> int:
         """The session a process is in by the kernel's map, 0 for none."""
         try:
-            return int(self._bpf["tasks"][ctypes.c_uint(pid)].session)
+            return int(self._bpf[b"tasks"][ctypes.c_uint(pid)].session)
         except KeyError:
             return 0
 
     def watch_socket(self, slot: int, cookie: int) -> None:
         """Put a socket that existed before adoption in scope of the cut."""
-        self._bpf["sockets"][ctypes.c_ulonglong(cookie)] = ctypes.c_uint(slot)
+        self._bpf[b"sockets"][ctypes.c_ulonglong(cookie)] = ctypes.c_uint(slot)
 
     def quarantine(self, slot: int, *, on: bool) -> None:
         """Cut (or give back) the session's network. One map write; the next packet obeys."""
@@ -257,18 +257,18 @@ class Kernel:
 
     def forget_touches(self) -> None:
         """Send every open anew: after a resume or a new rule set, a repeat is news again."""
-        self._bpf["touched"].clear()
+        self._bpf[b"touched"].clear()
 
     # What the programs say ----------------------------------------------------------------------
 
     def egress_bytes(self, slot: int) -> tuple[int, int]:
         """Payload bytes that left the session, and that the cut held back."""
-        row = self._bpf["egress"][ctypes.c_int(slot)]
+        row = self._bpf[b"egress"][ctypes.c_int(slot)]
         return int(row.sent_bytes), int(row.cut_bytes)
 
     def lost(self) -> dict[str, int]:
         """Hook -> events that could not be sent since the programs were loaded."""
-        table = self._bpf["lost"]
+        table = self._bpf[b"lost"]
         return {name: int(table[ctypes.c_int(n)].value) for n, name in enumerate(LOST_HOOKS)}
 
     def programs(self) -> dict[str, bool]:

@@ -14,18 +14,29 @@ _TLS_SERVER_NAME = 0
 
 
 def dns_question(payload: bytes, *, tcp: bool = False) -> str | None:
-    """The first question's name (RFC 1035 4.1.2), lower case; over TCP two bytes of length come first."""
-    at = _DNS_HEADER_BYTES + (2 if tcp else 0)
+    """The first question's name (RFC 1035 4.1.2), lower case.
+
+    Over TCP two bytes of length come before it, or went ahead in a packet of their own.
+    """
+    if not tcp:
+        return _question(payload)
+    whole = int.from_bytes(payload[:2], "big") == len(payload) - 2
+    first, second = (payload[2:], payload) if whole else (payload, payload[2:])
+    return _question(first) or _question(second)
+
+
+def _question(query: bytes) -> str | None:
+    at = _DNS_HEADER_BYTES
     labels: list[bytes] = []
-    while at < len(payload):
-        length = payload[at]
+    while at < len(query):
+        length = query[at]
         if length == 0:
             return b".".join(labels).decode("ascii", "backslashreplace").lower() or None
         if (
             length > _DNS_MAX_LABEL
         ):  # a compression pointer: nothing before the question to point at
             return None
-        labels.append(payload[at + 1 : at + 1 + length])
+        labels.append(query[at + 1 : at + 1 + length])
         at += 1 + length
     return None
 

@@ -99,7 +99,7 @@ _HEADER = (
     ("tid", "I"),
     ("uid", "I"),
     ("mnt_ns", "I"),
-    ("reserved", "I"),
+    ("root_inode", "I"),
 )
 
 

@@ -23,17 +23,19 @@ def rules() -> None:
 def check(directories: tuple[Path, ...], *, json_: bool) -> None:
     """Check the rules in each DIR (default: those the daemon would load)."""
     from monitor.config import load  # noqa: PLC0415 - `estop --help` must be quick
-    from monitor.daemon import home_directories  # noqa: PLC0415
     from monitor.detection.check import check as check_rules  # noqa: PLC0415
+    from monitor.detection.host import host_variables  # noqa: PLC0415
 
     settings = load()
-    variables = {"home": home_directories(), "payment_address": list(settings.payment_addresses)}
+    variables = host_variables(settings.payment_addresses)
     report = check_rules(directories or settings.rules, variables)
     if json_:
         print_json(
             {
                 "ok": report.ok,
                 "rules": report.rules,
+                "by_response": report.by_response,
+                "by_category": report.by_category,
                 "inactive": report.inactive,
                 "problems": report.problems,
                 "digest": report.digest,

@@ -47,9 +47,8 @@ class RuleSet:
         """
         paths: set[str] = set()
         for signature in self.signatures:
-            if signature.rule.category.startswith("file_"):
-                for leaf in asserted(signature.condition):
-                    paths.update(_spelled_out(leaf, homes))
+            for leaf in asserted(signature.condition):
+                paths.update(_spelled_out(leaf, homes))
         return tuple(sorted(paths))
 
 

@@ -11,6 +11,7 @@ from typing import Self
 
 from monitor.directories import PRIVATE, own_directory
 from monitor.errors import StoreError
+from monitor.record.database import explained
 
 
 class StateLock:
@@ -25,7 +26,8 @@ class StateLock:
         own_directory(self._directory, PRIVATE)
         # Never removed: a second daemon could then lock a new file while the first holds the old.
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._descriptor = os.open(self._directory / "lock", flags, 0o600)
+        with explained(self._directory / "lock"):
+            self._descriptor = os.open(self._directory / "lock", flags, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

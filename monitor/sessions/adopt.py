@@ -124,7 +124,7 @@ def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
             continue  # closed while we looked
 
 
-def open_files(pid: int, slot: int, ktime_ns: int, mnt_ns: int) -> Iterator[events.Opened]:
+def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterator[events.Opened]:
     """Files the process holds open already, as if it opened them now."""
     for number, target in _descriptors(pid):
         if not target.startswith("/"):
@@ -152,7 +152,7 @@ def open_files(pid: int, slot: int, ktime_ns: int, mnt_ns: int) -> Iterator[even
             tgid=pid,
             tid=pid,
             uid=info.st_uid,
-            mnt_ns=mnt_ns,
+            view=view,
             cut=False,
             file=events.File(path, info.st_ino, 0, info.st_mode, info.st_nlink),
             access=access,

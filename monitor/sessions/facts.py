@@ -23,7 +23,10 @@ _Fields = dict[str, Any]
 class FactMaker:
     """Turns an event in its context into facts. It looks things up and changes nothing but caches."""
 
-    def __init__(self, watched: WatchedPaths, mounts: HostMounts, roots: Roots) -> None:
+    def __init__(
+        self, watched: WatchedPaths, mounts: HostMounts, roots: Roots, *, homes: Sequence[str] = ()
+    ) -> None:
+        self._homes = tuple(homes)
         self._watched = watched
         self._mounts = mounts
         self._roots = roots
@@ -49,7 +52,23 @@ class FactMaker:
     def facts(self, event: events.Event, live: LiveSession, process: Process) -> Sequence[Fact]:
         """All facts of an event, none for a kind that no rule speaks of."""
         maker = self._makers.get(type(event))
-        return tuple(maker(event, live, process)) if maker else ()
+        return tuple(self._at_home(maker(event, live, process), live)) if maker else ()
+
+    def _at_home(self, facts: Iterable[Fact], live: LiveSession) -> Iterable[Fact]:
+        """Rules know the homes of the machine's users; an agent may have been given another one."""
+        yours, ours = live.user_home + "/", self._homes[0] + "/" if self._homes else ""
+        known = not ours or yours == "/" or live.user_home in self._homes
+        for fact in facts:
+            yield fact
+            if known:
+                continue
+            moved = {
+                name: ours + path.removeprefix(yours)
+                for name in _PATH_FIELDS
+                if isinstance(path := fact.fields.get(name), str) and path.startswith(yours)
+            }
+            if moved:
+                yield Fact(category=fact.category, fields={**fact.fields, **moved})
 
     def reachable(self, event: events.Opened, live: LiveSession) -> str:
         """A path by which the monitor itself can read the opened file."""
@@ -57,8 +76,7 @@ class FactMaker:
 
     def name_changed(self, fact: Fact) -> None:
         """A name came or went: if a watched path ends in it, that may be another inode now."""
-        if _leaf(fact.fields.get("TargetFilename", "")) in self._watched.leaves:
-            self._watched.stale()
+        self._watched.changed(_leaf(fact.fields.get("TargetFilename", "")))
 
     # Processes ----------------------------------------------------------------------------------
 
@@ -74,7 +92,7 @@ class FactMaker:
             **live.tree.fields(process),
             "WrittenBySession": any((dev, ino) in live.written for dev, ino, _ in started),
             "SelfCopy": any(
-                (dev, ino) in live.written and live.program.is_copy(_join(root, path))
+                (dev, ino) in live.written and live.program.is_copy(_join(root, path), path)
                 for dev, ino, path in started
             ),
             # The agent's own start names itself too; only what comes after it means anything.
@@ -99,7 +117,8 @@ class FactMaker:
         written = key in live.written
         spellings = self._spellings(file.path, file.inode, root)
         if event.access & events.Access.READ:
-            copy = written and live.program.is_copy(_join(root, file.path.text))
+            shown = file.path.text
+            copy = written and live.program.is_copy(_join(root, shown), shown)
             yield from self._file(
                 "file_access",
                 spellings,
@@ -125,18 +144,17 @@ class FactMaker:
         self, path: str, key: tuple[int, int], live: LiveSession, process: Process
     ) -> Sequence[Fact]:
         """A file that was written has come to rest, and is a copy of the agent's own."""
-        return tuple(
-            self._file(
-                "file_event",
-                (path,),
-                key,
-                live,
-                process,
-                WrittenBySession=True,
-                SelfCopy=True,
-                Operation="settled",
-            )
+        facts = self._file(
+            "file_event",
+            (path,),
+            key,
+            live,
+            process,
+            WrittenBySession=True,
+            SelfCopy=True,
+            Operation="settled",
         )
+        return tuple(self._at_home(facts, live))
 
     def _renamed(
         self, event: events.Renamed, live: LiveSession, process: Process
@@ -200,7 +218,9 @@ class FactMaker:
         written = (place.device, place.inode) in live.written
         return {
             "WrittenBySession": written,
-            "SelfCopy": live.program.is_copy(os.path.join(place.directory, _leaf(place.path))),
+            "SelfCopy": live.program.is_copy(
+                os.path.join(place.directory, _leaf(place.path)), place.path
+            ),
         }
 
     def _place(
@@ -248,7 +268,7 @@ class FactMaker:
         return dict.fromkeys(names)
 
     def _root(self, event: events.Event, live: LiveSession) -> str:
-        return self._roots.root(event.mnt_ns, _pids(event.tgid, live))
+        return self._roots.root(event.view, _pids(event.tgid, live))
 
     # Network ------------------------------------------------------------------------------------
 
@@ -301,6 +321,8 @@ class FactMaker:
     ) -> Iterable[Fact]:
         fields = live.tree.fields(process)
         access = _PROCESS_ACCESS.get(event.operation)
+        if event.operation == "ptrace" and event.args[0] == _PTRACE_TRACEME:
+            return  # a process asks its own parent to trace it
         if access is None:
             detail = event.text or str(event.args[0])
             own = {"Operation": event.operation, "Detail": detail}
@@ -333,6 +355,8 @@ _PROCESS_ACCESS = {
     "vm_read": ("process_vm_readv", 0),
     "vm_write": ("process_vm_writev", 0),
 }
+_PATH_FIELDS = ("TargetFilename", "SourceFilename")
+_PTRACE_TRACEME = 0
 _MAX_ARGUMENT_FILES = 16
 
 

@@ -49,10 +49,15 @@ class LiveSession:
     history_events: int
     argv: tuple[str, ...] = ()
     home: str = ""
+    """The agent's own directory, if the user named one."""
+    user_home: str = ""
+    """HOME of its root process, resolved; what `~` means to the agent."""
     state: State = State.RUNNING
     started: str = ""
     ended: str = ""
     events: int = 0
+    sent_bytes: int = 0
+    """What had left the session by its latest event."""
     populated: bool = False
     """True once its cgroup has had a process: only then does an empty one mean the end."""
     program: AgentProgram = field(default_factory=lambda: AgentProgram((), ()))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.events import Name
+from monitor.events import Name, View
 
 _NR_OPENAT2 = 437
 _RESOLVE_IN_ROOT = 0x10
@@ -50,31 +50,33 @@ def open_in_root(root: str, path: str) -> int:
         os.close(root_fd)
 
 
-def mount_namespace(pid: int | str = "self") -> int:
-    """Inode number of a process's mount namespace, 0 if it is gone."""
+def view_of(pid: int | str = "self") -> View:
+    """From where a process sees the file system; (0, 0) if it is gone."""
     try:
-        return os.stat(f"/proc/{pid}/ns/mnt").st_ino
+        return View(
+            os.stat(f"/proc/{pid}/ns/mnt").st_ino, os.stat(f"/proc/{pid}/root").st_ino & 0xFFFFFFFF
+        )
     except OSError:
-        return 0
+        return View(0, 0)
 
 
 class Roots:
-    """A root directory for each mount namespace, by way of a living process in it."""
+    """A root directory for each view, by way of a living process that has it."""
 
     def __init__(self) -> None:
-        self._own = mount_namespace()
-        self._pids: dict[int, int] = {}
+        self._own = view_of()
+        self._pids: dict[View, int] = {}
 
-    def root(self, mnt_ns: int, pids: Iterable[int]) -> str:
-        """`/` for our own namespace, else `/proc/PID/root`; `/` if nobody there is alive."""
-        if mnt_ns in {0, self._own}:
+    def root(self, view: View, pids: Iterable[int]) -> str:
+        """`/` for our own view, else `/proc/PID/root`; `/` if nobody who has it is alive."""
+        if view == self._own or not view.mnt_ns:
             return "/"
-        known = self._pids.get(mnt_ns)
-        if known is not None and mount_namespace(known) == mnt_ns:
+        known = self._pids.get(view)
+        if known is not None and view_of(known) == view:
             return f"/proc/{known}/root"
         for pid in pids:
-            if mount_namespace(pid) == mnt_ns:
-                self._pids[mnt_ns] = pid
+            if view_of(pid) == view:
+                self._pids[view] = pid
                 return f"/proc/{pid}/root"
         return "/"
 

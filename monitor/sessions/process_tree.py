@@ -22,6 +22,9 @@ from monitor.text import decode
 
 _MAX_ANCESTORS = 16
 """A chain of processes that each fork and exit would otherwise be kept for ever."""
+_INTERPRETERS = frozenset(
+    {"python", "node", "bun", "deno", "bash", "sh", "dash", "zsh", "perl", "ruby", "php", "lua"}
+)
 _KEPT_AFTER_EXIT = 4096
 """Exit has a ring of its own and may overtake the last opens of the same process."""
 
@@ -92,7 +95,7 @@ class ProcessTree:
                 started_ns=event.started_ns,
                 uid=event.uid,
                 image=event.image.path.text,
-                script=event.script if event.script != event.image.path.text else "",
+                script=event.script or _script_argument(event.image.path.text, event.argv),
                 argv=event.argv,
                 argv_truncated=event.argv_truncated,
                 cwd=event.cwd.text,
@@ -135,6 +138,14 @@ class ProcessTree:
         return fields
 
 
+def _script_argument(image: str, argv: tuple[str, ...]) -> str:
+    """The first argument of an interpreter, if it is not an option; empty for other programs."""
+    name = image.rpartition("/")[2].rstrip("0123456789.")
+    if name in _INTERPRETERS and len(argv) > 1 and not argv[1].startswith("-"):
+        return argv[1]
+    return ""
+
+
 def _shortened(process: Process, depth: int = _MAX_ANCESTORS) -> Process:
     """The process with at most `depth` ancestors."""
     chain: list[Process] = []
@@ -148,6 +159,18 @@ def _shortened(process: Process, depth: int = _MAX_ANCESTORS) -> Process:
     for ancestor in reversed(chain[:-1]):
         shortened = replace(ancestor, parent=shortened)
     return shortened
+
+
+def home_of(pid: int, proc: Path = Path("/proc")) -> str:
+    """HOME in the environment a process was started with, resolved; empty if there is none."""
+    try:
+        environ = (proc / str(pid) / "environ").read_bytes()
+    except OSError:
+        return ""
+    for pair in environ.split(b"\0"):
+        if pair.startswith(b"HOME=/"):
+            return os.path.realpath(decode(pair[5:])).rstrip("/")
+    return ""
 
 
 def read_process(pid: int, *, uid: int = 0, proc: Path = Path("/proc")) -> Process:

@@ -72,8 +72,11 @@ class AgentProgram:
                     return True
         return False
 
-    def is_copy(self, path: str) -> bool:
-        """Is the content at `path` that of one of the agent's own files, at another place?"""
+    def is_copy(self, path: str, shown: str = "") -> bool:
+        """Is the content at `path` that of one of the agent's own files, at another place?
+
+        `shown` is the agent's word for the same path, where that differs.
+        """
         if not self._by_size:
             return False
         try:
@@ -83,7 +86,7 @@ class AgentProgram:
         if found.st_size not in self._by_size or not stat.S_ISREG(found.st_mode):
             return False
         if (found.st_dev, found.st_ino) in self._inodes:
-            return False
+            return not self.owns(shown or path)  # one more name of it, or it was moved there
         digest = self._digest(path)
         return digest is not None and any(
             digest == self._digest(own) for own in self._by_size[found.st_size]

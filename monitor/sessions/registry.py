@@ -24,10 +24,10 @@ from monitor.fields import Fact
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession, now_text
-from monitor.sessions.places import mount_namespace
-from monitor.sessions.process_tree import read_process
+from monitor.sessions.places import view_of
+from monitor.sessions.process_tree import home_of, read_process
 from monitor.sessions.program import find_program
-from monitor.sessions.settle import Settling
+from monitor.sessions.settle import Settling, Written
 from monitor.subjects import Mode, Origin, Process, Session, State
 
 _MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
@@ -144,6 +144,7 @@ class Registry:
             live = self._new(pid, name or _name_of(root), root.argv, mode, root.uid, origin, home)
             live.cgroup = cgroup or cgroups.make(self.sessions_dir, live.id)
             live.program = find_program(root.argv, root.cwd, home)
+            live.user_home = home_of(pid)
             self._open(live)
         try:
             self._take_in(live, moved=cgroup is None)
@@ -168,6 +169,7 @@ class Registry:
             live.tree.add(read_process(pid, uid=session.uid))
         root = read_process(session.root_pid)
         live.program = find_program(root.argv or session.argv, root.cwd or "/")
+        live.user_home = home_of(session.root_pid)
         live.populated = True
         return live
 
@@ -177,7 +179,7 @@ class Registry:
         now = self._clock(time.CLOCK_BOOTTIME)
         for pid in pids:
             live.tree.add(read_process(pid, uid=live.uid))
-            opened = adopt.open_files(pid, live.slot, now, mount_namespace(pid))
+            opened = adopt.open_files(pid, live.slot, now, view_of(pid))
             with self._lock:
                 self._pending.extend(opened)
 
@@ -256,6 +258,7 @@ class Registry:
         if live is None:
             return None
         live.events += 1
+        live.sent_bytes = event.egress_bytes
         live.history.append(event)
         process = self._follow(event, live)
         facts = self._facts.facts(event, live, process)
@@ -271,6 +274,7 @@ class Registry:
                 if event.tgid == live.root_pid:
                     argv = (event.image.path.text, *event.argv[1:])
                     live.program = find_program(argv, event.cwd.text, live.home)
+                    live.user_home = home_of(event.tgid)
                 return process
             case events.Exited():
                 process = live.tree.get(event.tgid, event.uid)
@@ -286,8 +290,8 @@ class Registry:
             key = (event.file.path.device, event.file.inode)
             live.written.add(*key)
             if facts:
-                path = self._facts.reachable(event, live)
-                self.settling.add(path, key, live, process, event.ktime_ns)
+                file = Written(event.file.path.text, self._facts.reachable(event, live), key)
+                self.settling.add(file, live, process, event.ktime_ns)
         elif isinstance(event, events.Renamed | events.Linked | events.Unlinked):
             for fact in facts:
                 self._facts.name_changed(fact)
@@ -299,21 +303,21 @@ class Registry:
                 _settled_event(live, process, now_ns),
                 live,
                 process,
-                self._facts.settled(path, key, live, process),
+                self._facts.settled(file.path, file.key, live, process),
             )
-            for path, key, live, process in self.settling.due(now_ns)
+            for file, live, process in self.settling.due(now_ns)
         ]
 
 
 def _settled_event(live: LiveSession, process: Process, now_ns: int) -> Event:
     return Event(
         ktime_ns=now_ns,
-        egress_bytes=live.history[-1].egress_bytes,
+        egress_bytes=live.sent_bytes,
         slot=live.slot,
         tgid=process.pid,
         tid=process.pid,
         uid=process.uid,
-        mnt_ns=0,
+        view=events.View(0, 0),
         cut=False,
     )
 

@@ -19,11 +19,19 @@ _DELAYS_NS = (5_000_000, 50_000_000, 500_000_000, 5_000_000_000)
 _MAX_WAITING = 20_000
 
 
+@dataclass(frozen=True)
+class Written:
+    """A file that was opened to be written. `path` is the agent's word for it, `reachable` ours."""
+
+    path: str
+    reachable: str
+    key: tuple[int, int]
+
+
 @dataclass(order=True)
 class _Look:
     due_ns: int
-    path: str = field(compare=False)
-    key: tuple[int, int] = field(compare=False)
+    file: Written = field(compare=False)
     live: LiveSession = field(compare=False)
     process: Process = field(compare=False)
     step: int = field(compare=False)
@@ -34,34 +42,32 @@ class Settling:
 
     def __init__(self) -> None:
         self._looks: list[_Look] = []
-        self._waiting: set[tuple[str, tuple[int, int]]] = set()
+        self._waiting: set[tuple[str, Written]] = set()
         self.dropped = 0
 
-    def add(
-        self, path: str, key: tuple[int, int], live: LiveSession, process: Process, now_ns: int
-    ) -> None:
-        """Look at a file that is being written, soon and again; `path` is where we can read it."""
-        if (live.id, key) in self._waiting:
+    def add(self, file: Written, live: LiveSession, process: Process, now_ns: int) -> None:
+        """Look at a file that is being written, soon and again."""
+        if (live.id, file) in self._waiting:
             return
         if len(self._looks) >= _MAX_WAITING:
             self.dropped += 1
             return
-        self._waiting.add((live.id, key))
-        heapq.heappush(self._looks, _Look(now_ns + _DELAYS_NS[0], path, key, live, process, 0))
+        self._waiting.add((live.id, file))
+        heapq.heappush(self._looks, _Look(now_ns + _DELAYS_NS[0], file, live, process, 0))
 
-    def due(self, now_ns: int) -> Iterator[tuple[str, tuple[int, int], LiveSession, Process]]:
+    def due(self, now_ns: int) -> Iterator[tuple[Written, LiveSession, Process]]:
         """Files that turned out to be copies, each reported once."""
         while self._looks and self._looks[0].due_ns <= now_ns:
             look = heapq.heappop(self._looks)
-            if look.live.program.is_copy(look.path):
-                self._waiting.discard((look.live.id, look.key))
-                yield look.path, look.key, look.live, look.process
+            if look.live.program.is_copy(look.file.reachable, look.file.path):
+                self._waiting.discard((look.live.id, look.file))
+                yield look.file, look.live, look.process
             elif look.step + 1 < len(_DELAYS_NS) and look.live.state.alive:
                 look.step += 1
                 look.due_ns = now_ns + _DELAYS_NS[look.step]
                 heapq.heappush(self._looks, look)
             else:
-                self._waiting.discard((look.live.id, look.key))
+                self._waiting.discard((look.live.id, look.file))
 
     def wait_ms(self, now_ns: int, longest_ms: int) -> int:
         """How long the pipeline may sleep before the next look."""

@@ -14,44 +14,65 @@ _Inode = tuple[int, int]
 
 
 class WatchedPaths:
-    """(device, inode) -> the watched paths that lead to it."""
+    """(device, inode) -> the watched paths that lead to it, for each root they were asked under."""
 
     def __init__(self, paths: Sequence[str]) -> None:
-        self._tables: dict[str, dict[_Inode, list[str]]] = {}
+        self._tables: dict[str, dict[str, _Inode]] = {}
+        self._inverted: dict[str, dict[_Inode, list[str]]] = {}
         self.replace(paths)
 
     def replace(self, paths: Sequence[str]) -> None:
         """Watch other paths: the rules changed."""
-        self._paths = tuple(paths)
-        self.leaves = {path.rpartition("/")[2] for path in paths}
+        self._by_leaf: dict[str, list[str]] = {}
+        for path in paths:
+            self._by_leaf.setdefault(path.rpartition("/")[2], []).append(path)
         self._tables.clear()
 
-    def stale(self) -> None:
-        """A name changed: look again before the next answer."""
-        self._tables.clear()
+    def changed(self, leaf: str) -> None:
+        """A name that ends in `leaf` came or went: look at those paths again, and only at those."""
+        paths = self._by_leaf.get(leaf)
+        if paths:
+            for root in list(self._tables):
+                self._set(root, self._tables[root] | _look(root, paths))
 
     def aliases(self, root: str, device: int, inode: int) -> Sequence[str]:
         """Watched paths below `root` that are this inode."""
-        table = self._tables.get(root)
-        if table is None:
-            table = self._tables[root] = self._read(root)
-        return table.get((device, inode), ())
+        if root not in self._tables:
+            self._read(root)
+        return self._inverted[root].get((device, inode), ())
 
     def refresh(self) -> None:
-        """Read every table again, and drop those whose namespace is gone."""
+        """Read every table again, and drop those whose root is gone."""
         for root in list(self._tables):
             if os.path.isdir(root):
-                self._tables[root] = self._read(root)
+                self._read(root)
             else:
-                self._tables.pop(root, None)
+                del self._tables[root]
 
-    def _read(self, root: str) -> dict[_Inode, list[str]]:
-        table: dict[_Inode, list[str]] = {}
-        prefix = root.rstrip("/")
-        for path in self._paths:
-            try:
-                found = os.stat(prefix + path)
-            except OSError:
-                continue
-            table.setdefault((found.st_dev, found.st_ino), []).append(path)
-        return table
+    def _read(self, root: str) -> None:
+        self._set(root, _look(root, [p for paths in self._by_leaf.values() for p in paths]))
+
+    def _set(self, root: str, table: dict[str, _Inode]) -> None:
+        inverted: dict[_Inode, list[str]] = {}
+        for path, inode in table.items():
+            inverted.setdefault(inode, []).append(path)
+        inverted.pop(_NOTHING, None)
+        # In this order: who finds the root in `_tables` finds it inverted too.
+        self._inverted[root] = inverted
+        self._tables[root] = table
+
+
+_NOTHING = (0, 0)
+
+
+def _look(root: str, paths: Sequence[str]) -> dict[str, _Inode]:
+    table = {}
+    prefix = root.rstrip("/")
+    for path in paths:
+        try:
+            found = os.stat(prefix + path)
+        except OSError:
+            table[path] = _NOTHING
+        else:
+            table[path] = (found.st_dev, found.st_ino)
+    return table

@@ -44,14 +44,31 @@ def burst(rate: int, seconds: float) -> None:
         print(made / seconds)
 
 
-def edit(path: str) -> None:
-    """On every line of input: open `path` to write, and print when that began."""
-    for _ in sys.stdin:
-        # The line is written after the act: a freeze may come between the act and the line, and
-        # whoever reads it then waits for the resume, which is why the reader resumes first.
+def edit(links: str) -> None:
+    """On every line of input: edit the hosts file in the way it names; print when that began.
+
+    `links` holds a symbolic and a hard link to the file. The answer comes after the act, so the
+    freeze comes before it: who reads it has to resume us first.
+    """
+    for line in sys.stdin:
+        way = line.strip()
+        if way == "rename":  # the temporary file is made before the clock starts
+            Path("/etc/hosts.new").write_text("127.0.0.1 localhost\n")
         before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        os.close(os.open(path, os.O_WRONLY))
+        if way == "rename":
+            os.rename("/etc/hosts.new", "/etc/hosts")
+        else:
+            os.close(os.open(_way(way, links), os.O_WRONLY))
         print(before, flush=True)
+
+
+def _way(way: str, links: str) -> str:
+    return {
+        "in place": "/etc/hosts",
+        "symlink": f"{links}/symbolic",
+        "hard link": f"{links}/hard",
+        "/proc/self/root": "/proc/self/root/etc/hosts",
+    }[way]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from monitor.api.peers import MAX_PER_USER
+from monitor.api.peers import MAX_PER_USER, MAX_SUPERVISED
 from monitor.control import Peer
 from monitor.subjects import State
 
@@ -177,13 +177,18 @@ def test_a_name_in_the_session_filter_does_not_show_anothers_alerts(api, ask):
         assert "a1" not in text, (query, status)
 
 
-def test_one_user_cannot_use_up_all_connections(api):
+def connect(api, count):
     opened = []
-    for _ in range(MAX_PER_USER + 5):
+    for _ in range(count):
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(5)
         client.connect(str(api.socket_path))
         opened.append(client)
+    return opened
+
+
+def test_one_user_cannot_use_up_all_connections(api):
+    opened = connect(api, MAX_PER_USER + 5)
     assert all(client.recv(1) == b"" for client in opened[MAX_PER_USER:])
     with api.tcp() as client:
         assert client.get("/health").status_code == 200
@@ -198,3 +203,14 @@ def test_one_user_cannot_use_up_all_connections(api):
         except httpx.TransportError:
             time.sleep(0.05)
     pytest.fail("closed connections still count")
+
+
+def test_an_agent_that_runs_as_root_cannot_use_up_roots_connections(api):
+    api.supervised.add(os.getpid())
+    opened = connect(api, MAX_PER_USER + 5)
+    assert all(client.recv(1) == b"" for client in opened[MAX_SUPERVISED:])
+    api.supervised.clear()
+    with api.local() as client:
+        assert client.get("/health").status_code == 200
+    for client in opened:
+        client.close()

@@ -55,6 +55,13 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
 
+@pytest.fixture(autouse=True)
+def _not_behind_sudo(monkeypatch):
+    """Else the launcher would give the command to whoever called `sudo make test`."""
+    for name in ("SUDO_USER", "SUDO_UID", "SUDO_GID"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def monitor(tmp_path: Path) -> Iterator[Socket]:
     socket = Socket(tmp_path / "control.sock")

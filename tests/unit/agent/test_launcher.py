@@ -140,7 +140,7 @@ def test_a_freeze_is_told_once_with_the_rule_and_the_way_on(monitor, command):
 def test_a_kill_is_told_even_if_it_came_between_two_looks(monitor, launch):
     monitor.state = "killed"
     done = launch("sh", "-c", "kill -9 $$")
-    assert "estop: session demo was killed: no rule did it" in done.stderr
+    assert "estop: session demo was killed on request" in done.stderr
 
 
 def test_a_monitor_that_goes_away_is_told_once(monitor, command):

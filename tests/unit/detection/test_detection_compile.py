@@ -105,7 +105,7 @@ def test_numbers_match_as_numbers_and_as_text(tmp_path, port):
         ("gte", 4.5, 5, True),
         ("gt", 5, "abc", False),
         ("gt", 5, "nan", False),
-        ("gt", 5, "²", False),
+        ("gt", 5, "٩", False),
         ("gt", 5, "9" * 5000, False),
     ],
 )
@@ -171,6 +171,14 @@ def test_a_list_of_mappings_is_an_alternative(tmp_path):
     entries = [{"Operation": "open", "TargetFilename": "/a"}, {"TargetFilename": "/b"}]
     assert fires(tmp_path, entries, {"TargetFilename": "/b"})
     assert not fires(tmp_path, entries, {"TargetFilename": "/a", "Operation": "create"})
+
+
+def test_a_cased_and_an_uncased_text_stay_what_they_are(tmp_path):
+    entries = [{"TargetFilename|cased": "/A"}, {"TargetFilename": "/b"}]
+    fired = {
+        path: fires(tmp_path, entries, {"TargetFilename": path}) for path in ("/a", "/A", "/B")
+    }
+    assert fired == {"/a": False, "/A": True, "/B": True}
 
 
 def test_base64_and_windash_are_expanded(tmp_path):

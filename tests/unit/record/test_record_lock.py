@@ -47,3 +47,17 @@ def test_the_lock_can_be_taken_again_once_let_go(directory):
     for _ in range(2):
         with StateLock(directory):
             pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user; needs root")
+def test_a_lock_that_cannot_be_opened_is_named(directory):
+    directory.mkdir(mode=0o755)
+    for parent in directory.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    before = os.geteuid()
+    os.seteuid(1234)
+    try:
+        with pytest.raises(StoreError, match=f"{directory}/lock: Permission denied"):
+            StateLock(directory).__enter__()
+    finally:
+        os.seteuid(before)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs are loaded once for all tests; every test has a session of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from laboratory import Laboratory
+
+from monitor.capture.kernel import KernelSettings, load
+from monitor.response.killswitch import KillSwitch
+from monitor.sessions import cgroups
+
+BPF = Path(__file__).parents[2] / "bpf"
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.kernel)
+
+
+@pytest.fixture(scope="session")
+def kernel_settings(request):
+    if os.geteuid() != 0:
+        pytest.skip("loading BPF and making cgroups needs root")
+
+    def settings(**changes):
+        return KernelSettings(
+            source=BPF,
+            header_cache=request.config.cache.mkdir("kernel-headers"),
+            cgroup_root=cgroups.find_root(),
+            monitor_pid=os.getpid(),
+            **changes,
+        )
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def lab(kernel_settings, tmp_path_factory):
+    with load(kernel_settings()) as kernel:
+        laboratory = Laboratory(kernel, cgroups.find_root(), tmp_path_factory.mktemp("programs"))
+        try:
+            yield laboratory
+        finally:
+            laboratory.close()
+    assert not laboratory.strangers
+
+
+@pytest.fixture
+def kernel(lab):
+    return lab.kernel
+
+
+@pytest.fixture
+def inside(lab):
+    with lab.session() as session:
+        yield session
+
+
+@pytest.fixture
+def puppet(inside):
+    return inside.puppet()
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    """A directory whose path is the kernel's own spelling."""
+    return tmp_path.resolve()
+
+
+@pytest.fixture
+def killswitch(lab):
+    return KillSwitch(
+        lambda slot, on: lab.kernel.quarantine(slot, on=on),
+        cgroup_root=lab.cgroup_root,
+        deadline_ms=1000,
+    )

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Births, deaths and threads that a monitor could lose sight of. Each act ends with a touch of PATH.
+//   exit CODE | signal NUMBER | wait
+//   daemon PATH               double fork and a new session; the grandchild touches PATH
+//   leader-leaves PATH        the main thread ends first, another one touches PATH, then exits 7
+//   thread-ends PATH          a thread ends, then the main thread touches PATH, then exits 7
+//   born-into CGROUP PATH     a child made straight into a cgroup touches PATH
+//   children COUNT            that many children, each waiting
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void touch(const char *path)
+{
+	close(open(path, O_WRONLY | O_CREAT, 0600));
+}
+
+static int daemonise(const char *path)
+{
+	if (fork()) {
+		wait(0);
+		return 0;
+	}
+	setsid();
+	if (fork() == 0) {
+		while (getppid() != 1) // re-parented: nothing but the map leads back to us
+			usleep(200);
+		touch(path);
+	}
+	_exit(0);
+}
+
+static void *outlive(void *path)
+{
+	usleep(20000);
+	touch(path);
+	exit(7);
+}
+
+static void *end(void *nothing)
+{
+	return nothing;
+}
+
+static int leader_leaves(char *path)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, 0, outlive, path);
+	pthread_exit(0);
+}
+
+static int thread_ends(char *path)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, 0, end, 0);
+	pthread_join(thread, 0);
+	usleep(5000); // join returns a little before the thread is gone
+	touch(path);
+	return 7;
+}
+
+static int born_into(const char *cgroup, const char *path)
+{
+	struct clone_args args = {
+		.flags = CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)open(cgroup, O_DIRECTORY | O_RDONLY),
+	};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0) {
+		perror("clone3");
+		return 1;
+	}
+	if (pid == 0) {
+		touch(path);
+		_exit(0);
+	}
+	printf("%ld\n", pid);
+	wait(0);
+	return 0;
+}
+
+static int children(int count)
+{
+	while (count--)
+		if (fork() == 0)
+			pause();
+	printf("ready\n");
+	fflush(stdout);
+	return pause();
+}
+
+int main(int argc, char **argv)
+{
+	const char *act = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(act, "exit"))
+		return atoi(argv[2]);
+	if (!strcmp(act, "signal"))
+		return raise(atoi(argv[2]));
+	if (!strcmp(act, "wait"))
+		return pause();
+	if (!strcmp(act, "daemon"))
+		return daemonise(argv[2]);
+	if (!strcmp(act, "leader-leaves"))
+		return leader_leaves(argv[2]);
+	if (!strcmp(act, "thread-ends"))
+		return thread_ends(argv[2]);
+	if (!strcmp(act, "born-into"))
+		return born_into(argv[2], argv[3]);
+	if (!strcmp(act, "children"))
+		return children(atoi(argv[2]));
+	return 2;
+}
