@@ -26,6 +26,7 @@ _NAP_UNTIL_NS = 20_000_000
 """`cgroup.events` tells pollers at most every 10 ms (kernfs limits it), while a freeze takes 0.1 to
 4 ms: so it is read in a loop first. The loop naps, because a task that is to freeze may need this
 very processor to get there; only a slow freeze is waited for with poll."""
+_GONE = "the session ended by itself and its cgroup is gone"
 
 
 class Target(Protocol):
@@ -77,7 +78,12 @@ class KillSwitch:
         steps: dict[str, int] = {}
         self._quarantine(target.slot, True)  # noqa: FBT003
         steps["cut"] = self._now_ns()
-        _write(target.cgroup, "cgroup.freeze", b"1")
+        try:
+            _write(target.cgroup, "cgroup.freeze", b"1")
+        except OSError:
+            if target.cgroup.exists():
+                raise
+            return StopReport(done=True, steps_ns=steps, detail=_GONE)
         done = self._wait(target.cgroup, "frozen 1")
         if done:
             steps["frozen"] = self._now_ns()
@@ -106,8 +112,11 @@ class KillSwitch:
         # A freeze that is not confirmed (a task in D state) must not save the session from dying.
         try:
             _write(target.cgroup, "cgroup.kill", b"1")
-        except FileNotFoundError:
-            self._kill_each(target.cgroup)  # before Linux 5.14
+        except OSError as error:
+            if target.cgroup.exists():
+                if not isinstance(error, FileNotFoundError):
+                    raise
+                self._kill_each(target.cgroup)  # before Linux 5.14
         steps["killed"] = self._now_ns()
         done = self._wait(target.cgroup, "populated 0")
         if done:

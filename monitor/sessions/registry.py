@@ -83,13 +83,14 @@ class Registry:
         return sorted((s.snapshot() for s in known), key=lambda s: s.id)
 
     def find(self, session: str) -> LiveSession:
-        """By id, or by a name that only one living session has."""
+        """By id, or by a name that one living session has, or else the latest ended one."""
         with self._lock:
-            living = list(self._slots.values())
-            for known in (*living, *self._ended.values()):
-                if known.id == session:
-                    return known
-            named = [s for s in living if s.name == session]
+            living, ended = list(self._slots.values()), list(self._ended.values())
+        for known in (*living, *ended):
+            if known.id == session:
+                return known
+        named = [s for s in living if s.name == session]
+        named = named or [s for s in ended if s.name == session][-1:]
         if len(named) == 1:
             return named[0]
         if named:
@@ -280,6 +281,8 @@ class Registry:
                 process = live.tree.get(event.tgid, event.uid)
                 live.tree.exit(event.tgid)
                 return process
+            case events.CgroupMoved():
+                return live.tree.get(event.target)  # the mover may be anybody, the monitor too
         return live.tree.get(event.tgid, event.uid)
 
     def _remember(

@@ -7,6 +7,7 @@ Only processes started here are ever put into a cgroup, and all of them end with
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import time
 from collections import defaultdict
@@ -120,6 +121,13 @@ class Laboratory:
         self.collect(timeout_ms)
         return self._events[slot]
 
+    def evict(self, cgroup: Path) -> None:
+        """End what runs in a cgroup that was handed over to others; they remove it."""
+        assert cgroup.is_relative_to(self.base)
+        if cgroup.exists():
+            (cgroup / "cgroup.kill").write_text("1")
+            assert until(lambda: "populated 0" in (cgroup / "cgroup.events").read_text())
+
     def close(self) -> None:
         """Nothing of ours lives on."""
         empty(self.base)
@@ -166,8 +174,13 @@ class Inside:
     def ready(self, program: str, *argv: str, **options: object) -> subprocess.Popen[bytes]:
         """Start, and wait until it says that it is at it."""
         process = self.start(program, *argv, **options)
-        assert process.stdout.readline() in {b"ready\n", b"armed\n"}
+        assert self.said(process) == b"ready\n"
         return process
+
+    def said(self, process: subprocess.Popen[bytes]) -> bytes:
+        """Its next line, which it must not keep us waiting for."""
+        assert select.select([process.stdout], [], [], _GRACE_S)[0], "it says nothing"
+        return process.stdout.readline()
 
     def puppet(self) -> Puppet:
         """A process that makes the system calls it is told; its own start is forgotten."""

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Processes that are hard to bring to a halt. Each says `ready` once it is at it.
-//   forks [MS]   forks without end, a pause of MS between two
+//   forks [MS]   forks without end; each child lives for MS
 //   execs        runs itself without end
 //   vforks       waits, as a vfork parent, for a child that does not exec
 //   traces       holds a child in a ptrace stop
@@ -19,12 +19,13 @@ static void ready(void)
 		_exit(1);
 }
 
-static int forks(int pause_ms)
+static int forks(int life_ms)
 {
-	for (ready();; usleep(pause_ms * 1000)) {
-		if (fork() == 0)
+	for (ready();; wait(0)) {
+		if (fork() == 0) {
+			usleep(life_ms * 1000);
 			_exit(0);
-		wait(0);
+		}
 	}
 }
 

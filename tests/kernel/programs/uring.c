@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 	if (read(file, data, BYTES) != BYTES || lseek(file, 0, SEEK_SET)) // in the page cache from here on
 		return 1;
 	p.flags = polled ? IORING_SETUP_SQPOLL : 0;
-	p.sq_thread_idle = 10000;
+	p.sq_thread_idle = 20;
 	ring = syscall(SYS_io_uring_setup, ENTRIES, &p);
 	if (ring < 0) {
 		perror("io_uring_setup");
@@ -89,8 +89,10 @@ int main(int argc, char **argv)
 	__atomic_store_n(tail, STEPS, __ATOMIC_RELEASE);
 	if (polled) {
 		unsigned *head = (unsigned *)(queue + p.sq_off.head);
-		while (__atomic_load_n(head, __ATOMIC_ACQUIRE) != STEPS)
+		while (__atomic_load_n(head, __ATOMIC_ACQUIRE) != STEPS) {
+			syscall(SYS_io_uring_enter, ring, 0, 0, IORING_ENTER_SQ_WAKEUP, 0, 0);
 			usleep(500);
+		}
 	} else if (syscall(SYS_io_uring_enter, ring, STEPS, 0, 0, 0, 0) != STEPS) {
 		perror("io_uring_enter");
 		return 1;

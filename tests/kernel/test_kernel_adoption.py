@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tree that runs already is taken in whole: processes, open files, sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+from laboratory import Puppet, until
+from wires import address, listener
+
+from monitor.errors import AttachError
+from monitor.events import Access, Executed, Forked, Opened
+from monitor.sessions import adopt, cgroups
+from monitor.sessions.facts import FactMaker
+from monitor.sessions.places import HostMounts, Roots
+from monitor.sessions.registry import Registry
+from monitor.sessions.watched import WatchedPaths
+from monitor.subjects import Mode, Origin, State
+
+CWD = -100
+
+
+@pytest.fixture
+def registry(lab):
+    mounts = HostMounts()
+    registry = Registry(
+        lab.kernel,
+        FactMaker(WatchedPaths([]), mounts, Roots()),
+        cgroup_root=lab.cgroup_root,
+        cgroup_name=str(lab.base.relative_to(lab.cgroup_root)),
+    )
+    yield registry
+    for live in registry.live():
+        lab.evict(live.cgroup)
+        registry.close(live, State.EXITED)
+    mounts.close()
+
+
+@pytest.fixture
+def attach(registry, lab):
+    def attach(pid):
+        live = registry.attach(pid, name="agent", mode=Mode.ENFORCE)
+        lab.accept(live.slot)
+        return live
+
+    return attach
+
+
+@pytest.fixture
+def free(lab):
+    """A cgroup of no session, where a tree may already run."""
+    with lab.session(watched=False) as session:
+        yield session
+
+
+@pytest.fixture
+def shared(free):
+    """The same, with a stranger in it who must be left alone."""
+    stranger = free.ready("family", "children", "0")
+    yield free
+    assert stranger.poll() is None
+
+
+def test_a_tree_that_has_its_cgroup_to_itself_keeps_it(free, attach, kernel):
+    tree = free.ready("family", "children", "3")
+    live = attach(tree.pid)
+    assert live.origin is Origin.ATTACHED
+    assert live.cgroup == free.cgroup
+    assert {kernel.task_slot(pid) for pid in adopt.tree_of(tree.pid)} == {live.slot}
+    assert len(live.tree) == 4
+
+
+def test_a_tree_that_shares_its_cgroup_is_moved_to_one_of_its_own(shared, attach, kernel, lab):
+    tree = shared.ready("family", "children", "3")
+    live = attach(tree.pid)
+    assert live.origin is Origin.MOVED
+    assert live.cgroup.parent == lab.base
+    assert set(cgroups.members(live.cgroup)) == set(adopt.tree_of(tree.pid))
+    assert len(list(cgroups.members(shared.cgroup))) == 1
+    assert {kernel.task_slot(pid) for pid in adopt.tree_of(tree.pid)} == {live.slot}
+
+
+@pytest.mark.parametrize("where", ["free", "shared"])
+@pytest.mark.parametrize("life_ms", ["0", "3"])
+def test_a_tree_that_forks_all_the_time_is_taken_in_whole(
+    request, where, attach, lab, kernel, life_ms
+):
+    place = request.getfixturevalue(where)
+    tree = place.ready("restless", "forks", life_ms)
+    live = attach(tree.pid)
+    assert live.origin is (Origin.ATTACHED if where == "free" else Origin.MOVED)
+    lab.taken(live.slot)
+    assert until(lambda: any(isinstance(e, Forked) for e in lab.peek(live.slot, 20)))
+    forks = [e for e in lab.taken(live.slot) if isinstance(e, Forked)]
+    assert {e.tgid for e in forks} == {tree.pid}
+    assert set(cgroups.members(live.cgroup)) >= {tree.pid}
+
+
+def test_what_an_adopted_process_starts_is_followed(shared, attach, lab):
+    puppet = Puppet(shared.ready("puppet"))
+    live = attach(puppet.pid)
+    argv = puppet.place_texts(b"family", b"exit", b"0")
+    puppet.become("execve", lab.program("family").encode(), argv, puppet.place_texts())
+    puppet.process.wait()
+    runs = [e for e in lab.taken(live.slot) if isinstance(e, Executed)]
+    assert [e.image.path.text for e in runs] == [lab.program("family")]
+
+
+def test_files_that_were_open_before_become_events(free, attach, registry, scratch):
+    for name in ("read", "written", "both"):
+        (scratch / name).touch()
+    os.chown(scratch / "read", 65534, 65534)
+    puppet = Puppet(free.ready("puppet"))
+    flags = {"read": os.O_RDONLY, "written": os.O_WRONLY | os.O_APPEND, "both": os.O_RDWR}
+    for name, how in flags.items():
+        puppet("openat", CWD, os.fsencode(scratch / name), how)
+    puppet("openat", CWD, os.fsencode(scratch), os.O_RDONLY | os.O_DIRECTORY)
+    puppet("openat", CWD, os.fsencode(scratch / "read"), os.O_PATH)
+    live = attach(puppet.pid)
+    opens = [e for e in registry.pending() if e.file.path.text.startswith(str(scratch))]
+    assert {os.path.basename(e.file.path.text): e.access for e in opens} == {
+        "read": Access.READ,
+        "written": Access.WRITE,
+        "both": Access.READ | Access.WRITE,
+    }
+    assert len(opens) == 3
+    for event in opens:
+        assert isinstance(event, Opened)
+        assert (event.slot, event.tgid, event.uid) == (live.slot, puppet.pid, 0)
+        assert event.file.inode == os.stat(event.file.path.text).st_ino
+    assert registry.pending() == []
+
+
+def test_an_open_file_whose_name_is_gone_keeps_its_old_name(free, attach, registry, scratch):
+    puppet = Puppet(free.ready("puppet"))
+    puppet("openat", CWD, os.fsencode(scratch / "gone"), os.O_WRONLY | os.O_CREAT, 0o600)
+    (scratch / "gone").unlink()
+    attach(puppet.pid)
+    [event] = [e for e in registry.pending() if "gone" in e.file.path.text]
+    assert event.file.path.text == str(scratch / "gone")
+    assert event.file.links == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("where", ["free", "shared"])
+def test_sockets_that_were_open_before_are_cut_by_the_quarantine(
+    request, where, attach, kernel, host
+):
+    place = request.getfixturevalue(where)
+    puppet = Puppet(place.ready("puppet"))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as receiver, listener(host) as server:
+        receiver.bind((host, 0))
+        receiver.settimeout(0.05)
+        stream, datagrams = (puppet("socket", family, k, 0) for k in (1, 2))
+        for fd, to in ((stream, server), (datagrams, receiver)):
+            name = address(host, to.getsockname()[1])
+            puppet("connect", fd, name, len(name))
+        with server.accept()[0] as accepted:
+            live = attach(puppet.pid)
+            accepted.settimeout(0.05)
+            puppet("write", stream, b"seen", 4)
+            assert accepted.recv(8) == b"seen"
+            kernel.quarantine(live.slot, on=True)
+            with pytest.raises(PermissionError):
+                puppet("write", datagrams, b"cut", 3)
+            puppet("write", stream, b"cut", 3)
+            with pytest.raises(TimeoutError):
+                accepted.recv(8)
+    assert kernel.egress_bytes(live.slot)[0] == 4
+    assert kernel.egress_bytes(live.slot)[1] >= 6
+
+
+def test_a_cgroup_too_deep_to_be_followed_is_left_for_one_of_its_own(lab, free, attach):
+    deep = free.cgroup / "/".join("d" * 12)
+    deep.mkdir(parents=True)
+    tree = free.ready("enter", str(deep), lab.program("family"), "children", "1")
+    live = attach(tree.pid)
+    assert live.origin is Origin.MOVED
+    assert len(list(cgroups.members(live.cgroup))) == 2
+
+
+def test_a_process_that_does_not_exist_cannot_be_attached(attach):
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    with pytest.raises(AttachError, match=str(gone.pid)):
+        attach(gone.pid)
+
+
+@pytest.mark.parametrize("which", ["init", "the monitor", "above the monitor"])
+def test_init_and_the_monitor_cannot_be_attached(attach, which):
+    pid = {"init": 1, "the monitor": os.getpid(), "above the monitor": os.getppid()}[which]
+    with pytest.raises(AttachError):
+        attach(pid)
+
+
+def test_a_process_of_a_session_cannot_be_attached_again(free, attach):
+    tree = free.ready("family", "children", "1")
+    attach(tree.pid)
+    for pid in adopt.tree_of(tree.pid):
+        with pytest.raises(AttachError, match="session already"):
+            attach(pid)
+
+
+def test_a_session_that_ends_leaves_nobody_in_scope(free, attach, registry, kernel):
+    tree = free.ready("family", "children", "2")
+    live = attach(tree.pid)
+    members = adopt.tree_of(tree.pid)
+    assert registry.close(live, State.EXITED)
+    assert not registry.close(live, State.EXITED)
+    assert [kernel.task_slot(pid) for pid in members] == [0] * 3
+    assert tree.poll() is None
+
+
+def test_a_launched_child_is_in_its_cgroup_and_in_scope(registry, lab, kernel, free):
+    child = free.ready("family", "children", "0")
+    live = registry.launch(child.pid, name="a b/c", argv=["x"], mode=Mode.ENFORCE, uid=0)
+    lab.accept(live.slot)
+    assert list(cgroups.members(live.cgroup)) == [child.pid]
+    assert live.cgroup.parent == lab.base
+    assert kernel.task_slot(child.pid) == live.slot
+    assert live.name == "a-b-c"
+    assert registry.slot_of(child.pid) == live.slot

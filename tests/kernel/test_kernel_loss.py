@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does not fit is counted where it was lost, and takes no alarm with it; what ends is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from laboratory import Laboratory, until
+
+from monitor.capture.kernel import load
+from monitor.events import Privileged
+from monitor.sessions import cgroups
+
+
+@pytest.fixture(scope="module")
+def small(kernel_settings, tmp_path_factory):
+    """Rings of a megabyte, which nobody reads until told to."""
+    with load(kernel_settings(events_ring_mib=1)) as kernel:
+        laboratory = Laboratory(kernel, cgroups.find_root(), tmp_path_factory.mktemp("small"))
+        try:
+            yield laboratory
+        finally:
+            laboratory.close()
+
+
+@pytest.fixture
+def flooded(small):
+    with small.session() as session:
+        yield session
+
+
+def newly_lost(kernel, before):
+    return {hook: n - before[hook] for hook, n in kernel.lost().items() if n != before[hook]}
+
+
+def test_a_flood_of_opens_is_counted_as_such_and_loses_no_alarm(small, flooded, scratch):
+    before = small.kernel.lost()
+    flooded.run("flood", "files", scratch, "4000")
+    puppet_alarm = flooded.start("flood", "memfds", "3")
+    puppet_alarm.wait()
+    lost = newly_lost(small.kernel, before)
+    assert set(lost) <= {"open", "name", "exec"}
+    assert lost["open"] > 100
+    events = flooded.events()
+    assert [e.text for e in events if isinstance(e, Privileged)] == ["flood"] * 3
+    # Opens and unlinks: each was sent or counted.
+    sent = [e for e in events if type(e).__name__ in {"Opened", "Unlinked"}]
+    assert len(sent) + lost["open"] + lost["name"] == 8000
+
+
+def test_a_flood_of_alarms_is_counted_as_such(small, flooded):
+    before = small.kernel.lost()
+    flooded.run("flood", "memfds", "9000")
+    lost = newly_lost(small.kernel, before)
+    assert lost["privileged"] > 0
+    sent = flooded.events(Privileged)
+    assert len(sent) + lost["privileged"] == 9000
+
+
+def test_after_a_loss_events_come_again(small, flooded, scratch):
+    flooded.run("flood", "files", scratch, "4000")
+    flooded.forget_events()
+    before = small.kernel.lost()
+    flooded.run("flood", "memfds", "1")
+    assert len(flooded.events(Privileged)) == 1
+    assert newly_lost(small.kernel, before) == {}
+
+
+def own_ids(kind):
+    """Ids of the kernel's objects of that kind that this process holds descriptors of."""
+    found = set()
+    for info in Path("/proc/self/fdinfo").iterdir():
+        try:
+            lines = info.read_text().splitlines()
+        except OSError:
+            continue  # the descriptor of this very listing
+        rows = dict(line.split(":", 1) for line in lines if ":" in line)
+        if f"{kind}_id" in rows:
+            found.add(int(rows[f"{kind}_id"]))
+    return found
+
+
+def kernels_ids(kind):
+    command = ["bpftool", "-j", kind, "list"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {row["id"] for row in json.loads(out)}
+
+
+def test_after_close_nothing_of_ours_is_attached_or_loaded(kernel_settings):
+    before = {kind: own_ids(kind) for kind in ("prog", "link", "map")}
+    descriptors = len(os.listdir("/proc/self/fd"))
+    kernel = load(kernel_settings())
+    ours = {kind: own_ids(kind) - before[kind] for kind in before}
+    assert len(ours["prog"]) == 16
+    assert len(ours["link"]) >= 5
+    assert ours["prog"] <= kernels_ids("prog")
+    kernel.close()
+    for kind, ids in ours.items():
+        assert until(lambda kind=kind, ids=ids: not ids & kernels_ids(kind)), kind
+    assert len(os.listdir("/proc/self/fd")) == descriptors

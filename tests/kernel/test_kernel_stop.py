@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stop: it stops whatever runs, sends nothing on, and will not touch what is not a session's."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from laboratory import until
+from wires import address, listener
+
+from monitor.errors import GuardError
+from monitor.response.evidence import collect
+from monitor.response.killswitch import KillSwitch
+from monitor.sessions import cgroups
+
+CWD = -100
+ARMED_MS = 250
+AFTER_S = 0.6
+
+
+@dataclass
+class Aim:
+    """What the kill-switch is pointed at."""
+
+    id: str
+    slot: int
+    cgroup: Path
+
+
+def says(cgroup):
+    return (cgroup / "cgroup.events").read_text().split()
+
+
+@pytest.mark.parametrize("restless", ["forks", "execs", "vforks", "traces"])
+def test_a_freeze_is_confirmed_and_nothing_moves_any_more(inside, killswitch, restless):
+    inside.ready("restless", restless)
+    report = killswitch.freeze(inside)
+    assert report.done, report.detail
+    assert report.steps_ns["cut"] < report.steps_ns["frozen"]
+    assert "frozen 1" in (inside.cgroup / "cgroup.events").read_text()
+    assert killswitch.is_frozen(inside)
+    inside.forget_events()
+    time.sleep(0.03)
+    assert inside.events() == []
+
+
+@pytest.mark.parametrize("restless", ["forks", "execs", "vforks", "traces"])
+def test_a_kill_leaves_nobody(inside, killswitch, restless):
+    process = inside.ready("restless", restless)
+    report = killswitch.kill(inside)
+    assert report.done, report.detail
+    assert list(report.steps_ns) == ["cut", "frozen", "killed", "empty"]
+    assert says(inside.cgroup) == ["populated", "0", "frozen", "1"]
+    assert killswitch.is_empty(inside)
+    assert process.wait() == -9
+
+
+def test_a_kill_reaches_cgroups_that_the_session_made_below_its_own(inside, lab, killswitch):
+    below = inside.cgroup / "below"
+    below.mkdir()
+    process = inside.ready("enter", str(below), lab.program("family"), "children", "3")
+    assert len(list(cgroups.members(below))) == 4
+    assert killswitch.kill(inside).done
+    process.wait()
+    assert list(cgroups.members(inside.cgroup)) == []
+
+
+def test_a_second_freeze_and_a_second_kill_change_nothing(inside, killswitch):
+    inside.ready("family", "children", "1")
+    assert killswitch.freeze(inside).done
+    assert killswitch.freeze(inside).done
+    assert killswitch.kill(inside).done
+    assert killswitch.kill(inside).done
+
+
+def test_a_kill_where_the_kernel_has_no_cgroup_kill_leaves_nobody(inside, killswitch, monkeypatch):
+    from monitor.response import killswitch as module
+
+    write = module._write
+
+    def older(cgroup, name, value):
+        if name == "cgroup.kill":
+            raise FileNotFoundError(name)
+        write(cgroup, name, value)
+
+    monkeypatch.setattr(module, "_write", older)
+    process = inside.ready("restless", "forks", "1")
+    assert killswitch.kill(inside).done
+    assert process.wait() == -9
+
+
+def test_the_stop_of_a_session_whose_cgroup_is_gone_is_done(lab, killswitch):
+    aim = Aim("gone", 50, lab.empty_cgroup())
+    aim.cgroup.rmdir()
+    report = killswitch.kill(aim)
+    assert report.done
+    assert "empty" in report.steps_ns
+
+
+def test_resume_lets_it_run_and_gives_the_network_back(inside, puppet, killswitch):
+    with listener() as server:
+        to = address("127.0.0.1", server.getsockname()[1])
+        assert killswitch.freeze(inside).done
+        puppet._say("s", 39)  # getpid: answered only once it runs again
+        assert not select.select([puppet.process.stdout], [], [], 0.05)[0]
+        report = killswitch.resume(inside)
+        assert report.done
+        assert "resumed" in report.steps_ns
+        assert puppet._hear() == puppet.pid
+        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+        puppet("connect", fd, to, len(to))
+
+
+def test_the_network_is_cut_before_the_freeze_is_asked_for(inside, lab):
+    order = []
+
+    def cut(slot, on):
+        order.append(("cut", slot, on, says(inside.cgroup)))
+
+    switch = KillSwitch(cut, cgroup_root=lab.cgroup_root, deadline_ms=1000)
+    inside.ready("family", "children", "0")
+    assert switch.freeze(inside).done
+    assert order == [("cut", inside.slot, True, ["populated", "1", "frozen", "0"])]
+
+
+# Guards -----------------------------------------------------------------------------------------
+
+
+def aims(lab, session):
+    root = lab.cgroup_root
+    return {
+        "the root": Aim("x", 50, root),
+        "outside of the hierarchy": Aim("x", 50, Path("/tmp")),
+        "a sibling by its spelling": Aim("x", 50, Path(f"{root}-other/x")),
+        "a path that climbs": Aim("x", 50, session.cgroup / ".." / ".."),
+        "slot 0": Aim("x", 0, session.cgroup),
+    }
+
+
+@pytest.mark.parametrize("verb", ["freeze", "resume", "kill"])
+@pytest.mark.parametrize(
+    "which",
+    ["the root", "outside of the hierarchy", "a sibling by its spelling", "a path that climbs", "slot 0"],
+)
+def test_a_guard_refuses(inside, lab, which, verb):
+    cut = []
+    switch = KillSwitch(lambda *a: cut.append(a), cgroup_root=lab.cgroup_root, deadline_ms=100)
+    process = inside.ready("family", "children", "0")
+    with pytest.raises(GuardError):
+        getattr(switch, verb)(aims(lab, inside)[which])
+    assert not cut
+    assert process.poll() is None
+
+
+@contextmanager
+def joined(cgroup, root):
+    """The test itself in a cgroup; nothing may be written there but this."""
+    home = cgroups.cgroup_of(os.getpid(), root)
+    assert cgroups.move(os.getpid(), cgroup)
+    try:
+        yield
+    finally:
+        assert cgroups.move(os.getpid(), home)
+
+
+@pytest.mark.parametrize("depth", ["its own", "one above"])
+def test_the_cgroup_the_monitor_is_in_is_refused(inside, lab, depth):
+    below = inside.cgroup / "below"
+    below.mkdir()
+    cut = []
+    switch = KillSwitch(lambda *a: cut.append(a), cgroup_root=lab.cgroup_root, deadline_ms=100)
+    with joined(inside.cgroup if depth == "its own" else below, lab.cgroup_root):
+        with pytest.raises(GuardError, match="the monitor"):
+            switch.freeze(inside)
+        with pytest.raises(GuardError, match="the monitor"):
+            switch.kill(inside)
+    assert not cut
+
+
+def test_the_cgroup_init_is_in_is_refused(inside, lab, monkeypatch):
+    # Init is not ours to move: what /proc says of it is all that can be changed.
+    from monitor.response import killswitch as module
+
+    where = f"/{inside.cgroup.relative_to(lab.cgroup_root)}"
+    lines = {1: where + "/deeper", os.getpid(): "/"}
+    monkeypatch.setattr(module, "_cgroup_line", lambda pid: lines[pid])
+    with pytest.raises(GuardError, match="init"):
+        KillSwitch(lambda *_: None, cgroup_root=lab.cgroup_root).freeze(inside)
+
+
+def test_a_cgroup_whose_name_only_begins_like_the_monitors_is_not_refused(lab, monkeypatch):
+    from monitor.response import killswitch as module
+
+    with lab.session() as session:
+        name = f"/{session.cgroup.relative_to(lab.cgroup_root)}"
+        monkeypatch.setattr(module, "_cgroup_line", lambda _: name + "-monitor")
+        session.ready("family", "children", "0")
+        assert KillSwitch(lambda *_: None, cgroup_root=lab.cgroup_root).freeze(session).done
+
+
+# What the kernel does on its own ----------------------------------------------------------------
+
+
+def anything_comes(server, seconds):
+    """Did anybody connect and send? A connection without a byte is told apart."""
+    server.settimeout(seconds)
+    try:
+        accepted, _ = server.accept()
+    except TimeoutError:
+        return b""
+    with accepted:
+        accepted.settimeout(seconds)
+        try:
+            return accepted.recv(64)
+        except (TimeoutError, ConnectionResetError):
+            return b""
+
+
+@contextmanager
+def armed(inside, scratch, mode):
+    """A chain in the kernel that will read a file, connect and send."""
+    (scratch / "secret").write_bytes(b"0123456789abcdef")
+    with listener() as server:
+        port = str(server.getsockname()[1])
+        process = inside.start("uring", mode, str(ARMED_MS), port, str(scratch / "secret"))
+        if inside.said(process) != b"armed\n":
+            assert process.wait() == 3, "the chain could not be armed"
+            pytest.skip("io_uring is switched off here")
+        yield server
+
+
+@pytest.mark.parametrize("mode", ["plain", "sqpoll"])
+def test_an_armed_chain_sends_where_nobody_stops_it(inside, scratch, mode):
+    """Or the tests below would prove nothing."""
+    with armed(inside, scratch, mode) as server:
+        assert anything_comes(server, 3) == b"0123456789abcdef"
+
+
+@pytest.mark.parametrize("verb", ["freeze", "kill"])
+@pytest.mark.parametrize("mode", ["plain", "sqpoll"])
+def test_an_armed_chain_sends_nothing_after_the_stop(inside, scratch, killswitch, mode, verb):
+    with armed(inside, scratch, mode) as server:
+        report = getattr(killswitch, verb)(inside)
+        assert report.done, report.detail
+        assert anything_comes(server, AFTER_S) == b""
+
+
+@pytest.mark.parametrize("mode", ["plain", "sqpoll"])
+def test_an_armed_chain_sends_nothing_when_a_freeze_is_followed_by_a_kill(
+    inside, scratch, killswitch, mode
+):
+    with armed(inside, scratch, mode) as server:
+        assert killswitch.freeze(inside).done
+        time.sleep(ARMED_MS / 1000 / 2)
+        assert killswitch.kill(inside).done
+        assert anything_comes(server, AFTER_S) == b""
+
+
+# Uninterruptible sleep --------------------------------------------------------------------------
+
+FAN_CLASS_CONTENT, FAN_CLOEXEC = 4, 1
+FAN_OPEN_PERM = 0x10000
+FAN_MARK_ADD = 1
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def unanswered(path):
+    """Whoever opens the file waits for an answer that does not come, asleep past all signals but a kill."""
+    fan = libc.fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, os.O_RDONLY)
+    if fan < 0:
+        pytest.skip(f"no fanotify permission events here: {os.strerror(ctypes.get_errno())}")
+    try:
+        mask = ctypes.c_uint64(FAN_OPEN_PERM)
+        if libc.fanotify_mark(fan, FAN_MARK_ADD, mask, CWD, os.fsencode(path)):
+            pytest.skip(f"no fanotify permission events here: {os.strerror(ctypes.get_errno())}")
+        yield
+    finally:
+        os.close(fan)  # lets everybody go who still waits
+
+
+def asleep(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "D"
+
+
+@pytest.fixture
+def stuck(inside, puppet, scratch):
+    """A process of the session in uninterruptible sleep."""
+    (scratch / "file").touch()
+    with unanswered(scratch / "file"):
+        puppet.become("openat", CWD, os.fsencode(scratch / "file"), os.O_RDONLY)
+        assert until(lambda: asleep(puppet.pid))
+        yield puppet
+
+
+def test_a_freeze_that_cannot_be_confirmed_says_so_in_time_and_the_network_is_cut(
+    inside, stuck, lab, kernel
+):
+    switch = KillSwitch(
+        lambda slot, on: kernel.quarantine(slot, on=on),
+        cgroup_root=lab.cgroup_root,
+        deadline_ms=100,
+    )
+    other = inside.puppet()
+    start = time.monotonic()
+    report = switch.freeze(inside)
+    assert 0.1 <= time.monotonic() - start < 0.5
+    assert not report.done
+    assert "populated 1 frozen 0" in report.detail
+    assert "frozen" not in report.steps_ns
+    assert "cut" in report.steps_ns
+    (inside.cgroup / "cgroup.freeze").write_text("0")  # one that can run is let run, to try
+    fd = other("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+    to = address("127.0.0.1", 9)
+    with pytest.raises(PermissionError):
+        other("connect", fd, to, len(to))
+
+
+def test_a_kill_does_not_wait_for_a_freeze_that_cannot_be_confirmed(inside, stuck, lab, kernel):
+    switch = KillSwitch(
+        lambda slot, on: kernel.quarantine(slot, on=on),
+        cgroup_root=lab.cgroup_root,
+        deadline_ms=100,
+    )
+    report = switch.kill(inside)
+    assert report.done
+    assert list(report.steps_ns) == ["cut", "killed", "empty"]
+
+
+# Evidence ---------------------------------------------------------------------------------------
+
+
+def test_evidence_tells_processes_with_their_files_and_sockets(
+    inside, puppet, killswitch, scratch
+):
+    (scratch / "held").touch()
+    puppet("openat", CWD, os.fsencode(scratch / "held"), os.O_WRONLY)
+    with listener() as server:
+        port = server.getsockname()[1]
+        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+        puppet("connect", fd, address("127.0.0.1", port), 16)
+        history = inside.events()
+        assert killswitch.freeze(inside).done
+        evidence = collect(inside.cgroup, history)
+    [process] = evidence["processes"]
+    assert process["pid"] == puppet.pid
+    assert process["argv"] == [inside.lab.program("puppet")]
+    assert any(f.endswith(str(scratch / "held")) for f in process["files"])
+    assert [s["remote"] for s in process["sockets"]] == [f"127.0.0.1:{port}"]
+    assert [e["kind"] for e in evidence["events"]] == ["Opened", "Connected"]
+
+
+def test_evidence_of_a_cgroup_that_is_gone_is_empty(lab):
+    cgroup = lab.empty_cgroup()
+    cgroup.rmdir()
+    assert collect(cgroup, [])["processes"] == []
+
+
+def test_recall_brings_a_process_that_left_back_under_the_freeze(inside, puppet, lab, killswitch):
+    away = lab.empty_cgroup()
+    assert cgroups.move(puppet.pid, away)
+    assert killswitch.recall(inside, puppet.pid)
+    assert list(cgroups.members(inside.cgroup)) == [puppet.pid]
+    assert killswitch.freeze(inside).done
+
+
+def test_recall_of_a_process_that_ended_says_so(inside, killswitch):
+    process = inside.start("family", "exit", "0")
+    process.wait()
+    assert not killswitch.recall(inside, process.pid)
