@@ -29,11 +29,19 @@ _TERMINAL_STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
 def run(
-    socket: str, *, name: str, argv: Sequence[str], user: str | None, mode: str, home: str | None
+    socket: str,
+    *,
+    name: str,
+    argv: Sequence[str],
+    user: str | None,
+    mode: str,
+    home: str | None,
+    announce: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
     """Run `argv` as a session of the monitor at `socket`; its exit code becomes ours.
 
-    If the command dies of a signal this process dies of the same one and does not return.
+    `announce` is given the session before the command runs. If the command dies of a signal this
+    process dies of the same one and does not return.
     """
     try:
         who = identity.choose(user, os.environ, os.geteuid())
@@ -53,6 +61,8 @@ def run(
     except BaseException:
         newborn.abandon()
         raise
+    if announce is not None:
+        announce(session)
     return _accompany(newborn, Notice(socket, session))
 
 

@@ -35,6 +35,9 @@ _LONGEST_WAIT_MS = 200
 class Source(Protocol):
     """Where records come from: the kernel, or a recording."""
 
+    behind: bool
+    """True while the last read left records behind."""
+
     def read(self, timeout_ms: int) -> list[bytes]:
         """The next records, waiting at most so long for the first."""
         ...
@@ -59,18 +62,19 @@ class Pipeline:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. An exception ends the monitor: blindness must not look like calm."""
-        while not stop.is_set():
+        while not stop.is_set() or self._source.behind:
             self.step()
 
     def step(self) -> None:
         """One batch from the kernel to the stop."""
-        wait_ms = self._registry.settling.wait_ms(
-            time.clock_gettime_ns(time.CLOCK_BOOTTIME), _LONGEST_WAIT_MS
-        )
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        wait_ms = self._registry.settling.wait_ms(now_ns, _LONGEST_WAIT_MS)
         for event in self._events(wait_ms):
             observation = self._registry.observe(event)
             if observation is not None:
                 self._judge(observation)
+        if not self._source.behind:
+            self._registry.caught_up(now_ns)
         for observation in self._registry.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
             self._judge(observation)
 

@@ -233,11 +233,10 @@ class Supervisor:
 
     def _end_empty_ones(self) -> None:
         for live in self._registry.live():
-            if live.populated and self._killswitch.is_empty(live):
-                state = State.KILLED if live.state is State.KILLED else State.EXITED
-                if self._registry.close(live, state):
-                    self._store.save_session(live.snapshot())
-                    _log.info("session.ended", session=live.id, name=live.name, state=state.value)
+            empty = live.populated and self._killswitch.is_empty(live)
+            if empty and self._registry.end(live):
+                self._store.save_session(live.snapshot())
+                _log.info("session.ended", session=live.id, state=live.state.value)
 
     def _watch_losses(self) -> None:
         lost = self._kernel.lost()

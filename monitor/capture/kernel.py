@@ -3,7 +3,7 @@
 
 supported()  can this host run them? (`monitor/requirements.py` answers in full)
 load()       compile once, load and attach everything, or nothing
-read()       the next batch of records, alarms first
+read()       the next batch of records
 close()      detach everything
 """
 
@@ -73,6 +73,8 @@ LOST_HOOKS = (
 
 _LIVE = 1
 _QUARANTINED = 2
+_MAX_LEVEL = 12
+"""Of bpf/maps.h."""
 _PAGE_BYTES = 4096
 _STOP_CONSUMING = -1
 
@@ -86,7 +88,7 @@ class KernelSettings:
     cgroup_root: Path
     monitor_pid: int
     events_ring_mib: int = 16
-    batch: int = 512
+    batch: int = 256
     """Records taken from a ring before the other is looked at again."""
     read_again_ms: int = 10_000
     write_again_ms: int = 100
@@ -100,6 +102,9 @@ class Kernel:
         self._links: dict[str, int] = {}
         self._rings: list[tuple[int, Any]] = []
         self._batch: list[bytes] = []
+        self._enough = 0
+        self.behind = False
+        """True while the last read left records in a ring."""
         self._levels: dict[int, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._epoll = select.epoll()
@@ -176,22 +181,28 @@ class Kernel:
         def take(_context: int, data: int, size: int) -> int:
             # An exception here is swallowed by ctypes and libbpf gets a garbage answer: copy, no more.
             self._batch.append(ctypes.string_at(data, size))
-            return _STOP_CONSUMING if len(self._batch) >= self._settings.batch else 0
+            return _STOP_CONSUMING if len(self._batch) >= self._enough else 0
 
         self._take = self._ring_callback(take)  # ctypes keeps no reference of its own
-        for name in ("alarms", "events"):
+        # Events first: whatever an event builds on (a fork) is then in the alarms read after it.
+        for name in ("events", "alarms"):
             fd = self._bpf[name.encode()].map_fd
             self._rings.append((fd, self._lib.bpf_new_ringbuf(fd, self._take, None)))
             self._epoll.register(fd, select.EPOLLIN)
 
     def read(self, timeout_ms: int) -> list[bytes]:
-        """Up to `batch` records, waiting at most `timeout_ms` for the first; alarms come first."""
+        """Up to `batch` records of each ring, waiting at most `timeout_ms` for the first.
+
+        A flood fills its own ring and its own share of the batch, and no more.
+        """
         with suppress(InterruptedError):
             self._epoll.poll(timeout_ms / 1000)
         self._batch = []
+        self.behind = False
         for _, ring in self._rings:
-            if len(self._batch) < self._settings.batch:
-                self._lib.bpf_consume_ringbuf(ring)
+            self._enough = len(self._batch) + self._settings.batch
+            self._lib.bpf_consume_ringbuf(ring)
+            self.behind |= len(self._batch) >= self._enough
         return self._batch
 
     # What the programs are told -----------------------------------------------------------------
@@ -212,6 +223,11 @@ class Kernel:
         """Put a cgroup and all below it in scope. `level` counts from the root, which is refused."""
         if slot < 1 or cgroup_id < 1 or level < 1:
             raise CaptureError(f"slot {slot}, cgroup {cgroup_id}, level {level}: would match all")
+        if level > _MAX_LEVEL:
+            raise CaptureError(
+                f"a cgroup {level} levels below the root cannot be followed",
+                mend=f"use one at most {_MAX_LEVEL} levels deep",
+            )
         with self._lock:
             self._bpf[b"egress"][ctypes.c_int(slot)] = self._bpf[b"egress"].Leaf(0, 0)
             self._bpf[b"session_flags"][ctypes.c_int(slot)] = ctypes.c_uint(_LIVE)
@@ -238,6 +254,11 @@ class Kernel:
         """Put a process in scope; what it forks from now on follows in the kernel."""
         table = self._bpf[b"tasks"]
         table[ctypes.c_uint(pid)] = table.Leaf(slot, 0, 0)
+
+    def forget_task(self, pid: int) -> None:
+        """Take one process out of scope; what it forked stays."""
+        with suppress(KeyError):
+            del self._bpf[b"tasks"][ctypes.c_uint(pid)]
 
     def task_slot(self, pid: int) -> int:
         """The session a process is in by the kernel's map, 0 for none."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from monitor.cli.options import as_json, as_path, print_json
+from monitor.cli.options import as_path, common, print_json
 from monitor.text import terminal
 
 
@@ -18,10 +18,13 @@ def rules() -> None:
 
 
 @rules.command()
-@as_json
+@common
 @click.argument("directories", metavar="[DIR]...", nargs=-1, type=as_path)
-def check(directories: tuple[Path, ...], *, json_: bool) -> None:
-    """Check the rules in each DIR (default: those the daemon would load)."""
+def check(runtime_dir: Path, directories: tuple[Path, ...], *, json_: bool) -> None:
+    """Check the rules in each DIR (default: those the daemon would load).
+
+    Needs no daemon; if one answers, says how many rules it has loaded.
+    """
     from monitor.config import load  # noqa: PLC0415 - `estop --help` must be quick
     from monitor.detection.check import check as check_rules  # noqa: PLC0415
     from monitor.detection.host import host_variables  # noqa: PLC0415
@@ -29,6 +32,7 @@ def check(directories: tuple[Path, ...], *, json_: bool) -> None:
     settings = load()
     variables = host_variables(settings.payment_addresses)
     report = check_rules(directories or settings.rules, variables)
+    loaded = _loaded(runtime_dir)
     if json_:
         print_json(
             {
@@ -39,6 +43,7 @@ def check(directories: tuple[Path, ...], *, json_: bool) -> None:
                 "inactive": report.inactive,
                 "problems": report.problems,
                 "digest": report.digest,
+                "loaded": loaded,
             }
         )
     else:
@@ -48,4 +53,18 @@ def check(directories: tuple[Path, ...], *, json_: bool) -> None:
             click.echo(terminal(f"{off.rule.file}: off: {off.reason}"))
         counts = ", ".join(f"{n} {name}" for name, n in report.by_response.items() if n)
         click.echo(f"{len(report.rules)} rules ({counts}), {len(report.problems)} problems")
+        if loaded is not None:
+            click.echo(f"the running daemon has {loaded} rules loaded")
     sys.exit(0 if report.ok else 1)
+
+
+def _loaded(runtime_dir: Path) -> int | None:
+    """How many rules a daemon has loaded; None where none answers, or it does not talk to us."""
+    from monitor.cli.client import Client, NotRunningError, RefusedError  # noqa: PLC0415
+    from monitor.control import Health  # noqa: PLC0415
+
+    try:
+        with Client(runtime_dir) as client:
+            return client.get("/health", Health).rules
+    except (NotRunningError, RefusedError):
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +14,7 @@ from monitor.cli import show
 from monitor.cli.client import Client, require_daemon
 from monitor.cli.options import common, print_json
 from monitor.control import ActRequest, AttachRequest
+from monitor.record.encode import to_json
 from monitor.subjects import Mode, Session
 
 _observe = click.option("--observe", is_flag=True, help="Stop nothing; say what would have been.")
@@ -41,7 +43,6 @@ def run(
     command: tuple[str, ...],
 ) -> None:
     """Start COMMAND as a supervised session, in the caller's terminal, and end as it ends."""
-    del json_  # standard output is the agent's; errors are JSON by the option itself
     from agent import launcher  # noqa: PLC0415 - `estop sessions` need not load it
 
     path = runtime_dir.absolute() / "estop.sock"
@@ -55,8 +56,14 @@ def run(
             user=user,
             mode=mode.value,
             home=home,
+            # Standard output is the agent's own.
+            announce=_announce if json_ else None,
         )
     )
+
+
+def _announce(session: dict[str, Any]) -> None:
+    click.echo(to_json(session), err=True)
 
 
 @click.command()

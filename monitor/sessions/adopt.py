@@ -37,6 +37,10 @@ class Scope(Protocol):
         """Put a process in scope."""
         ...
 
+    def forget_task(self, pid: int) -> None:
+        """Take a process out of scope."""
+        ...
+
     def watch_socket(self, slot: int, cookie: int) -> None:
         """Put a socket in scope of the network cut."""
         ...
@@ -64,30 +68,48 @@ def tree_of(pid: int) -> list[int]:
 def choose_cgroup(pid: int, root: Path) -> tuple[Origin, Path | None]:
     """The cgroup the tree has to itself, or None where it shares one and has to be moved."""
     cgroup = cgroups.cgroup_of(pid, root)
-    if cgroup == root:
+    if not 1 <= cgroups.level_of(cgroup, root) <= cgroups.DEEPEST_LEVEL:
         return Origin.MOVED, None
-    tree = set(tree_of(pid))
-    if set(cgroups.members(cgroup)) <= tree:
-        return Origin.ATTACHED, cgroup
-    return Origin.MOVED, None
+    # The members first: whoever is born meanwhile must not look like a stranger.
+    members = set(cgroups.members(cgroup))
+    strangers = members - set(tree_of(pid))
+    if any(not _ended(stranger) for stranger in strangers):
+        return Origin.MOVED, None
+    return Origin.ATTACHED, cgroup
 
 
 def sweep(pid: int, slot: int, scope: Scope, into: Path | None) -> list[int]:
-    """Put the whole tree in scope (and into a cgroup); every pid that was found."""
-    found: list[int] = []
+    """Put the whole tree in scope (and into a cgroup); every pid that was found.
+
+    A child whose parent was in scope and in the cgroup already is so by birth, and is not news.
+    """
+    found: dict[int, None] = {}
     for _ in range(_MAX_SWEEPS):
-        new = [p for p in tree_of(pid) if p not in found]
+        tree = [p for p in tree_of(pid) if not _ended(p)]
+        found.update(dict.fromkeys(tree))
+        there = set(tree) if into is None else set(cgroups.members(into))
+        new = [p for p in tree if scope.task_slot(p) != slot or p not in there]
         if not new:
-            return found
+            return list(found)
         for process in new:
             scope.watch_task(slot, process)
             if into is not None:
                 cgroups.move(process, into)
-        found += new
+            if _ended(process):  # the kernel saw its end before our entry, which would stay
+                scope.forget_task(process)
     raise AttachError(
         f"the tree of process {pid} forks faster than it can be adopted",
         mend="start the agent with `estop run` instead",
     )
+
+
+def _ended(pid: int) -> bool:
+    """Gone, or a zombie that waits for its parent."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return True
+    return text.rpartition(")")[2].split()[0] in {"Z", "X"}
 
 
 def watch_sockets(pids: list[int], slot: int, scope: Scope) -> int:
@@ -105,8 +127,7 @@ def watch_sockets(pids: list[int], slot: int, scope: Scope) -> int:
                     family=family, protocol=protocol, states=_ALL_STATES
                 ):
                     if sock["idiag_inode"] in inodes:
-                        low, high = sock["idiag_cookie"]
-                        scope.watch_socket(slot, high << 32 | low)
+                        scope.watch_socket(slot, sock["idiag_cookie"])
                         watched += 1
     return watched
 
@@ -126,6 +147,10 @@ def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
 
 def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterator[events.Opened]:
     """Files the process holds open already, as if it opened them now."""
+    try:
+        uid = psutil.Process(pid).uids().real
+    except psutil.NoSuchProcess:
+        return
     for number, target in _descriptors(pid):
         if not target.startswith("/"):
             continue
@@ -144,6 +169,8 @@ def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterato
         }.get(flags & os.O_ACCMODE)
         if access is None or flags & os.O_PATH:
             continue
+        if not info.st_nlink:
+            target = target.removesuffix(" (deleted)")  # noqa: PLW2901 - procfs adds it
         path = events.Path(target, target, info.st_dev)
         yield events.Opened(
             ktime_ns=ktime_ns,
@@ -151,7 +178,7 @@ def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterato
             slot=slot,
             tgid=pid,
             tid=pid,
-            uid=info.st_uid,
+            uid=uid,
             view=view,
             cut=False,
             file=events.File(path, info.st_ino, 0, info.st_mode, info.st_nlink),

@@ -15,6 +15,8 @@ from pathlib import Path
 from monitor.errors import AttachError, RequirementError
 
 CGROUP2_MAGIC = 0x63677270
+DEEPEST_LEVEL = 12
+"""MAX_LEVEL of bpf/maps.h: a session's cgroup further down would not be found by the kernel side."""
 _STATFS_BYTES = 256
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -56,6 +56,8 @@ class LiveSession:
     started: str = ""
     ended: str = ""
     events: int = 0
+    empty_ns: int = 0
+    """When its cgroup was found empty."""
     sent_bytes: int = 0
     """What had left the session by its latest event."""
     populated: bool = False

@@ -36,9 +36,9 @@ class Place(msgspec.Struct, frozen=True):
     """A path by which *we* can reach the directory, e.g. below /proc/PID/root."""
 
 
-def open_in_root(root: str, path: str) -> int:
+def open_in_root(root: str, path: str, flags: int = _O_DIRECTORY_PATH) -> int:
     """A descriptor of the directory `path`, resolved as a process with that root would; OSError."""
-    how = struct.pack("<QQQ", _O_DIRECTORY_PATH, 0, _RESOLVE_IN_ROOT)
+    how = struct.pack("<QQQ", flags, 0, _RESOLVE_IN_ROOT)
     root_fd = os.open(root, _O_DIRECTORY_PATH)
     try:
         fd = _libc.syscall(_NR_OPENAT2, root_fd, os.fsencode(path) or b".", how, len(how))
@@ -93,13 +93,12 @@ def resolve(name: Name, root: str, *, follow: bool = False) -> Place:
     except OSError:
         return Place(os.path.normpath(text))  # the directory is gone: the words are all there is
     try:
-        parent = os.readlink(f"/proc/self/fd/{fd}")
         if follow:
-            with suppress(OSError):
-                link = os.readlink(leaf, dir_fd=fd)
-                return resolve(Name(None, os.path.join(parent, link)), root)
+            with suppress(OSError):  # a link that leads nowhere is its own place
+                return _followed(text, root)
+        parent = os.readlink(f"/proc/self/fd/{fd}")
         path = os.path.join(parent, leaf)
-        reachable = parent if root == "/" else root + parent
+        reachable = _reachable(parent, root)
         try:
             found = os.stat(leaf, dir_fd=fd, follow_symlinks=False)
         except OSError:
@@ -107,6 +106,22 @@ def resolve(name: Name, root: str, *, follow: bool = False) -> Place:
         return Place(path, found.st_dev, found.st_ino, reachable)
     finally:
         os.close(fd)
+
+
+def _followed(text: str, root: str) -> Place:
+    fd = open_in_root(root, text, os.O_PATH | os.O_CLOEXEC)
+    try:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        found = os.fstat(fd)
+    finally:
+        os.close(fd)
+    return Place(path, found.st_dev, found.st_ino, _reachable(os.path.dirname(path), root))
+
+
+def _reachable(directory: str, root: str) -> str:
+    """procfs tells a directory's path from the root of its namespace: from ours that may be enough."""
+    through = directory if root == "/" else root + directory
+    return through if os.path.isdir(through) else directory
 
 
 def _base_text(name: Name) -> str:
@@ -144,7 +159,7 @@ class HostMounts:
         return [
             point + within[len(root) :]
             for root, point in self._mounts.get(device, ())
-            if within.startswith(root + "/")
+            if within == root or within.startswith(root + "/")
         ]
 
     def close(self) -> None:

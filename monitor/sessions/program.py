@@ -64,9 +64,9 @@ class AgentProgram:
         return path in self.entries or any(path.startswith(home + "/") for home in self.homes)
 
     def named_by(self, arguments: Sequence[str], cwd: str) -> bool:
-        """Does an argument name the program or its home (also as `key=PATH`, `@PATH`, `host:PATH`)?"""
+        """Does an argument name the program or its home (also in `key=PATH`, `@PATH`, `host:/PATH`)?"""
         for argument in arguments:
-            for word in (argument, argument.rpartition("=")[2], argument.lstrip("@<")):
+            for word in _words(argument):
                 path = os.path.normpath(os.path.join(cwd, word.removesuffix("/.")))
                 if path in self.homes or self.owns(path):
                     return True
@@ -102,6 +102,14 @@ class AgentProgram:
                 return self._digests[key]
         except OSError:
             return None  # it went away between the two looks: not a copy that could run
+
+
+def _words(argument: str) -> Iterator[str]:
+    """What in an argument may be a path: all of it, a value, and whatever starts at the first `/`."""
+    yield argument
+    yield argument.lstrip("@<")
+    yield argument.rpartition("=")[2].lstrip("@<")
+    yield argument[max(argument.find("/"), 0) :]
 
 
 def find_program(argv: Sequence[str], cwd: str, home: str = "") -> AgentProgram:

@@ -65,6 +65,7 @@ class Registry:
         self._lock = threading.RLock()
         self._slots: dict[int, LiveSession] = {}
         self._last_slot = 0
+        self._caught_up_ns = 0
         self._ended: dict[str, LiveSession] = {}
         self._pending: list[Event] = []
         self.settling = Settling()
@@ -149,7 +150,7 @@ class Registry:
             self._open(live)
         try:
             self._take_in(live, moved=cgroup is None)
-        except AttachError:
+        except Exception:
             self.close(live, State.LOST)
             raise
         live.populated = True
@@ -232,13 +233,33 @@ class Registry:
         self._scope.watch(live.slot, live.cgroup.stat().st_ino, level)
         self._scope.watch_task(live.slot, live.root_pid)
 
+    def caught_up(self, now_ns: int) -> None:
+        """Every event from before this time has been observed; called by the pipeline."""
+        self._caught_up_ns = now_ns
+
+    def end(self, live: LiveSession) -> bool:
+        """Its last process is gone. True when that is news.
+
+        Its last events may still be on their way, and who was quick must not be forgiven: the slot is
+        given up only once they have been observed.
+        """
+        now_ns = self._clock(time.CLOCK_BOOTTIME)
+        news = not live.ended
+        if news:
+            live.empty_ns = now_ns
+            live.state = State.KILLED if live.state is State.KILLED else State.EXITED
+            live.ended = now_text()
+        if self._caught_up_ns > live.empty_ns:
+            self.close(live, live.state)
+        return news
+
     def close(self, live: LiveSession, state: State) -> bool:
         """Take the session out of scope and remove its cgroup if that is ours; False if it was done."""
         with self._lock:
             if self._slots.get(live.slot) is not live:
                 return False
             del self._slots[live.slot]
-            live.state, live.ended = state, now_text()
+            live.state, live.ended = state, live.ended or now_text()
             self._ended[live.id] = live
         self._scope.forget(live.slot)
         if live.origin is not Origin.ATTACHED:

@@ -84,7 +84,7 @@ def estop(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def touch(path: Path, after: str = "import time; time.sleep(60)") -> str:
-    return f"open({str(path)!r}, 'w').close(); {after}"
+    return f"import os; open({str(path)!r}, 'w').close(); {after}"
 
 
 def attached_links() -> set[str]:
@@ -153,6 +153,14 @@ def test_an_observed_session_goes_on_and_the_alert_says_what_would_have_been_don
         assert actions == {"would_freeze", "would_kill"}
 
 
+def test_who_is_gone_before_it_could_be_stopped_is_not_forgiven(scratch, rules):
+    with private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor:
+        for number in range(10):
+            name = f"quick-{number}"
+            with started(monitor, name, touch(scratch / "freeze-me", "os._exit(0)")):
+                assert until(lambda name=name: _alerted(monitor, name), 10)
+
+
 def test_a_rule_that_stopped_too_many_sessions_only_alerts_from_then_on(scratch, rules):
     environ = {**os.environ, "ESTOP_DISARM_STOPS": "2"}
     options = ("--listen", "", "--rules", str(rules))
@@ -205,7 +213,9 @@ def test_attach_adopts_a_running_tree_and_says_what_it_did_with_its_cgroup(monit
             assert done.returncode == 0, done.stderr
             session = json.loads(done.stdout)
             assert session["origin"] == "moved"
-            assert until(lambda: monitor.session("old")["processes"] == 2, 5), monitor.session("old")
+            assert until(lambda: monitor.session("old")["processes"] == 2, 5), monitor.session(
+                "old"
+            )
             assert estop("kill", "old", "--runtime-dir", monitor.runtime_dir).returncode == 0
         finally:
             with suppress(ProcessLookupError):

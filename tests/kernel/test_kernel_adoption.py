@@ -10,7 +10,7 @@ import time
 
 import pytest
 from laboratory import Puppet, until
-from wires import address, listener
+from wires import address, connect, listener
 
 from monitor.errors import AttachError
 from monitor.events import Access, Executed, Forked, Opened
@@ -85,12 +85,13 @@ def test_a_tree_that_shares_its_cgroup_is_moved_to_one_of_its_own(shared, attach
 
 
 @pytest.mark.parametrize("where", ["free", "shared"])
-@pytest.mark.parametrize("life_ms", ["0", "3"])
+@pytest.mark.parametrize("life_ms", ["0", "3", "30"])
 def test_a_tree_that_forks_all_the_time_is_taken_in_whole(
     request, where, attach, lab, kernel, life_ms
 ):
     place = request.getfixturevalue(where)
     tree = place.ready("restless", "forks", life_ms)
+    time.sleep(0.01)
     live = attach(tree.pid)
     assert live.origin is (Origin.ATTACHED if where == "free" else Origin.MOVED)
     lab.taken(live.slot)
@@ -98,6 +99,15 @@ def test_a_tree_that_forks_all_the_time_is_taken_in_whole(
     forks = [e for e in lab.taken(live.slot) if isinstance(e, Forked)]
     assert {e.tgid for e in forks} == {tree.pid}
     assert set(cgroups.members(live.cgroup)) >= {tree.pid}
+
+
+@pytest.mark.parametrize("where", ["free", "shared"])
+def test_a_zombie_in_the_tree_keeps_nobody_from_being_taken_in(request, where, attach, kernel):
+    tree = request.getfixturevalue(where).ready("family", "zombie")
+    live = attach(tree.pid)
+    assert list(cgroups.members(live.cgroup)) == [tree.pid]
+    [zombie] = set(adopt.tree_of(tree.pid)) - {tree.pid}
+    assert kernel.task_slot(zombie) == 0
 
 
 def test_what_an_adopted_process_starts_is_followed(shared, attach, lab):
@@ -156,10 +166,8 @@ def test_sockets_that_were_open_before_are_cut_by_the_quarantine(
     with socket.socket(family, socket.SOCK_DGRAM) as receiver, listener(host) as server:
         receiver.bind((host, 0))
         receiver.settimeout(0.05)
-        stream, datagrams = (puppet("socket", family, k, 0) for k in (1, 2))
-        for fd, to in ((stream, server), (datagrams, receiver)):
-            name = address(host, to.getsockname()[1])
-            puppet("connect", fd, name, len(name))
+        stream = connect(puppet, address(host, server.getsockname()[1]))
+        datagrams = connect(puppet, address(host, receiver.getsockname()[1]), socket.SOCK_DGRAM)
         with server.accept()[0] as accepted:
             live = attach(puppet.pid)
             accepted.settimeout(0.05)

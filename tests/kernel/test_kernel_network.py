@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import struct
+import termios
 import time
 
 import pytest
-from wires import address, client_hello, dns_query, listener, unix_address
+from wires import address, client_hello, connect, dns_query, listener, send, unix_address
 
 from monitor.events import Connected, NameAsked, ServerNamed, UnixConnected
 
@@ -18,17 +20,6 @@ FASTOPEN = 0x20000000
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 # Anybody may hold port 53 of 127.0.0.1; nobody holds it here.
 RESOLVER = "127.53.0.53"
-
-
-def connect(puppet, to, kind=STREAM):
-    fd = puppet("socket", int.from_bytes(to[:2], "little"), kind, 0)
-    puppet("connect", fd, to, len(to))
-    return fd
-
-
-def send(puppet, fd, data, to=b"", flags=0):
-    at = puppet.place(data)
-    return puppet("sendto", fd, at, len(data), flags, to or 0, len(to))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -145,9 +136,7 @@ def test_what_left_the_session_is_counted_and_told_with_every_event(inside, pupp
 
 @pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
 @pytest.mark.parametrize("kind", [STREAM, socket.SOCK_SEQPACKET], ids=["stream", "packets"])
-def test_a_local_connection_tells_the_name_and_who_listens(
-    inside, puppet, scratch, abstract, kind
-):
+def test_a_local_connection_tells_the_name_and_who_listens(inside, puppet, scratch, abstract, kind):
     name = f"\0estop-{os.getpid()}".encode() if abstract else os.fsencode(scratch / "socket")
     with socket.socket(socket.AF_UNIX, kind) as server:
         server.bind(name)
@@ -203,10 +192,7 @@ def test_while_quarantined_a_connected_socket_sends_nothing(inside, puppet, kern
 
 def waiting(sock):
     """Bytes that have arrived and were not read."""
-    from fcntl import ioctl
-    from termios import FIONREAD
-
-    return struct.unpack("i", ioctl(sock.fileno(), FIONREAD, bytes(4)))[0]
+    return struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))[0]
 
 
 def test_bytes_already_queued_do_not_arrive_after_the_cut_and_do_after_the_release(

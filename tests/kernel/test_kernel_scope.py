@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 
 import pytest
-from laboratory import until
-from wires import address, listener
+from wires import address, connect, listener, send
 
 from monitor.errors import CaptureError
-from monitor.events import Executed, Exited, Forked, Opened
+from monitor.events import Exited, Forked, Opened
 from monitor.sessions import cgroups
 
 CWD = -100
@@ -32,15 +29,11 @@ def test_nothing_outside_of_sessions_reaches_user_space(lab, inside, puppet, scr
         touch(stranger, scratch / "strange")
         stranger("rename", os.fsencode(scratch / "strange"), os.fsencode(scratch / "away"))
         stranger("memfd_create", b"strange", 0)
-        fd = stranger("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
-        to = address("127.0.0.1", server.getsockname()[1])
-        stranger("connect", fd, to, len(to))
+        connect(stranger, address("127.0.0.1", server.getsockname()[1]))
         stranger("kill", os.getpid(), 18)
         outside.run("family", "exit", "0")
-        before = {event.tgid for event in lab.strangers}
         touch(puppet, scratch / "ours")
         lab.collect()
-        assert not before
         assert not lab.strangers
         assert lab.kernel.task_slot(stranger.pid) == 0
     assert {e.tgid for e in inside.events()} == {puppet.pid}
@@ -50,7 +43,7 @@ def test_a_daemon_is_followed_through_double_fork_and_a_new_session(inside, scra
     process = inside.start("family", "daemon", scratch / "file")
     event = touched(inside, scratch / "file")
     births = inside.events(Forked)
-    assert [b.tgid for b in births][0] == process.pid
+    assert births[0].tgid == process.pid
     assert births[-1].child == event.tgid
     assert births[-1].tgid == births[0].child
 
@@ -91,10 +84,8 @@ def test_a_process_that_left_the_cgroup_has_no_network_under_quarantine(
     procs = puppet("openat", CWD, os.fsencode(away / "cgroup.procs"), os.O_WRONLY)
     puppet("write", procs, b"0", 1)
     kernel.quarantine(inside.slot, on=True)
-    fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
-    with listener() as server, pytest.raises(PermissionError):
-        to = address("127.0.0.1", server.getsockname()[1])
-        puppet("connect", fd, to, len(to))
+    with pytest.raises(PermissionError):
+        connect(puppet, address("127.0.0.1", 9))
 
 
 def test_a_process_below_the_sessions_cgroup_is_followed(inside, lab, scratch):
@@ -143,27 +134,20 @@ def test_forgetting_a_session_takes_its_tasks_and_its_cgroup_out(inside, puppet,
     touch(puppet, scratch / "after")
     assert inside.events() == []
     assert kernel.task_slot(puppet.pid) == 0
-    fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
     with listener() as server:
-        to = address("127.0.0.1", server.getsockname()[1])
-        puppet("connect", fd, to, len(to))
+        connect(puppet, address("127.0.0.1", server.getsockname()[1]))
 
 
 def test_a_slot_that_is_used_again_starts_from_nothing(inside, puppet, kernel):
     with listener() as server:
-        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
-        to = address("127.0.0.1", server.getsockname()[1])
-        puppet("connect", fd, to, len(to))
-        puppet("sendto", fd, b"abc", 3, 0, 0, 0)
+        send(puppet, connect(puppet, address("127.0.0.1", server.getsockname()[1])), b"abc")
     kernel.quarantine(inside.slot, on=True)
     assert kernel.egress_bytes(inside.slot) == (3, 0)
     kernel.forget(inside.slot)
     inside.watch()
     assert kernel.egress_bytes(inside.slot) == (0, 0)
     with listener() as server:
-        to = address("127.0.0.1", server.getsockname()[1])
-        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
-        puppet("connect", fd, to, len(to))
+        connect(puppet, address("127.0.0.1", server.getsockname()[1]))
 
 
 def test_a_process_put_in_scope_by_hand_is_followed_with_its_children(lab, kernel, scratch):

@@ -6,9 +6,6 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-import socket
-import struct
-import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from laboratory import until
-from wires import address, listener
+from wires import address, connect, listener
 
 from monitor.errors import GuardError
+from monitor.response import killswitch as killswitch_module
 from monitor.response.evidence import collect
 from monitor.response.killswitch import KillSwitch
 from monitor.sessions import cgroups
@@ -84,16 +82,14 @@ def test_a_second_freeze_and_a_second_kill_change_nothing(inside, killswitch):
 
 
 def test_a_kill_where_the_kernel_has_no_cgroup_kill_leaves_nobody(inside, killswitch, monkeypatch):
-    from monitor.response import killswitch as module
-
-    write = module._write
+    write = killswitch_module._write
 
     def older(cgroup, name, value):
         if name == "cgroup.kill":
             raise FileNotFoundError(name)
         write(cgroup, name, value)
 
-    monkeypatch.setattr(module, "_write", older)
+    monkeypatch.setattr(killswitch_module, "_write", older)
     process = inside.ready("restless", "forks", "1")
     assert killswitch.kill(inside).done
     assert process.wait() == -9
@@ -117,8 +113,7 @@ def test_resume_lets_it_run_and_gives_the_network_back(inside, puppet, killswitc
         assert report.done
         assert "resumed" in report.steps_ns
         assert puppet._hear() == puppet.pid
-        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
-        puppet("connect", fd, to, len(to))
+        connect(puppet, to)
 
 
 def test_the_network_is_cut_before_the_freeze_is_asked_for(inside, lab):
@@ -150,7 +145,13 @@ def aims(lab, session):
 @pytest.mark.parametrize("verb", ["freeze", "resume", "kill"])
 @pytest.mark.parametrize(
     "which",
-    ["the root", "outside of the hierarchy", "a sibling by its spelling", "a path that climbs", "slot 0"],
+    [
+        "the root",
+        "outside of the hierarchy",
+        "a sibling by its spelling",
+        "a path that climbs",
+        "slot 0",
+    ],
 )
 def test_a_guard_refuses(inside, lab, which, verb):
     cut = []
@@ -189,21 +190,17 @@ def test_the_cgroup_the_monitor_is_in_is_refused(inside, lab, depth):
 
 def test_the_cgroup_init_is_in_is_refused(inside, lab, monkeypatch):
     # Init is not ours to move: what /proc says of it is all that can be changed.
-    from monitor.response import killswitch as module
-
     where = f"/{inside.cgroup.relative_to(lab.cgroup_root)}"
     lines = {1: where + "/deeper", os.getpid(): "/"}
-    monkeypatch.setattr(module, "_cgroup_line", lambda pid: lines[pid])
+    monkeypatch.setattr(killswitch_module, "_cgroup_line", lambda pid: lines[pid])
     with pytest.raises(GuardError, match="init"):
         KillSwitch(lambda *_: None, cgroup_root=lab.cgroup_root).freeze(inside)
 
 
 def test_a_cgroup_whose_name_only_begins_like_the_monitors_is_not_refused(lab, monkeypatch):
-    from monitor.response import killswitch as module
-
     with lab.session() as session:
         name = f"/{session.cgroup.relative_to(lab.cgroup_root)}"
-        monkeypatch.setattr(module, "_cgroup_line", lambda _: name + "-monitor")
+        monkeypatch.setattr(killswitch_module, "_cgroup_line", lambda _: name + "-monitor")
         session.ready("family", "children", "0")
         assert KillSwitch(lambda *_: None, cgroup_root=lab.cgroup_root).freeze(session).done
 
@@ -320,10 +317,8 @@ def test_a_freeze_that_cannot_be_confirmed_says_so_in_time_and_the_network_is_cu
     assert "frozen" not in report.steps_ns
     assert "cut" in report.steps_ns
     (inside.cgroup / "cgroup.freeze").write_text("0")  # one that can run is let run, to try
-    fd = other("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
-    to = address("127.0.0.1", 9)
     with pytest.raises(PermissionError):
-        other("connect", fd, to, len(to))
+        connect(other, address("127.0.0.1", 9))
 
 
 def test_a_kill_does_not_wait_for_a_freeze_that_cannot_be_confirmed(inside, stuck, lab, kernel):
@@ -340,15 +335,12 @@ def test_a_kill_does_not_wait_for_a_freeze_that_cannot_be_confirmed(inside, stuc
 # Evidence ---------------------------------------------------------------------------------------
 
 
-def test_evidence_tells_processes_with_their_files_and_sockets(
-    inside, puppet, killswitch, scratch
-):
+def test_evidence_tells_processes_with_their_files_and_sockets(inside, puppet, killswitch, scratch):
     (scratch / "held").touch()
     puppet("openat", CWD, os.fsencode(scratch / "held"), os.O_WRONLY)
     with listener() as server:
         port = server.getsockname()[1]
-        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
-        puppet("connect", fd, address("127.0.0.1", port), 16)
+        connect(puppet, address("127.0.0.1", port))
         history = inside.events()
         assert killswitch.freeze(inside).done
         evidence = collect(inside.cgroup, history)

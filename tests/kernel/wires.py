@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from laboratory import Puppet
+
 
 def address(host: str, port: int) -> bytes:
     """A sockaddr."""
@@ -39,6 +41,18 @@ def client_hello(name: str) -> bytes:
     except ssl.SSLWantReadError:
         return outgoing.read()
     raise AssertionError("a handshake without an answer")
+
+
+def connect(puppet: Puppet, to: bytes, kind: int = socket.SOCK_STREAM) -> int:
+    """Make a socket and connect it; its descriptor in the puppet."""
+    fd = puppet("socket", int.from_bytes(to[:2], "little"), kind, 0)
+    puppet("connect", fd, to, len(to))
+    return fd
+
+
+def send(puppet: Puppet, fd: int, data: bytes, to: bytes = b"", flags: int = 0) -> int:
+    """Send bytes, to an address if one is given."""
+    return puppet("sendto", fd, puppet.place(data), len(data), flags, to or 0, len(to))
 
 
 @contextmanager

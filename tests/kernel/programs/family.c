@@ -6,6 +6,7 @@
 //   thread-ends PATH          a thread ends, then the main thread touches PATH, then exits 7
 //   born-into CGROUP PATH     a child made straight into a cgroup touches PATH
 //   children COUNT            that many children, each waiting
+//   zombie                    a child that ended and is not asked for
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -102,6 +103,18 @@ static int children(int count)
 	return pause();
 }
 
+static int zombie(void)
+{
+	siginfo_t info;
+
+	if (fork() == 0)
+		_exit(0);
+	waitid(P_ALL, 0, &info, WEXITED | WNOWAIT);
+	printf("ready\n");
+	fflush(stdout);
+	return pause();
+}
+
 int main(int argc, char **argv)
 {
 	const char *act = argc > 1 ? argv[1] : "";
@@ -122,5 +135,7 @@ int main(int argc, char **argv)
 		return born_into(argv[2], argv[3]);
 	if (!strcmp(act, "children"))
 		return children(atoi(argv[2]));
+	if (!strcmp(act, "zombie"))
+		return zombie();
 	return 2;
 }
