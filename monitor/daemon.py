@@ -107,9 +107,10 @@ class Daemon:
         mounts = HostMounts()
         self._stack.callback(mounts.close)
         watched = WatchedPaths(ruleset.watched_paths(home_directories()))
+        roots = Roots()
         registry = Registry(
             self.kernel,
-            FactMaker(watched, mounts, Roots(), homes=home_directories()),
+            FactMaker(watched, mounts, roots, homes=home_directories()),
             cgroup_root=root,
             cgroup_name=settings.cgroup_name,
             history_events=settings.history_events,
@@ -132,7 +133,7 @@ class Daemon:
         self._stack.callback(self.supervisor.leave)
         self.supervisor.restore()
         self.pipeline = Pipeline(self.kernel, registry, engine, responder, self.metrics)
-        self._mounts, self._watched = mounts, watched
+        self._mounts, self._watched, self._roots = mounts, watched, roots
         self._serve(settings, token)
 
     def keep_house(self, stop: threading.Event) -> None:
@@ -140,6 +141,7 @@ class Daemon:
         while not stop.wait(_HOUSEKEEPING_S):
             self._mounts.refresh()
             self._watched.refresh()
+            self._roots.release()
             self.supervisor.keep_house()
 
     def _serve(self, settings: Settings, token: str) -> None:

@@ -212,3 +212,7 @@ class Signalled(Event, frozen=True, kw_only=True, gc=False):
     """A process of the session sent the monitor a signal."""
 
     signal: int
+
+
+KINDS: tuple[type[Event], ...] = tuple(Event.__subclasses__())
+"""Every kind of event there is."""

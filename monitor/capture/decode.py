@@ -238,3 +238,21 @@ def decode(record: bytes) -> events.Event | None:
         "cut": bool(flags & wire.TEXT_CUT),
     }
     return build(head, fields[_HEADER_FIELDS:], _Tail(record, layout.size))
+
+
+def _rehearsal() -> bytes:
+    """A record such as the kernel sends: somebody opens /etc/hosts to read and write."""
+    names = b"hosts\0etc\0"
+    fields = dict.fromkeys((name for name, _ in wire.OPEN.members), 0)
+    fields |= {
+        "header.size": wire.OPEN.size + len(names),
+        "header.kind": Kind.OPEN,
+        "file.path.len": len(names),
+        "file.path.own_len": len(names),
+        "access": events.Access.READ | events.Access.WRITE,
+    }
+    return wire.OPEN.packed.pack(*fields.values()) + names
+
+
+REHEARSAL = _rehearsal()
+"""For the pipeline to stay warm with; it belongs to no session."""

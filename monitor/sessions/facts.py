@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from monitor import events
@@ -363,16 +365,25 @@ _MAX_ARGUMENT_FILES = 16
 def _argument_files(event: events.Executed, root: str) -> list[tuple[int, int, str]]:
     """Arguments that are files: what an interpreter was told to run is among them."""
     found = []
-    for argument in (event.script, *event.argv[1:])[:_MAX_ARGUMENT_FILES]:
-        if not argument or argument.startswith("-"):
-            continue
-        path = os.path.join(event.cwd.text, argument)
-        try:
-            info = os.stat(_join(root, path))
-        except (OSError, ValueError):
-            continue
-        found.append((info.st_dev, info.st_ino, path))
+    words = (event.script, *event.argv[1:])[:_MAX_ARGUMENT_FILES]
+    for before, argument in zip(("", *words), words, strict=False):
+        for word in _meant(argument, before):
+            path = os.path.join(event.cwd.text, word)
+            with suppress(OSError, ValueError):
+                info = os.stat(_join(root, path))
+                if not stat.S_ISDIR(info.st_mode):
+                    found.append((info.st_dev, info.st_ino, path))
     return found
+
+
+def _meant(argument: str, before: str) -> Sequence[str]:
+    """Files an argument can stand for: itself, what a directory starts with, Python's `-m`."""
+    if before == "-m" or argument.startswith("-m"):
+        module = argument.removeprefix("-m").replace(".", "/")
+        return (f"{module}.py", f"{module}/__main__.py")
+    if not argument or argument.startswith("-"):
+        return ()
+    return (argument, f"{argument}/__main__.py", f"{argument}/index.js")
 
 
 def _join(root: str, path: str) -> str:
@@ -385,7 +396,5 @@ def _leaf(path: str) -> str:
 
 def _pids(tgid: int, live: LiveSession) -> Iterable[int]:
     """Processes through whose /proc the event's mount namespace may be reached, nearest first."""
-    yield tgid
-    yield live.root_pid
-    for process in live.tree:
-        yield process.pid
+    yield from (tgid, live.root_pid)
+    yield from (process.pid for process in live.tree)

@@ -12,7 +12,8 @@ import ctypes
 import os
 import select
 import struct
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Place(msgspec.Struct, frozen=True):
     device: int = 0
     inode: int = 0
     directory: str = ""
-    """A path by which *we* can reach the directory, e.g. below /proc/PID/root."""
+    """A path by which *we* can reach the directory, e.g. below /proc/self/fd/9."""
 
 
 def open_in_root(root: str, path: str, flags: int = _O_DIRECTORY_PATH) -> int:
@@ -61,24 +62,57 @@ def view_of(pid: int | str = "self") -> View:
 
 
 class Roots:
-    """A root directory for each view, by way of a living process that has it."""
+    """A root directory for each view, reached once by way of a living process and then held open.
 
-    def __init__(self) -> None:
+    Held, because the process may end and its pid be given to another while the view lives on. What
+    was not asked for during `keep_s` is let go by `release`.
+    """
+
+    def __init__(
+        self, *, keep_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._own = view_of()
-        self._pids: dict[View, int] = {}
+        self._keep_s = keep_s
+        self._clock = clock
+        self._held: dict[View, int] = {}
+        self._used: dict[View, float] = {}
 
     def root(self, view: View, pids: Iterable[int]) -> str:
-        """`/` for our own view, else `/proc/PID/root`; `/` if nobody who has it is alive."""
+        """`/` for our own view, else a path below /proc/self/fd; `/` if nobody has the view."""
         if view == self._own or not view.mnt_ns:
             return "/"
-        known = self._pids.get(view)
-        if known is not None and view_of(known) == view:
-            return f"/proc/{known}/root"
-        for pid in pids:
-            if view_of(pid) == view:
-                self._pids[view] = pid
-                return f"/proc/{pid}/root"
-        return "/"
+        self._used[view] = self._clock()
+        held = self._held.get(view)
+        if held is None:
+            held = _open_root(view, pids)
+            if held is None:
+                return "/"
+            self._held[view] = held
+        return f"/proc/self/fd/{held}"
+
+    def release(self) -> None:
+        """Let go of roots that nobody asked for lately."""
+        oldest = self._clock() - self._keep_s
+        for view, used in list(self._used.items()):
+            if used < oldest:
+                del self._used[view]
+                descriptor = self._held.pop(view, None)
+                if descriptor is not None:
+                    os.close(descriptor)
+
+
+def _open_root(view: View, pids: Iterable[int]) -> int | None:
+    for pid in pids:
+        if view_of(pid) != view:
+            continue
+        try:
+            descriptor = os.open(f"/proc/{pid}/root", _O_DIRECTORY_PATH)
+        except OSError:
+            continue  # it ended
+        if view_of(pid) == view:  # it did not change its root in between
+            return descriptor
+        os.close(descriptor)
+    return None
 
 
 def resolve(name: Name, root: str, *, follow: bool = False) -> Place:
@@ -98,7 +132,7 @@ def resolve(name: Name, root: str, *, follow: bool = False) -> Place:
                 return _followed(text, root)
         parent = os.readlink(f"/proc/self/fd/{fd}")
         path = os.path.join(parent, leaf)
-        reachable = _reachable(parent, root)
+        reachable = _reachable(parent, root, os.fstat(fd))
         try:
             found = os.stat(leaf, dir_fd=fd, follow_symlinks=False)
         except OSError:
@@ -115,13 +149,17 @@ def _followed(text: str, root: str) -> Place:
         found = os.fstat(fd)
     finally:
         os.close(fd)
-    return Place(path, found.st_dev, found.st_ino, _reachable(os.path.dirname(path), root))
+    directory = os.path.dirname(_reachable(path, root, found))
+    return Place(path, found.st_dev, found.st_ino, directory)
 
 
-def _reachable(directory: str, root: str) -> str:
-    """procfs tells a directory's path from the root of its namespace: from ours that may be enough."""
-    through = directory if root == "/" else root + directory
-    return through if os.path.isdir(through) else directory
+def _reachable(path: str, root: str, found: os.stat_result) -> str:
+    """Procfs tells a path from the root of its mount namespace: of ours (a chroot), or of another."""
+    through = path if root == "/" else root + path
+    with suppress(OSError):
+        if os.path.samestat(os.stat(through), found):
+            return through
+    return path
 
 
 def _base_text(name: Name) -> str:

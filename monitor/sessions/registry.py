@@ -32,6 +32,7 @@ from monitor.subjects import Mode, Origin, Process, Session, State
 
 _MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
 _NAME_CHARACTERS = 40
+_NOBODY = Process(pid=0)
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -69,6 +70,10 @@ class Registry:
         self._ended: dict[str, LiveSession] = {}
         self._pending: list[Event] = []
         self.settling = Settling()
+        self._nobody = LiveSession(
+            id="", slot=0, name="", mode=Mode.OBSERVE, origin=Origin.LAUNCHED,
+            cgroup=cgroup_root, root_pid=0, uid=0, history_events=0,
+        )  # fmt: skip
 
     # Looking up ---------------------------------------------------------------------------------
 
@@ -232,6 +237,14 @@ class Registry:
         level = cgroups.level_of(live.cgroup, self.cgroup_root)
         self._scope.watch(live.slot, live.cgroup.stat().st_ino, level)
         self._scope.watch_task(live.slot, live.root_pid)
+
+    def running(self) -> bool:
+        """Is there a session that could do something now?"""
+        return any(live.state is State.RUNNING for live in list(self._slots.values()))
+
+    def rehearse(self, event: Event | None) -> Sequence[Fact]:
+        """The facts of a made-up event of nobody's; nothing is remembered of it."""
+        return self._facts.facts(event, self._nobody, _NOBODY) if event is not None else ()
 
     def caught_up(self, now_ns: int) -> None:
         """Every event from before this time has been observed; called by the pipeline."""

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent consists of, what is a copy of it, and when a copy is looked for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from monitor.sessions import settle
+from monitor.sessions.live import LiveSession, WrittenFiles
+from monitor.sessions.program import AgentProgram, find_program
+from monitor.sessions.settle import Settling, Written
+from monitor.subjects import Mode, Origin, Process, State
+
+CODE = "print('I am an agent, and this is my code.')\n" * 3
+
+
+@pytest.fixture
+def here(tmp_path):
+    return tmp_path.resolve()
+
+
+@pytest.fixture
+def script(here):
+    (here / "agent.py").write_text(CODE)
+    return here / "agent.py"
+
+
+@pytest.fixture
+def package(here):
+    home = here / "deep" / "down" / "agent"
+    (home / "bin").mkdir(parents=True)
+    (home / "package.json").write_text("{}" + " " * 60)
+    (home / "bin" / "run.js").write_text(CODE)
+    (home / "node_modules" / "shared").mkdir(parents=True)
+    (home / "node_modules" / "shared" / "index.js").write_text(CODE + "// everybody's")
+    return home
+
+
+# Finding ----------------------------------------------------------------------------------------
+
+
+def test_an_interpreters_script_is_the_program(script, here):
+    program = find_program(["/usr/bin/python3", "-u", "agent.py", "x"], str(here))
+    assert program.entries == (str(script),)
+    assert program.homes == ()
+
+
+def test_a_script_in_a_package_makes_the_package_its_home(package):
+    program = find_program(["node", "bin/run.js"], str(package))
+    assert program.entries == (str(package / "bin" / "run.js"),)
+    assert program.homes == (str(package),)
+
+
+def test_a_program_outside_of_the_system_is_its_own(here):
+    shutil.copy("/bin/true", here / "tool")
+    assert find_program([str(here / "tool")], "/").entries == (str(here / "tool"),)
+
+
+def test_a_program_of_the_system_is_nobodys_own():
+    assert find_program(["/bin/sh", "-c", "true"], "/").entries == ()
+    assert find_program(["sh"], "/").entries == ()
+
+
+def test_a_home_that_the_user_named_belongs_to_it(package):
+    program = find_program(["/bin/sh"], "/", str(package))
+    assert program.homes == (str(package),)
+    assert program.owns(str(package / "bin" / "run.js"))
+
+
+def test_a_mark_right_below_the_root_makes_no_home(script, here):
+    assert find_program(["python3", str(script)], "/").homes == ()
+
+
+# Naming -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{home}/bin/run.js"],
+        ["-r", "{home}"],
+        ["{home}/."],
+        ["{home}/"],
+        ["file=@{home}/bin/run.js"],
+        ["--data-binary=@{home}/bin/run.js"],
+        ["@{home}/bin/run.js"],
+        ["-d@{home}/bin/run.js"],
+        ["-T{home}/bin/run.js"],
+        ["if={home}/bin/run.js"],
+        ["host:{home}"],
+        ["bin/run.js"],
+        ["./bin/../bin/run.js"],
+        ["."],
+    ],
+)
+def test_an_argument_names_the_program_in_many_ways(package, arguments):
+    program = find_program(["node", "bin/run.js"], str(package))
+    assert program.named_by([a.format(home=package) for a in arguments], str(package))
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["{home}2/x"], ["-v"], [".."], ["{home}/../other"], [""]]
+)
+def test_other_arguments_do_not(package, arguments):
+    program = find_program(["node", "bin/run.js"], str(package))
+    assert not program.named_by([a.format(home=package) for a in arguments], "/usr")
+
+
+# Copies -----------------------------------------------------------------------------------------
+
+
+def test_the_same_content_elsewhere_is_a_copy(script, here):
+    program = AgentProgram([str(script)], [])
+    shutil.copy(script, here / "copy")
+    assert program.is_copy(str(here / "copy"))
+
+
+def test_a_copy_of_any_file_of_the_home_is_one(package, here):
+    program = AgentProgram([], [str(package)])
+    shutil.copy(package / "package.json", here / "copy")
+    assert program.is_copy(str(here / "copy"))
+
+
+def test_what_everybody_shares_is_not_the_agents(package, here):
+    program = AgentProgram([], [str(package)])
+    shutil.copy(package / "node_modules" / "shared" / "index.js", here / "copy")
+    assert not program.is_copy(str(here / "copy"))
+
+
+@pytest.mark.parametrize("change", [lambda s: s + " ", lambda s: s.replace("I", "1"), lambda _: ""])
+def test_other_content_is_none(script, here, change):
+    program = AgentProgram([str(script)], [])
+    (here / "copy").write_text(change(CODE))
+    assert not program.is_copy(str(here / "copy"))
+
+
+def test_the_program_itself_is_no_copy(script):
+    assert not AgentProgram([str(script)], []).is_copy(str(script))
+
+
+def test_another_name_of_the_program_is_a_copy(script, here):
+    program = AgentProgram([str(script)], [])
+    (here / "link").hardlink_to(script)
+    assert program.is_copy(str(here / "link"))
+    assert not program.is_copy(f"/proc/self/root{script}", str(script))
+
+
+def test_a_copy_that_is_written_in_two_steps_is_seen_at_the_second(script, here):
+    program = AgentProgram([str(script)], [])
+    (here / "copy").write_text("x" * len(CODE))
+    assert not program.is_copy(str(here / "copy"))
+    (here / "copy").write_text(CODE)
+    assert program.is_copy(str(here / "copy"))
+
+
+def test_files_too_small_to_mean_anything_are_not_the_agents(here):
+    (here / "__init__.py").touch()
+    (here / "other").touch()
+    assert not AgentProgram([str(here / "__init__.py")], []).is_copy(str(here / "other"))
+
+
+def test_what_cannot_be_read_is_no_copy(script, here):
+    program = AgentProgram([str(script)], [])
+    assert not program.is_copy(str(here / "none"))
+    assert not program.is_copy(str(here))
+
+
+# Settling ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def live(script):
+    live = LiveSession(
+        id="s", slot=1, name="a", mode=Mode.ENFORCE, origin=Origin.LAUNCHED, cgroup=Path("/x"),
+        root_pid=1, uid=0, history_events=1,
+    )  # fmt: skip
+    live.program = AgentProgram([str(script)], [])
+    return live
+
+
+def written(path):
+    return Written(str(path), str(path), (1, 2))
+
+
+def test_a_copy_is_reported_once_when_its_time_has_come(live, script, here):
+    settling = Settling()
+    shutil.copy(script, here / "copy")
+    settling.add(written(here / "copy"), live, Process(pid=1), 1000)
+    first = 1000 + settle._DELAYS_NS[0]
+    assert list(settling.due(first - 1)) == []
+    assert [found.path for found, _, _ in settling.due(first)] == [str(here / "copy")]
+    assert list(settling.due(10**18)) == []
+
+
+def test_a_file_is_looked_at_again_until_the_last_delay(live, script, here):
+    settling = Settling()
+    settling.add(written(here / "copy"), live, Process(pid=1), 0)
+    now = 0
+    for delay in settle._DELAYS_NS[:-1]:
+        now += delay
+        assert list(settling.due(now)) == []
+    shutil.copy(script, here / "copy")
+    assert len(list(settling.due(now + settle._DELAYS_NS[-1]))) == 1
+
+
+def test_after_the_last_look_a_file_is_forgotten_and_may_come_anew(live, here):
+    settling = Settling()
+    now = 0
+    settling.add(written(here / "never"), live, Process(pid=1), now)
+    for delay in settle._DELAYS_NS:
+        now += delay
+        assert list(settling.due(now)) == []
+    assert settling.wait_ms(now, 200) == 200
+    settling.add(written(here / "never"), live, Process(pid=1), now)
+    assert settling.wait_ms(now, 200) < 200
+
+
+def test_a_file_that_waits_already_waits_once(live, script, here):
+    settling = Settling()
+    shutil.copy(script, here / "copy")
+    for now in (0, 1, 2):
+        settling.add(written(here / "copy"), live, Process(pid=1), now)
+    assert len(list(settling.due(10**12))) == 1
+
+
+def test_a_session_that_ended_is_looked_at_no_more(live, here):
+    settling = Settling()
+    settling.add(written(here / "x"), live, Process(pid=1), 0)
+    live.state = State.EXITED
+    assert list(settling.due(settle._DELAYS_NS[0])) == []
+    assert settling.wait_ms(0, 200) == 200
+
+
+def test_what_does_not_fit_is_counted(live, monkeypatch):
+    monkeypatch.setattr(settle, "_MAX_WAITING", 2)
+    settling = Settling()
+    for number in range(5):
+        settling.add(written(f"/none/{number}"), live, Process(pid=1), 0)
+    assert settling.dropped == 3
+
+
+def test_the_wait_ends_with_the_next_look(live):
+    settling = Settling()
+    assert settling.wait_ms(0, 200) == 200
+    settling.add(written("/none"), live, Process(pid=1), 0)
+    assert settling.wait_ms(0, 200) == settle._DELAYS_NS[0] // 1_000_000 + 1
+    assert settling.wait_ms(10**12, 200) == 0
+    assert settling.wait_ms(0, 1) == 1
+
+
+def test_of_written_files_the_oldest_is_forgotten_first():
+    files = WrittenFiles(limit=2)
+    for inode in (1, 2, 1, 3):
+        files.add(0, inode)
+    assert [(0, inode) in files for inode in (1, 2, 3)] == [True, False, True]
