@@ -140,8 +140,8 @@ class Daemon:
         """Everything that has to be looked at now and then; runs on a thread of its own."""
         while not stop.wait(_HOUSEKEEPING_S):
             self._mounts.refresh()
-            self._watched.refresh()
             self._roots.release()
+            self._watched.refresh()  # after it: a table of a root that is gone must not be asked
             self.supervisor.keep_house()
 
     def _serve(self, settings: Settings, token: str) -> None:

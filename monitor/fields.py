@@ -80,7 +80,7 @@ CATEGORIES: dict[str, dict[str, str]] = {
     },
     "process_access": {
         **_PROCESS,
-        "Operation": "`ptrace`, `process_vm_readv`, `process_vm_writev`, `signal`",
+        "Operation": "`ptrace`, `process_vm_readv`, `process_vm_writev`",
         "TargetProcessId": "pid of the other process",
         "TargetInSession": "`true` if that process belongs to the same session",
     },

@@ -64,8 +64,9 @@ def view_of(pid: int | str = "self") -> View:
 class Roots:
     """A root directory for each view, reached once by way of a living process and then held open.
 
-    Held, because the process may end and its pid be given to another while the view lives on. What
-    was not asked for during `keep_s` is let go by `release`.
+    Held, because the process may end and its pid be given to another while the view lives on; and
+    its namespace with it, because the kernel gives the number of a dead namespace to the next one.
+    What was not asked for during `keep_s` is let go by `release`.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Roots:
         self._own = view_of()
         self._keep_s = keep_s
         self._clock = clock
-        self._held: dict[View, int] = {}
+        self._held: dict[View, tuple[int, int]] = {}
         self._used: dict[View, float] = {}
 
     def root(self, view: View, pids: Iterable[int]) -> str:
@@ -88,7 +89,7 @@ class Roots:
             if held is None:
                 return "/"
             self._held[view] = held
-        return f"/proc/self/fd/{held}"
+        return f"/proc/self/fd/{held[0]}"
 
     def release(self) -> None:
         """Let go of roots that nobody asked for lately."""
@@ -96,22 +97,27 @@ class Roots:
         for view, used in list(self._used.items()):
             if used < oldest:
                 del self._used[view]
-                descriptor = self._held.pop(view, None)
-                if descriptor is not None:
+                for descriptor in self._held.pop(view, ()):
                     os.close(descriptor)
 
 
-def _open_root(view: View, pids: Iterable[int]) -> int | None:
+def _open_root(view: View, pids: Iterable[int]) -> tuple[int, int] | None:
+    """Descriptors of the root directory and of the namespace, of the first process with this view."""
     for pid in pids:
         if view_of(pid) != view:
             continue
+        opened: list[int] = []
         try:
-            descriptor = os.open(f"/proc/{pid}/root", _O_DIRECTORY_PATH)
+            opened.append(os.open(f"/proc/{pid}/root", _O_DIRECTORY_PATH))
+            opened.append(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
-            continue  # it ended
-        if view_of(pid) == view:  # it did not change its root in between
-            return descriptor
-        os.close(descriptor)
+            view_now = View(0, 0)  # it ended
+        else:
+            view_now = view_of(pid)
+        if view_now == view:  # it did not change its root in between
+            return opened[0], opened[1]
+        for descriptor in opened:
+            os.close(descriptor)
     return None
 
 

@@ -138,10 +138,14 @@ class ProcessTree:
         return fields
 
 
+def is_interpreter(image: str) -> bool:
+    """Does this program do what a script says? Known by its name, with or without a version."""
+    return image.rpartition("/")[2].rstrip("0123456789.") in _INTERPRETERS
+
+
 def _script_argument(image: str, argv: tuple[str, ...]) -> str:
     """The first argument of an interpreter, if it is not an option; empty for other programs."""
-    name = image.rpartition("/")[2].rstrip("0123456789.")
-    if name in _INTERPRETERS and len(argv) > 1 and not argv[1].startswith("-"):
+    if is_interpreter(image) and len(argv) > 1 and not argv[1].startswith("-"):
         return argv[1]
     return ""
 

@@ -14,6 +14,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from monitor.sessions.process_tree import is_interpreter
+
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/snap/", "/nix/", "/gnu/")
 _PACKAGE_MARKS = ("package.json", "pyproject.toml", "setup.py", "Cargo.toml", "go.mod")
 _SHARED_DIRECTORIES = {
@@ -119,7 +121,7 @@ def find_program(argv: Sequence[str], cwd: str, home: str = "") -> AgentProgram:
     for word in argv[:4]:  # the program, or an interpreter, its options and the script
         path = _executable(word, cwd) if word is argv[0] else os.path.join(cwd, word)
         real = os.path.realpath(path)
-        if not Path(real).is_file() or (word is argv[0] and real.startswith(_SYSTEM)):
+        if not Path(real).is_file() or (word is argv[0] and _shared(real)):
             continue
         entries.append(real)
         package = _package_of(real)
@@ -127,6 +129,11 @@ def find_program(argv: Sequence[str], cwd: str, home: str = "") -> AgentProgram:
             homes.append(package)
         break
     return AgentProgram(entries, homes)
+
+
+def _shared(program: str) -> bool:
+    """Everybody's program: the system's, or an interpreter that a user installed (pyenv, nvm)."""
+    return program.startswith(_SYSTEM) or is_interpreter(program)
 
 
 def _executable(word: str, cwd: str) -> str:

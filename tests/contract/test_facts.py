@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rules are told exists (`monitor/fields.py`) is what they get, for every kind of event."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor import events
+from monitor.capture import wire
+from monitor.events import Access, Event, Name
+from monitor.fields import CATEGORIES, Fact
+from monitor.sessions.facts import FactMaker
+from monitor.sessions.live import LiveSession
+from monitor.sessions.places import HostMounts, Roots, view_of
+from monitor.sessions.program import find_program
+from monitor.sessions.watched import WatchedPaths
+from monitor.subjects import Mode, Origin, Process
+
+README = Path(__file__).parents[2] / "rules" / "README.md"
+ROOT, CHILD, OUTSIDER = 2**22 + 1, 2**22 + 2, 2**22 + 3  # pids that no kernel gives
+SILENT = {events.Forked}  # no rule speaks of a fork: what the child does comes by itself
+# The file is gone when somebody looks: that it has no inode and no content is all there is to say.
+NEVER = {("file_delete", field) for field in ("Device", "Inode", "WrittenBySession", "SelfCopy")}
+NEVER |= {("dns_query", "DestinationHostname")}  # who is asked has an address only
+
+
+@pytest.fixture
+def here(tmp_path) -> Path:
+    here = tmp_path.resolve()
+    (here / "agent.py").write_text("# an agent: this is all there is of it, and it is enough\n")
+    (here / "copy.py").write_text((here / "agent.py").read_text())
+    (here / "hosts").write_text("127.0.0.1 localhost\n")
+    (here / "other-name").hardlink_to(here / "hosts")
+    (here / "points").symlink_to(here / "agent.py")
+    return here
+
+
+@pytest.fixture
+def live(here) -> LiveSession:
+    """An agent, started by a script, with a child; it wrote a copy of itself and the hosts file."""
+    live = LiveSession(
+        id="s-1",
+        slot=1,
+        name="agent",
+        mode=Mode.ENFORCE,
+        origin=Origin.LAUNCHED,
+        cgroup=here,
+        root_pid=ROOT,
+        uid=0,
+        history_events=1,
+    )
+    script = str(here / "agent.py")
+    argv = ("python3", script)
+    live.program = find_program(argv, str(here))
+    agent = Process(
+        pid=ROOT, parent_pid=1, image="/usr/bin/python3", script=script, argv=argv, cwd=str(here)
+    )
+    live.tree.add(agent)
+    live.tree.add(
+        Process(
+            pid=CHILD,
+            parent=agent,
+            parent_pid=ROOT,
+            image="/usr/bin/bash",
+            script=script,
+            argv=("bash", script),
+            cwd=str(here),
+        )
+    )
+    for name in ("copy.py", "hosts"):
+        found = (here / name).stat()
+        live.written.add(found.st_dev, found.st_ino)
+    return live
+
+
+@pytest.fixture
+def maker(here) -> Iterator[FactMaker]:
+    mounts = HostMounts()
+    yield FactMaker(WatchedPaths([str(here / "hosts")]), mounts, Roots())
+    mounts.close()
+
+
+@pytest.fixture
+def facts(maker, live, here) -> dict[type[Event], list[Fact]]:
+    """The facts of everything that happens, by the kind of event."""
+    found: dict[type[Event], list[Fact]] = {kind: [] for kind in events.KINDS}
+    for event in happenings(here):
+        process = live.tree.get(event.tgid)
+        found[type(event)] += maker.facts(event, live, process)
+        if isinstance(event, events.Opened) and event.access & Access.WRITE:
+            key = (event.file.path.device, event.file.inode)
+            found[type(event)] += maker.settled(event.file.path.text, key, live, process)
+    return found
+
+
+def happenings(here: Path) -> Iterable[Event]:
+    """Each kind of event, in the ways that fill what it can fill."""
+
+    def name(leaf: str) -> Name:
+        return Name(None, str(here / leaf))
+
+    def file(leaf: str, *, links: int = 1) -> events.File:
+        found = (here / leaf).stat()
+        path = events.Path(str(here / leaf), str(here / leaf), found.st_dev)
+        return events.File(path, found.st_ino, 0, found.st_mode, links)
+
+    own = file("agent.py")
+    net = {"address": "192.0.2.1", "port": 443}
+    yield _event(events.Forked, child=CHILD, child_started_ns=1)
+    for image, argument in ((file("copy.py", links=0), "agent.py"), (own, "copy.py")):
+        yield _event(
+            events.Executed,
+            image=image,
+            cwd=events.Path(str(here), str(here), 0),
+            script="",
+            argv=("x", argument),
+            argv_truncated=False,
+            started_ns=1,
+            parent=ROOT,
+        )
+    yield _event(events.Exited, code=3 << 8)
+    for opened in (own, file("copy.py"), file("other-name")):
+        for access in (Access.READ, Access.WRITE, Access.WRITE | Access.CREATED):
+            yield _event(events.Opened, file=opened, access=access, repeats=0)
+    for leaf in ("copy.py", "agent.py"):
+        yield _event(events.Renamed, source=name("before"), target=name(leaf))
+        yield _event(events.Linked, source=name("before"), target=name(leaf))
+        yield _event(events.Unlinked, target=name(leaf))
+    yield _event(events.Symlinked, text=str(here / "agent.py"), target=name("points"))
+    yield _event(events.Truncated, target=name("hosts"), size=0)
+    yield _event(events.ModeChanged, target=name("copy.py"), mode=0o4755)
+    yield _event(events.Connected, **net, protocol="tcp", cookie=1, datagram=False)
+    yield _event(events.UnixConnected, name="/run/docker.sock", listener=1)
+    yield _event(events.NameAsked, **net, name="example.org", protocol="udp")
+    yield _event(events.ServerNamed, **net, name="example.org")
+    yield _event(events.CgroupMoved, target=CHILD, path="/", inside=False)
+    for operation in wire.Operation:
+        for target in (CHILD, OUTSIDER):
+            yield _event(
+                events.Privileged,
+                operation=operation.name.lower(),
+                text="/mnt",
+                args=(target, target, 0, 0),
+                result=0,
+            )
+    yield _event(events.Signalled, signal=signal.SIGKILL)
+
+
+def _event(kind: type[Event], **own: Any) -> Event:
+    """An event of the child."""
+    common = {"ktime_ns": 1, "egress_bytes": 0, "slot": 1, "tgid": CHILD, "tid": CHILD, "uid": 0}
+    return kind(**common, view=view_of(os.getpid()), cut=False, **own)
+
+
+@pytest.mark.parametrize("kind", events.KINDS, ids=lambda kind: kind.__name__)
+def test_an_event_becomes_facts_of_known_categories_with_known_fields(facts, kind):
+    assert bool(facts[kind]) == (kind not in SILENT)
+    for fact in facts[kind]:
+        assert fact.category in CATEGORIES
+        assert fact.fields.keys() <= CATEGORIES[fact.category].keys(), fact.category
+
+
+def every(facts: dict[type[Event], list[Fact]]) -> list[Fact]:
+    return [fact for made in facts.values() for fact in made]
+
+
+def test_every_category_comes_from_some_event(facts):
+    assert {fact.category for fact in every(facts)} == CATEGORIES.keys()
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_every_field_of_a_category_is_filled_by_some_event(facts, category):
+    fields = [fact.fields for fact in every(facts) if fact.category == category]
+    filled = {name for known in fields for name, value in known.items() if says_something(value)}
+    never = {name for where, name in NEVER if where == category}
+    assert filled == CATEGORIES[category].keys() - never
+
+
+def says_something(value: object) -> bool:
+    return bool(value) and value != "0:0"
+
+
+def operations(facts: dict[type[Event], list[Fact]], category: str) -> set[str]:
+    return {fact.fields["Operation"] for fact in every(facts) if fact.category == category}
+
+
+@pytest.mark.parametrize("category", ["file_event", "process_access"])
+def test_the_operations_that_the_table_names_are_those_that_come(facts, category):
+    named = set(re.findall(r"`(\w+)`", CATEGORIES[category]["Operation"]))
+    assert operations(facts, category) == named
+
+
+def test_the_privileged_operations_that_the_readme_names_are_those_that_come(facts):
+    table = README.read_text().partition("### Privileged operations\n")[2].partition("\n## ")[0]
+    named = {row.split("|")[1].strip(" `") for row in table.splitlines() if row.startswith("| `")}
+    assert operations(facts, "privileged_operation") == named
+
+
+def test_a_file_that_a_rule_names_is_known_by_its_other_name_too(facts, here):
+    known = [fact.fields["TargetFilename"] for fact in facts[events.Opened]]
+    assert {str(here / "other-name"), str(here / "hosts")} <= set(known)
