@@ -179,11 +179,10 @@ class KillSwitch:
             os.close(file)
 
     def _unfinished(self, verb: str, cgroup: Path) -> str:
+        network = "the network is given back" if verb == "thaw" else "the network stays cut"
         waited = self._deadline_ns // 1_000_000
         says = " ".join(_events(cgroup).split())
-        return (
-            f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); the network stays cut"
-        )
+        return f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); {network}"
 
 
 def _cgroup_line(pid: int) -> str:

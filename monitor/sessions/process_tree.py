@@ -61,6 +61,10 @@ class ProcessTree:
             known = self.add(read_process(pid, uid=uid, proc=self._proc))
         return known
 
+    def sender(self, pid: int, root_pid: int) -> Process:
+        """Who sent a packet: it may leave in the name of whoever happens to run just then."""
+        return self._living.get(pid) or self._gone.get(pid) or self.get(root_pid)
+
     def add(self, process: Process) -> Process:
         """Remember a process under its pid; whoever had the pid before is gone."""
         if process.parent is None and process.parent_pid in self._living:

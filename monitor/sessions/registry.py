@@ -315,6 +315,8 @@ class Registry:
                 process = live.tree.get(event.tgid, event.uid)
                 live.tree.exit(event.tgid)
                 return process
+            case events.NameAsked() | events.ServerNamed():
+                return live.tree.sender(event.tgid, live.root_pid)
             case events.CgroupMoved():
                 return live.tree.get(event.target)  # the mover may be anybody, the monitor too
         return live.tree.get(event.tgid, event.uid)

@@ -37,9 +37,10 @@ class WatchedPaths:
 
     def aliases(self, root: str, device: int, inode: int) -> Sequence[str]:
         """Watched paths below `root` that are this inode."""
-        if root not in self._tables:
-            self._read(root)
-        return self._inverted[root].get((device, inode), ())
+        table = self._inverted.get(root)
+        if table is None:
+            table = self._read(root)
+        return table.get((device, inode), ())
 
     def refresh(self) -> None:
         """Read every table again, and drop those whose root is gone."""
@@ -47,19 +48,19 @@ class WatchedPaths:
             if os.path.isdir(root):
                 self._read(root)
             else:
-                del self._tables[root]
+                del self._tables[root], self._inverted[root]
 
-    def _read(self, root: str) -> None:
-        self._set(root, _look(root, [p for paths in self._by_leaf.values() for p in paths]))
+    def _read(self, root: str) -> dict[_Inode, list[str]]:
+        return self._set(root, _look(root, [p for paths in self._by_leaf.values() for p in paths]))
 
-    def _set(self, root: str, table: dict[str, _Inode]) -> None:
+    def _set(self, root: str, table: dict[str, _Inode]) -> dict[_Inode, list[str]]:
         inverted: dict[_Inode, list[str]] = {}
         for path, inode in table.items():
             inverted.setdefault(inode, []).append(path)
         inverted.pop(_NOTHING, None)
-        # In this order: who finds the root in `_tables` finds it inverted too.
         self._inverted[root] = inverted
         self._tables[root] = table
+        return inverted
 
 
 _NOTHING = (0, 0)

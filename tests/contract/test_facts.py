@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,7 +45,7 @@ def here(tmp_path) -> Path:
 
 @pytest.fixture
 def live(here) -> LiveSession:
-    """An agent, started by a script, with a child; it wrote a copy of itself and the hosts file."""
+    """A script under its user's own interpreter, and a child; it wrote a copy of itself and hosts."""
     live = LiveSession(
         id="s-1",
         slot=1,
@@ -57,7 +58,10 @@ def live(here) -> LiveSession:
         history_events=1,
     )
     script = str(here / "agent.py")
-    argv = ("python3", script)
+    interpreter = here / "bin" / "python3.12"
+    interpreter.parent.mkdir()
+    shutil.copy("/bin/true", interpreter)
+    argv = (str(interpreter), script)
     live.program = find_program(argv, str(here))
     agent = Process(
         pid=ROOT, parent_pid=1, image="/usr/bin/python3", script=script, argv=argv, cwd=str(here)

@@ -23,9 +23,11 @@ from typing import Any
 import pytest
 from supervised import Supervised, smol, supervised
 
-from agent.private_monitor import Monitor
+from agent.private_monitor import Monitor, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
+
+_JUDGED_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +177,16 @@ def test_a_real_agent_that_does_ordinary_work_is_left_alone(monitor, workplace, 
 
 def reported(agent: Supervised) -> list[tuple[str, dict[str, Any]]]:
     """Alerts that a person would be shown: what is only logged is not among them."""
+    # The monitor removes the cgroup once it has judged the last event.
+    assert until(lambda: not Path(agent.session["cgroup"]).exists(), _JUDGED_S)
     alerts = agent.monitor.alerts(agent.name)
     return [(a["rule"]["title"], a["event"]) for a in alerts if a["response"] != "log"]
 
 
 def assert_all_was_seen(monitor: Monitor, agent: Supervised) -> None:
-    assert agent.session["state"] == "exited"
-    assert agent.session["events"] > 0
+    session = agent.session
+    assert session["state"] == "exited"
+    assert session["events"] > 0
     health = monitor.health()
     assert set(health["lost"].values()) <= {0}
     assert health["problems"] == []

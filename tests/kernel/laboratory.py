@@ -137,6 +137,7 @@ def empty(cgroup: Path) -> None:
     """Kill whatever is in a cgroup of ours, and remove it."""
     if not cgroup.exists():
         return
+    assert os.getpid() not in cgroups.members(cgroup)
     (cgroup / "cgroup.kill").write_text("1")
     assert until(lambda: "populated 0" in (cgroup / "cgroup.events").read_text())
     assert until(lambda: cgroups.remove(cgroup))
@@ -227,7 +228,7 @@ class Puppet:
         self.pid = process.pid
 
     def become(self, name: str, *arguments: int | bytes) -> None:
-        """A call that does not return."""
+        """A call that does not return, or not soon: its `answer` is not waited for."""
         self._say("s", numbers()[name], *arguments)
 
     def _say(self, *words: object) -> None:
@@ -235,7 +236,7 @@ class Puppet:
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
-    def _hear(self) -> int:
+    def answer(self) -> int:
         """The result of a call."""
         result = int(self.process.stdout.readline())
         if -4096 < result < 0:
@@ -245,17 +246,17 @@ class Puppet:
     def __call__(self, name: str, *arguments: int | bytes) -> int:
         """One system call."""
         self._say("s", numbers()[name], *arguments)
-        return self._hear()
+        return self.answer()
 
     def compat(self, name: str, *arguments: int | bytes) -> int:
         """One system call through the 32-bit entry."""
         self._say("c", numbers("unistd_32.h")[name], *arguments)
-        return self._hear()
+        return self.answer()
 
     def place(self, content: bytes) -> int:
         """Where these bytes now lie in its memory."""
         self._say("a", content.hex())
-        return self._hear()
+        return self.answer()
 
     def place_texts(self, *texts: bytes) -> int:
         """An array of pointers to texts, as execve wants it."""

@@ -200,7 +200,12 @@ def test_a_process_that_does_not_exist_cannot_be_attached(attach):
 
 
 @pytest.mark.parametrize("which", ["init", "the monitor", "above the monitor"])
-def test_init_and_the_monitor_cannot_be_attached(attach, which):
+def test_init_and_the_monitor_cannot_be_attached(attach, monkeypatch, which):
+    def move(pid, cgroup):
+        """A guard that fails must fail the test, and not move what the test did not start."""
+        raise AssertionError(f"{pid} would have been moved to {cgroup}")
+
+    monkeypatch.setattr(cgroups, "move", move)
     pid = {"init": 1, "the monitor": os.getpid(), "above the monitor": os.getppid()}[which]
     with pytest.raises(AttachError):
         attach(pid)

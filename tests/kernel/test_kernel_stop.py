@@ -107,12 +107,12 @@ def test_resume_lets_it_run_and_gives_the_network_back(inside, puppet, killswitc
     with listener() as server:
         to = address("127.0.0.1", server.getsockname()[1])
         assert killswitch.freeze(inside).done
-        puppet._say("s", 39)  # getpid: answered only once it runs again
+        puppet.become("getpid")  # answered only once it runs again
         assert not select.select([puppet.process.stdout], [], [], 0.05)[0]
         report = killswitch.resume(inside)
         assert report.done
         assert "resumed" in report.steps_ns
-        assert puppet._hear() == puppet.pid
+        assert puppet.answer() == puppet.pid
         connect(puppet, to)
 
 
@@ -142,6 +142,17 @@ def aims(lab, session):
     }
 
 
+@pytest.fixture
+def nothing_written(monkeypatch):
+    """A guard that fails must fail the test, and not freeze the one who runs it."""
+
+    def write(cgroup, name, value):
+        raise AssertionError(f"{value!r} would have been written to {cgroup}/{name}")
+
+    monkeypatch.setattr(killswitch_module, "_write", write)
+
+
+@pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize("verb", ["freeze", "resume", "kill"])
 @pytest.mark.parametrize(
     "which",
@@ -174,6 +185,7 @@ def joined(cgroup, root):
         assert cgroups.move(os.getpid(), home)
 
 
+@pytest.mark.usefixtures("nothing_written")
 @pytest.mark.parametrize("depth", ["its own", "one above"])
 def test_the_cgroup_the_monitor_is_in_is_refused(inside, lab, depth):
     below = inside.cgroup / "below"
@@ -188,6 +200,7 @@ def test_the_cgroup_the_monitor_is_in_is_refused(inside, lab, depth):
     assert not cut
 
 
+@pytest.mark.usefixtures("nothing_written")
 def test_the_cgroup_init_is_in_is_refused(inside, lab, monkeypatch):
     # Init is not ours to move: what /proc says of it is all that can be changed.
     where = f"/{inside.cgroup.relative_to(lab.cgroup_root)}"
