@@ -155,7 +155,9 @@ def test_ordinary_work_ends_well_without_an_alert_or_a_lost_event(monitor, workp
         pytest.skip(f"{work.needs} is not installed")
     script = workplace / "work.sh"
     script.write_text(f"{_SCRIPT_HEAD}{work.script}touch ~/all-done\n")
-    with supervised(monitor, workplace, user, ["/bin/sh", str(script)], []) as agent:
+    # Somebody else's process is given their home; this work must not touch it.
+    command = ["/usr/bin/env", f"HOME={workplace / 'home'}", "/bin/sh", str(script)]
+    with supervised(monitor, workplace, user, command, []) as agent:
         assert agent.await_end() == 0, agent.output
         assert (workplace / "home" / "all-done").exists(), agent.output
         assert reported(agent) == []
