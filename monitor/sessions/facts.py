@@ -117,30 +117,18 @@ class FactMaker:
         key = (file.path.device, file.inode)
         root = self._root(event, live)
         written = key in live.written
+        created = bool(event.access & events.Access.CREATED)
+        if created:
+            self._is_new(root, *key)
         spellings = self._spellings(file.path, file.inode, root)
         if event.access & events.Access.READ:
             shown = file.path.text
             copy = written and live.program.is_copy(_join(root, shown), shown)
-            yield from self._file(
-                "file_access",
-                spellings,
-                key,
-                live,
-                process,
-                WrittenBySession=written,
-                SelfCopy=copy,
-            )
+            read: _Fields = {"WrittenBySession": written, "SelfCopy": copy}
+            yield from self._file("file_access", spellings, key, live, process, **read)
         if event.access & events.Access.WRITE:
-            created = bool(event.access & events.Access.CREATED)
-            yield from self._file(
-                "file_event",
-                spellings,
-                key,
-                live,
-                process,
-                WrittenBySession=written,
-                Operation="create" if created else "open",
-            )
+            wrote = {"WrittenBySession": written, "Operation": "create" if created else "open"}
+            yield from self._file("file_event", spellings, key, live, process, **wrote)
 
     def settled(
         self, path: str, key: tuple[int, int], live: LiveSession, process: Process
@@ -184,6 +172,7 @@ class FactMaker:
     ) -> Iterable[Fact]:
         root = self._root(event, live)
         link = resolve(event.target, root)
+        self._is_new(root, link.device, link.inode)
         pointed = event.text
         if not pointed.startswith("/"):
             pointed = os.path.normpath(os.path.join(os.path.dirname(link.path), pointed))
@@ -268,6 +257,11 @@ class FactMaker:
             names += self._mounts.spellings(path.device, path.within)
         names += self._watched.aliases(root, path.device, inode)
         return dict.fromkeys(names)
+
+    def _is_new(self, root: str, device: int, inode: int) -> None:
+        """What was just made has no older name: its inode may have been a watched file's before."""
+        for path in self._watched.aliases(root, device, inode):
+            self._watched.changed(_leaf(path))
 
     def _root(self, event: events.Event, live: LiveSession) -> str:
         return self._roots.root(event.view, _pids(event.tgid, live))

@@ -27,6 +27,7 @@ class WatchedPaths:
         for path in paths:
             self._by_leaf.setdefault(path.rpartition("/")[2], []).append(path)
         self._tables.clear()
+        self._inverted.clear()
 
     def changed(self, leaf: str) -> None:
         """A name that ends in `leaf` came or went: look at those paths again, and only at those."""

@@ -207,6 +207,27 @@ def test_the_privileged_operations_that_the_readme_names_are_those_that_come(fac
     assert operations(facts, "privileged_operation") == named
 
 
+def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live):
+    watched = WatchedPaths([str(here / "hosts")])
+    mounts = HostMounts()
+    maker = FactMaker(watched, mounts, Roots())
+    assert watched.aliases("/", (here / "hosts").stat().st_dev, (here / "hosts").stat().st_ino)
+    # Somebody outside replaces the hosts file; then the agent makes one that gets its inode.
+    (here / "hosts").rename(here / "new")
+    (here / "hosts").write_text("another inode\n")
+    found = (here / "new").stat()
+    path = events.Path(str(here / "new"), str(here / "new"), found.st_dev)
+    made = _event(
+        events.Opened,
+        file=events.File(path, found.st_ino, 0, found.st_mode, 1),
+        access=Access.WRITE | Access.CREATED,
+        repeats=0,
+    )
+    facts = maker.facts(made, live, live.tree.get(CHILD))
+    mounts.close()
+    assert {fact.fields["TargetFilename"] for fact in facts} == {str(here / "new")}
+
+
 def test_a_file_that_a_rule_names_is_known_by_its_other_name_too(facts, here):
     known = [fact.fields["TargetFilename"] for fact in facts[events.Opened]]
     assert {str(here / "other-name"), str(here / "hosts")} <= set(known)

@@ -95,9 +95,19 @@ def test_sigterm_to_the_launcher_reaches_the_command(monitor, command):
         assert launcher.wait(10) == 7
 
 
+def ignored(status: str) -> set[int]:
+    """Signal numbers of a SigIgn line.
+
+    Without 32 and 33, which glibc keeps for itself: its posix_spawn, which make uses, leaves them
+    ignored in the child.
+    """
+    mask = int(status.split()[1], 16)
+    return {n for n in range(1, 65) if mask >> (n - 1) & 1} - {32, 33}
+
+
 def test_the_command_starts_with_no_signal_ignored(launch):
     done = launch("grep", "SigIgn", "/proc/self/status")
-    assert int(done.stdout.split()[1], 16) == 0
+    assert ignored(done.stdout) == set()
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored(launch):
@@ -107,7 +117,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(launch):
         "/proc/self/status",
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
-    assert int(done.stdout.split()[1], 16) == 1 << (signal.SIGINT - 1)
+    assert ignored(done.stdout) == {signal.SIGINT}
 
 
 def test_the_command_inherits_nothing_of_the_launcher_but_what_the_caller_gave(launch):
