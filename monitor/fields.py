@@ -46,6 +46,10 @@ _FILE = {
     "SelfPath": "`true` if the file is part of the agent's own program or home",
 }
 
+_NAMED = {
+    "SelfNamed": "`true` if a small file holds the path of the agent's own program or home",
+}
+
 _NET = {
     **_PROCESS,
     "Protocol": "`tcp`, `udp`, `unix`",
@@ -67,11 +71,12 @@ CATEGORIES: dict[str, dict[str, str]] = {
     "file_access": dict(_FILE),
     "file_event": {
         **_FILE,
+        **_NAMED,
         "Operation": "`open` (to write), `create`, `truncate`, `link`, `symlink`, `chmod`, `settled`",
         "SourceFilename": "for link: the other name; for symlink: the text it holds",
         "Mode": "for chmod: the new mode in octal, e.g. `4755`",
     },
-    "file_rename": {**_FILE, "SourceFilename": "the path before the rename"},
+    "file_rename": {**_FILE, **_NAMED, "SourceFilename": "the path before the rename"},
     "file_delete": dict(_FILE),
     "network_connection": dict(_NET),
     "dns_query": {

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from monitor.alerts import Rule
-from monitor.capture.decode import REHEARSAL, decode
+from monitor.capture.decode import REHEARSALS, decode
 from monitor.detection.engine import Engine
 from monitor.events import KINDS, Event
 from monitor.fields import Fact
@@ -77,6 +77,7 @@ class Pipeline:
             observation = self._registry.observe(event)
             if observation is not None:
                 self._judge(observation)
+                self._registry.remember(observation)
         if not self._source.behind:
             self._registry.caught_up(now_ns)
         if idle:
@@ -100,8 +101,9 @@ class Pipeline:
         After 200 ms of sleep the first verdict took five times as long as the tenth.
         """
         if self._registry.running():
-            for fact in self._registry.rehearse(decode(REHEARSAL)):
-                self._engine.evaluate(fact)
+            for record in REHEARSALS:
+                for fact in self._registry.rehearse(decode(record)):
+                    self._engine.evaluate(fact)
 
     def _judge(self, observation: Observation) -> None:
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -16,6 +16,7 @@ from monitor import events
 from monitor.fields import Fact
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, resolve
+from monitor.sessions.settle import Settled
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Process
 
@@ -130,21 +131,20 @@ class FactMaker:
             wrote = {"WrittenBySession": written, "Operation": "create" if created else "open"}
             yield from self._file("file_event", spellings, key, live, process, **wrote)
 
-    def settled(
-        self, path: str, key: tuple[int, int], live: LiveSession, process: Process
-    ) -> Sequence[Fact]:
-        """A file that was written has come to rest, and is a copy of the agent's own."""
+    def settled(self, found: Settled) -> Sequence[Fact]:
+        """A file that was written has come to rest."""
         facts = self._file(
             "file_event",
-            (path,),
-            key,
-            live,
-            process,
+            (found.file.path,),
+            found.file.key,
+            found.live,
+            found.process,
             WrittenBySession=True,
-            SelfCopy=True,
+            SelfCopy=found.copy,
+            SelfNamed=not found.copy,
             Operation="settled",
         )
-        return tuple(self._at_home(facts, live))
+        return tuple(self._at_home(facts, found.live))
 
     def _renamed(
         self, event: events.Renamed, live: LiveSession, process: Process
@@ -206,12 +206,11 @@ class FactMaker:
 
     def _content(self, place: Place, live: LiveSession) -> _Fields:
         """A name that appears with its content already there can be judged at once."""
-        written = (place.device, place.inode) in live.written
+        reachable = os.path.join(place.directory, _leaf(place.path))
         return {
-            "WrittenBySession": written,
-            "SelfCopy": live.program.is_copy(
-                os.path.join(place.directory, _leaf(place.path)), place.path
-            ),
+            "WrittenBySession": (place.device, place.inode) in live.written,
+            "SelfCopy": live.program.is_copy(reachable, place.path),
+            "SelfNamed": live.program.named_in(reachable),
         }
 
     def _place(

@@ -26,6 +26,8 @@ _MAX_FILES = 5_000
 _MAX_BYTES = 256 * 1024 * 1024
 _MIN_BYTES = 48  # an empty __init__.py is nobody's own
 _PACKAGE_DEPTH = 4
+_USER_HOME_DEPTH = 3  # `/`, `home`, `ann`
+_MAX_NAMED_BYTES = 64 * 1024
 
 
 class AgentProgram:
@@ -34,6 +36,9 @@ class AgentProgram:
     def __init__(self, entries: Sequence[str], homes: Sequence[str]) -> None:
         self.entries = tuple(entries)
         self.homes = tuple(homes)
+        # A home such as /root stands in too many files to mean anything.
+        deep = [home for home in homes if len(Path(home).parts) > _USER_HOME_DEPTH]
+        self._spellings = tuple(os.fsencode(path) for path in (*entries, *deep))
         self._by_size: dict[int, list[str]] = {}
         self._inodes: set[tuple[int, int]] = set()
         self._digests: dict[tuple[int, int, int, int], bytes] = {}
@@ -73,6 +78,17 @@ class AgentProgram:
                 if path in self.homes or self.owns(path):
                     return True
         return False
+
+    def named_in(self, path: str) -> bool:
+        """Does a small file hold the path of the program or its home, as a cron line would?"""
+        if not self._spellings:
+            return False
+        try:
+            with open(path, "rb") as file:
+                content = file.read(_MAX_NAMED_BYTES + 1)
+        except OSError:
+            return False
+        return len(content) <= _MAX_NAMED_BYTES and any(s in content for s in self._spellings)
 
     def is_copy(self, path: str, shown: str = "") -> bool:
         """Is the content at `path` that of one of the agent's own files, at another place?

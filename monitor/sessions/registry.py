@@ -297,7 +297,6 @@ class Registry:
         live.history.append(event)
         process = self._follow(event, live)
         facts = self._facts.facts(event, live, process)
-        self._remember(event, facts, live, process)
         return Observation(event, live, process, facts)
 
     def _follow(self, event: Event, live: LiveSession) -> Process:
@@ -321,30 +320,29 @@ class Registry:
                 return live.tree.get(event.target)  # the mover may be anybody, the monitor too
         return live.tree.get(event.tgid, event.uid)
 
-    def _remember(
-        self, event: Event, facts: Sequence[Fact], live: LiveSession, process: Process
-    ) -> None:
-        """Files the session writes; and that a name changed, so that watched paths are looked up."""
+    def remember(self, observation: Observation) -> None:
+        """What later events build on, once this one is judged: files written, names changed."""
+        event, facts, live = observation.event, observation.facts, observation.live
         if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):
             key = (event.file.path.device, event.file.inode)
             live.written.add(*key)
             if facts:
                 file = Written(event.file.path.text, self._facts.reachable(event, live), key)
-                self.settling.add(file, live, process, event.ktime_ns)
+                self.settling.add(file, live, observation.process, event.ktime_ns)
         elif isinstance(event, events.Renamed | events.Linked | events.Unlinked):
             for fact in facts:
                 self._facts.name_changed(fact)
 
     def settled(self, now_ns: int) -> list[Observation]:
-        """Written files that turned out to be copies of their agent."""
+        """Written files that turned out to be copies of their agent, or to name it."""
         return [
             Observation(
-                _settled_event(live, process, now_ns),
-                live,
-                process,
-                self._facts.settled(file.path, file.key, live, process),
+                _settled_event(found.live, found.process, now_ns),
+                found.live,
+                found.process,
+                self._facts.settled(found),
             )
-            for file, live, process in self.settling.due(now_ns)
+            for found in self.settling.due(now_ns)
         ]
 
 

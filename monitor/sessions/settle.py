@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Written files, looked at again when the writer should be done; it judges nothing but "a copy".
+"""Written files, looked at again when the writer should be done: a copy of the agent, or its name?
 
 On the tracepoint tier no hook sees the close of one file without costing every process on the
 machine a second probe for each system call, so content is looked at after fixed delays instead. A
@@ -26,6 +26,16 @@ class Written:
     path: str
     reachable: str
     key: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was found: a copy, or else a file that names the agent."""
+
+    file: Written
+    live: LiveSession
+    process: Process
+    copy: bool
 
 
 @dataclass(order=True)
@@ -55,13 +65,15 @@ class Settling:
         self._waiting.add((live.id, file))
         heapq.heappush(self._looks, _Look(now_ns + _DELAYS_NS[0], file, live, process, 0))
 
-    def due(self, now_ns: int) -> Iterator[tuple[Written, LiveSession, Process]]:
-        """Files that turned out to be copies, each reported once."""
+    def due(self, now_ns: int) -> Iterator[Settled]:
+        """Files that turned out to be copies or to name the agent, each reported once."""
         while self._looks and self._looks[0].due_ns <= now_ns:
             look = heapq.heappop(self._looks)
-            if look.live.program.is_copy(look.file.reachable, look.file.path):
-                self._waiting.discard((look.live.id, look.file))
-                yield look.file, look.live, look.process
+            program, file = look.live.program, look.file
+            copy = program.is_copy(file.reachable, file.path)
+            if copy or program.named_in(file.reachable):
+                self._waiting.discard((look.live.id, file))
+                yield Settled(file, look.live, look.process, copy=copy)
             elif look.step + 1 < len(_DELAYS_NS) and look.live.state.alive:
                 look.step += 1
                 look.due_ns = now_ns + _DELAYS_NS[look.step]

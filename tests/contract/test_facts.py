@@ -21,6 +21,7 @@ from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Roots, view_of
 from monitor.sessions.program import find_program
+from monitor.sessions.settle import Settled, Written
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Mode, Origin, Process
 
@@ -100,7 +101,10 @@ def facts(maker, live, here) -> dict[type[Event], list[Fact]]:
         found[type(event)] += maker.facts(event, live, process)
         if isinstance(event, events.Opened) and event.access & Access.WRITE:
             key = (event.file.path.device, event.file.inode)
-            found[type(event)] += maker.settled(event.file.path.text, key, live, process)
+            path = event.file.path.text
+            for copy in (True, False):
+                rest = Settled(Written(path, path, key), live, process, copy=copy)
+                found[type(event)] += maker.settled(rest)
     return found
 
 
@@ -133,7 +137,8 @@ def happenings(here: Path) -> Iterable[Event]:
     for opened in (own, file("copy.py"), file("other-name")):
         for access in (Access.READ, Access.WRITE, Access.WRITE | Access.CREATED):
             yield _event(events.Opened, file=opened, access=access, repeats=0)
-    for leaf in ("copy.py", "agent.py"):
+    (here / "unit").write_text(f"ExecStart={here}/agent.py\n")
+    for leaf in ("copy.py", "agent.py", "unit"):
         yield _event(events.Renamed, source=name("before"), target=name(leaf))
         yield _event(events.Linked, source=name("before"), target=name(leaf))
         yield _event(events.Unlinked, target=name(leaf))

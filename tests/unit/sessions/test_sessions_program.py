@@ -191,7 +191,7 @@ def test_a_copy_is_reported_once_when_its_time_has_come(live, script, here):
     settling.add(written(here / "copy"), live, Process(pid=1), 1000)
     first = 1000 + settle._DELAYS_NS[0]
     assert list(settling.due(first - 1)) == []
-    assert [found.path for found, _, _ in settling.due(first)] == [str(here / "copy")]
+    assert [found.file.path for found in settling.due(first)] == [str(here / "copy")]
     assert list(settling.due(10**18)) == []
 
 
@@ -256,3 +256,19 @@ def test_of_written_files_the_oldest_is_forgotten_first():
     for inode in (1, 2, 1, 3):
         files.add(0, inode)
     assert [(0, inode) in files for inode in (1, 2, 3)] == [True, False, True]
+
+
+def test_a_small_file_with_the_path_of_the_program_names_it(here):
+    program = AgentProgram((str(here / "agent.py"),), ())
+    (here / "unit").write_text(f"[Service]\nExecStart=/usr/bin/python3 {here}/agent.py\n")
+    (here / "other").write_text("[Service]\nExecStart=/usr/bin/true\n")
+    (here / "log").write_text(f"{here}/agent.py\n" * 100_000)
+    assert program.named_in(str(here / "unit"))
+    assert not program.named_in(str(here / "other"))
+    assert not program.named_in(str(here / "log"))
+    assert not program.named_in(str(here / "missing"))
+
+
+def test_the_home_of_a_user_as_agent_home_is_named_by_nothing(here):
+    (here / "profile").write_text("cd /home/ann/\n")
+    assert not AgentProgram((), ("/home/ann",)).named_in(str(here / "profile"))
