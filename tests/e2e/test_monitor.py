@@ -190,6 +190,20 @@ def test_a_process_that_leaves_its_cgroup_is_brought_back_and_its_session_is_fro
         assert "frozen 1" in (Path(session["cgroup"]) / "cgroup.events").read_text()
 
 
+def test_a_unit_that_starts_the_agent_again_is_stopped_once_it_is_written(monitor, scratch):
+    program = scratch / "claw" / "agent.py"
+    unit = scratch / ".config" / "systemd" / "user" / "claw.service"
+    for path in (program, unit):
+        path.parent.mkdir(parents=True)
+    text = f"[Service]\nExecStart=/usr/bin/python3 {program}\n"
+    program.write_text(f"import time\nopen({str(unit)!r}, 'w').write({text!r})\ntime.sleep(60)\n")
+    command = [*monitor.run_command("persistent"), sys.executable, program]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as agent:
+        assert until(lambda: _state(monitor, "persistent") == "frozen", 20)
+        assert monitor.act("persistent", "kill", "seen")["outcome"]["action"] == "killed"
+        agent.wait(10)
+
+
 def test_a_supervised_process_is_refused_by_the_api_even_as_root_and_that_is_an_alert(monitor):
     code = (
         "import http.client, socket, time\n"
