@@ -113,6 +113,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     `event` is `{"category": ..., "ktime_ns": ..., "fields": {...}}` with Sigma field names.
     `timings_ns` are spans counted from the event's own ktime (the act): `received`, `matched`,
     `cut` (network), `frozen`, `evidence`, `killed`, `empty`; absent where the step did not happen.
+    `evidence` comes with the single alert (`/alerts/{id}`); lists and streams leave it out.
     """
 
     id: str

@@ -35,7 +35,8 @@ CREATE TABLE alerts (
     response TEXT NOT NULL,
     action TEXT NOT NULL,
     words TEXT NOT NULL,
-    json BLOB NOT NULL
+    json BLOB NOT NULL,
+    evidence BLOB -- apart, because lists and streams would read hundreds of kilobytes a row
 );
 CREATE INDEX alerts_by_session ON alerts (session, born);
 CREATE TABLE actions (
@@ -57,12 +58,13 @@ CREATE TABLE sessions (
 _UPSERTS = {
     "alerts": """
         INSERT INTO alerts (id, seq, born, session, session_name, rule, level, response, action,
-                            words, json)
+                            words, json, evidence)
         VALUES (:id, :seq, :seq, :session, :session_name, :rule, :level, :response, :action,
-                :words, :json)
+                :words, :json, :evidence)
         ON CONFLICT (id) DO UPDATE SET
             seq = excluded.seq, level = excluded.level, response = excluded.response,
-            action = excluded.action, words = excluded.words, json = excluded.json
+            action = excluded.action, words = excluded.words, json = excluded.json,
+            evidence = coalesce(excluded.evidence, evidence)
         RETURNING born = seq""",
     "actions": """
         INSERT INTO actions (id, session, json) VALUES (:id, :session, :json)
@@ -87,7 +89,8 @@ class Row(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Roughly what it holds in memory while it waits."""
-        return len(self.columns["json"]) + len(self.columns.get("words", ""))
+        parts = (self.columns.get(name) for name in ("json", "words", "evidence"))
+        return sum(len(part) for part in parts if part)
 
 
 class Database:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, TypedDict
 
 import msgspec
+from msgspec.structs import replace
 
 from monitor.alerts import Action, ActionRecord, Alert, Level, Response
 from monitor.subjects import Session
@@ -44,7 +45,7 @@ class AlertFilters(TypedDict, total=False):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Alerts, and the cursor for `since` or `before` of the next call.
+    """Alerts without their evidence, and the cursor for `since` or `before` of the next call.
 
     Going back, `next` is null at the end. Going forward it is never null: ask again later with it.
     """
@@ -90,13 +91,16 @@ def rows(connection: sqlite3.Connection, filters: AlertFilters) -> list[tuple[in
 
 
 def alert(connection: sqlite3.Connection, alert_id: str, uid: int | None) -> Alert | None:
-    """One alert by id; with `uid`, only that user's."""
+    """One alert by id, with its evidence; with `uid`, only that user's."""
     row = connection.execute(
-        "SELECT json FROM alerts WHERE id = :id AND"
+        "SELECT json, evidence FROM alerts WHERE id = :id AND"
         " (:uid IS NULL OR session IN (SELECT id FROM sessions WHERE uid = :uid))",
         {"id": alert_id, "uid": uid},
     ).fetchone()
-    return None if row is None else msgspec.json.decode(row[0], type=Alert)
+    if row is None:
+        return None
+    found = msgspec.json.decode(row[0], type=Alert)
+    return found if row[1] is None else replace(found, evidence=msgspec.json.decode(row[1]))
 
 
 def sessions(connection: sqlite3.Connection) -> list[Session]:

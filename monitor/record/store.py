@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import msgspec
+from msgspec.structs import replace
 
 from monitor.alerts import ActionRecord, Alert
 from monitor.metrics import Metrics
@@ -62,8 +63,9 @@ class Store:
             "response": alert.response.value,
             "action": alert.outcome.action.value,
             "words": words(msgspec.to_builtins(shown)),
+            "evidence": None if alert.evidence is None else to_json(alert.evidence),
         }
-        return self._save("alerts", alert, columns)
+        return self._save("alerts", replace(alert, evidence=None), columns)
 
     def save_action(self, action: ActionRecord) -> bool:
         """Record what a person did to a session, or how it ended."""
