@@ -58,7 +58,8 @@ working_bpftool() {
     return 1
 }
 
-available() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+# Not grep -q: it stops reading at the first match, apt-cache then dies of SIGPIPE, and pipefail says no.
+available() { apt-cache policy "$1" 2>/dev/null | grep 'Candidate: [^(]' >/dev/null; }
 
 bpftool_packages() {
     if available bpftool; then
