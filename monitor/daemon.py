@@ -19,7 +19,7 @@ from monitor import requirements
 from monitor.api.app import create_app, release
 from monitor.api.server import Server
 from monitor.api.token import load_token
-from monitor.capture.kernel import Kernel, KernelSettings, load
+from monitor.capture.kernel import KernelSettings, load
 from monitor.config import Settings
 from monitor.detection import loader
 from monitor.detection.engine import Engine
@@ -72,6 +72,16 @@ def _data_dir(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
+def _kernel_settings(settings: Settings, cgroup_root: Path) -> KernelSettings:
+    return KernelSettings(
+        source=_data_dir("bpf"),
+        header_cache=settings.state_dir / "headers",
+        cgroup_root=cgroup_root,
+        monitor_pid=os.getpid(),
+        events_ring_mib=settings.events_ring_mib,
+    )
+
+
 class Daemon:
     """Everything of one running monitor; `close` takes it down in the opposite order."""
 
@@ -92,39 +102,21 @@ class Daemon:
         self.metrics = Metrics()
         self.store = Store(settings.database_path, metrics=self.metrics)
         self._stack.callback(self.store.close)
-        self.kernel: Kernel = self._stack.enter_context(
-            load(
-                KernelSettings(
-                    source=_data_dir("bpf"),
-                    header_cache=settings.state_dir / "headers",
-                    cgroup_root=root,
-                    monitor_pid=os.getpid(),
-                    events_ring_mib=settings.events_ring_mib,
-                )
-            )
-        )
+        self.kernel = self._stack.enter_context(load(_kernel_settings(settings, root)))
         engine = Engine(ruleset)
-        mounts = HostMounts()
-        self._stack.callback(mounts.close)
-        watched = WatchedPaths(ruleset.watched_paths(home_directories()))
-        roots = Roots()
-        registry = Registry(
-            self.kernel,
-            FactMaker(watched, mounts, roots, homes=home_directories()),
-            cgroup_root=root,
-            cgroup_name=settings.cgroup_name,
-            history_events=settings.history_events,
-        )
+        registry = self._sessions(settings, root, ruleset)
         killswitch = KillSwitch(
             lambda slot, on: self.kernel.quarantine(slot, on=on),
             cgroup_root=root,
             deadline_ms=settings.freeze_deadline_ms,
         )
-        disarmer = Disarmer(
-            limit=settings.disarm_stops, window_ns=int(settings.disarm_window_s * 1e9)
-        )
+        window_ns = int(settings.disarm_window_s * 1e9)
         responder = Responder(
-            killswitch, disarmer, self.store, self.metrics, self.kernel.egress_bytes
+            killswitch,
+            Disarmer(limit=settings.disarm_stops, window_ns=window_ns),
+            self.store,
+            self.metrics,
+            self.kernel.egress_bytes,
         )
         self._stack.callback(responder.close)
         self.supervisor = Supervisor(
@@ -133,8 +125,20 @@ class Daemon:
         self._stack.callback(self.supervisor.leave)
         self.supervisor.restore()
         self.pipeline = Pipeline(self.kernel, registry, engine, responder, self.metrics)
-        self._mounts, self._watched, self._roots = mounts, watched, roots
         self._serve(settings, token)
+
+    def _sessions(self, settings: Settings, root: Path, ruleset: RuleSet) -> Registry:
+        homes = home_directories()
+        self._mounts, self._roots = HostMounts(), Roots()
+        self._stack.callback(self._mounts.close)
+        self._watched = WatchedPaths(ruleset.watched_paths(homes))
+        return Registry(
+            self.kernel,
+            FactMaker(self._watched, self._mounts, self._roots, homes=homes),
+            cgroup_root=root,
+            cgroup_name=settings.cgroup_name,
+            history_events=settings.history_events,
+        )
 
     def keep_house(self, stop: threading.Event) -> None:
         """Everything that has to be looked at now and then; runs on a thread of its own."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events as the facts that rules see: Sigma's categories and fields, one fact for each spelling.
 
-`fields.CATEGORIES` says what every field means; a contract test holds this module to it.
+Processes and files are here, the rest in `facts_network.py` and `facts_privilege.py`.
+`fields.CATEGORIES` says what every field means; a contract test holds these modules to it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from monitor import events
 from monitor.fields import Fact
+from monitor.sessions import facts_network, facts_privilege
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, resolve
 from monitor.sessions.settle import Settled
@@ -43,13 +45,8 @@ class FactMaker:
             events.Unlinked: self._unlinked,
             events.Truncated: self._truncated,
             events.ModeChanged: self._mode_changed,
-            events.Connected: self._connected,
-            events.UnixConnected: self._unix_connected,
-            events.NameAsked: self._name_asked,
-            events.ServerNamed: self._server_named,
-            events.Privileged: self._privileged,
-            events.CgroupMoved: self._cgroup_moved,
-            events.Signalled: self._signalled,
+            **facts_network.MAKERS,
+            **facts_privilege.MAKERS,
         }
 
     def facts(self, event: events.Event, live: LiveSession, process: Process) -> Sequence[Fact]:
@@ -265,93 +262,8 @@ class FactMaker:
     def _root(self, event: events.Event, live: LiveSession) -> str:
         return self._roots.root(event.view, _pids(event.tgid, live))
 
-    # Network ------------------------------------------------------------------------------------
 
-    def _connected(
-        self, event: events.Connected, live: LiveSession, process: Process
-    ) -> Iterable[Fact]:
-        yield self._network(live, process, event.protocol, event.address, event.port)
-
-    def _unix_connected(
-        self, event: events.UnixConnected, live: LiveSession, process: Process
-    ) -> Iterable[Fact]:
-        yield self._network(live, process, "unix", "", 0, DestinationHostname=event.name)
-
-    def _server_named(
-        self, event: events.ServerNamed, live: LiveSession, process: Process
-    ) -> Iterable[Fact]:
-        yield self._network(
-            live, process, "tcp", event.address, event.port, DestinationHostname=event.name
-        )
-
-    def _name_asked(
-        self, event: events.NameAsked, live: LiveSession, process: Process
-    ) -> Iterable[Fact]:
-        to = self._network(live, process, event.protocol, event.address, event.port)
-        yield Fact(category="dns_query", fields={**to.fields, "QueryName": event.name})
-
-    def _network(
-        self,
-        live: LiveSession,
-        process: Process,
-        protocol: str,
-        address: str,
-        port: int,
-        **extra: object,
-    ) -> Fact:
-        fields = {
-            **live.tree.fields(process),
-            "Protocol": protocol,
-            "DestinationIp": address,
-            "DestinationPort": port,
-            "Initiated": True,
-            **extra,
-        }
-        return Fact(category="network_connection", fields=fields)
-
-    # Privilege ----------------------------------------------------------------------------------
-
-    def _privileged(
-        self, event: events.Privileged, live: LiveSession, process: Process
-    ) -> Iterable[Fact]:
-        fields = live.tree.fields(process)
-        access = _PROCESS_ACCESS.get(event.operation)
-        if event.operation == "ptrace" and event.args[0] == _PTRACE_TRACEME:
-            return  # a process asks its own parent to trace it
-        if access is None:
-            detail = event.text or str(event.args[0])
-            own = {"Operation": event.operation, "Detail": detail}
-            yield Fact(category="privileged_operation", fields={**fields, **own})
-            return
-        name, argument = access
-        target = event.args[argument]
-        inside = any(p.pid == target for p in live.tree)
-        access_to: _Fields = {"TargetProcessId": target, "TargetInSession": inside}
-        yield Fact(category="process_access", fields={**fields, "Operation": name, **access_to})
-
-    def _cgroup_moved(
-        self, event: events.CgroupMoved, live: LiveSession, process: Process
-    ) -> Iterable[Fact]:
-        if event.inside:
-            return
-        own = {"Operation": "cgroup_move", "Detail": event.path}
-        yield Fact(category="privileged_operation", fields={**live.tree.fields(process), **own})
-
-    def _signalled(
-        self, event: events.Signalled, live: LiveSession, process: Process
-    ) -> Iterable[Fact]:
-        own = {"Operation": "monitor_signal", "Detail": str(event.signal)}
-        yield Fact(category="privileged_operation", fields={**live.tree.fields(process), **own})
-
-
-# operation -> (what rules call it, which argument is the other process)
-_PROCESS_ACCESS = {
-    "ptrace": ("ptrace", 1),
-    "vm_read": ("process_vm_readv", 0),
-    "vm_write": ("process_vm_writev", 0),
-}
 _PATH_FIELDS = ("TargetFilename", "SourceFilename")
-_PTRACE_TRACEME = 0
 _MAX_ARGUMENT_FILES = 16
 
 

@@ -10,6 +10,7 @@ import os
 import pwd
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ def read_process(pid: int, *, uid: int = 0, proc: Path = Path("/proc")) -> Proce
     image = cwd = ""
     argv: tuple[str, ...] = ()
     parent = 0
-    try:
+    with suppress(OSError, IndexError, ValueError):  # it ends while we read: what was read stands
         argv = tuple(
             decode(arg) for arg in (base / "cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
         )
@@ -196,6 +197,4 @@ def read_process(pid: int, *, uid: int = 0, proc: Path = Path("/proc")) -> Proce
         parent = int(stat[1])
         image = os.readlink(base / "exe")
         cwd = os.readlink(base / "cwd")
-    except (OSError, IndexError, ValueError):
-        pass  # it ended while we read: what was read stands
     return Process(pid=pid, parent_pid=parent, uid=uid, image=image, argv=argv, cwd=cwd)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What reached beyond a session, as facts; it looks nothing up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from monitor import events
+from monitor.fields import Fact
+from monitor.sessions.live import LiveSession
+from monitor.subjects import Process
+
+# operation -> (what rules call it, which argument is the other process)
+_PROCESS_ACCESS = {
+    "ptrace": ("ptrace", 1),
+    "vm_read": ("process_vm_readv", 0),
+    "vm_write": ("process_vm_writev", 0),
+}
+_PTRACE_TRACEME = 0
+
+
+def _privileged(event: events.Privileged, live: LiveSession, process: Process) -> Iterable[Fact]:
+    access = _PROCESS_ACCESS.get(event.operation)
+    if access is None:
+        yield _operation(live, process, event.operation, event.text or str(event.args[0]))
+        return
+    if event.operation == "ptrace" and event.args[0] == _PTRACE_TRACEME:
+        return  # a process asks its own parent to trace it
+    name, argument = access
+    target = event.args[argument]
+    fields = {
+        **live.tree.fields(process),
+        "Operation": name,
+        "TargetProcessId": target,
+        "TargetInSession": any(p.pid == target for p in live.tree),
+    }
+    yield Fact(category="process_access", fields=fields)
+
+
+def _cgroup_moved(event: events.CgroupMoved, live: LiveSession, process: Process) -> Iterable[Fact]:
+    if not event.inside:
+        yield _operation(live, process, "cgroup_move", event.path)
+
+
+def _signalled(event: events.Signalled, live: LiveSession, process: Process) -> Iterable[Fact]:
+    yield _operation(live, process, "monitor_signal", str(event.signal))
+
+
+def _operation(live: LiveSession, process: Process, operation: str, detail: str) -> Fact:
+    own = {"Operation": operation, "Detail": detail}
+    return Fact(category="privileged_operation", fields={**live.tree.fields(process), **own})
+
+
+MAKERS: dict[type, Callable[[Any, LiveSession, Process], Iterable[Fact]]] = {
+    events.Privileged: _privileged,
+    events.CgroupMoved: _cgroup_moved,
+    events.Signalled: _signalled,
+}
