@@ -129,7 +129,8 @@ struct estop_connect {
 	__u8 address[16]; /* network order; IPv4 in the first four bytes */
 	__u16 family;
 	__u16 port; /* host order */
-	__u32 protocol;
+	__u16 protocol;
+	__u16 to_monitor; /* 1: the monitor's own port, and refused */
 };
 
 struct estop_payload {

@@ -30,6 +30,8 @@ struct estop_task_state {
 struct estop_settings {
 	__u32 monitor_tgid;
 	__u32 session_levels; /* bit n: some session's cgroup lies n levels below the root */
+	__u32 api_port; /* of the monitor's API on loopback; 0 for none */
+	__u32 reserved;
 	__u64 read_again_ns;  /* a repeated open is sent again after this long */
 	__u64 write_again_ns;
 };

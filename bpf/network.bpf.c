@@ -36,6 +36,34 @@ static __always_inline void put_address(struct bpf_sock_addr *ctx, __u8 *to, __u
 	words[3] = ctx->user_ip6[3];
 }
 
+#define LOOPBACK_NET 127
+#define V4_MAPPED 0xffff0000u /* ::ffff:0:0/96, third word in network order */
+
+/* This machine as seen from itself: 127/8, ::1, the same mapped, and the wildcard, which connects
+ * there too. */
+static __always_inline int is_loopback(struct bpf_sock_addr *ctx, __u32 family)
+{
+	__u32 v4 = ctx->user_ip4;
+	if (family == AF_INET6_) {
+		if (ctx->user_ip6[0] || ctx->user_ip6[1])
+			return 0;
+		v4 = ctx->user_ip6[3];
+		if (!ctx->user_ip6[2])
+			return !v4 || v4 == bpf_htonl(1);
+		if (ctx->user_ip6[2] != V4_MAPPED)
+			return 0;
+	}
+	return !v4 || (v4 & 0xff) == LOOPBACK_NET;
+}
+
+/* The monitor does not answer those it watches, whatever token they hold. */
+static __always_inline int is_monitors_api(struct bpf_sock_addr *ctx, __u32 family)
+{
+	struct estop_settings *s = settings_row();
+	return s && s->api_port && bpf_ntohs((__u16)ctx->user_port) == s->api_port &&
+	       is_loopback(ctx, family);
+}
+
 static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, __u16 kind)
 {
 	struct estop_task_state *state = ours();
@@ -47,6 +75,7 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	sockets.update(&cookie, &session);
 	int hook = kind == ESTOP_CONNECT ? ESTOP_LOST_CONNECT : ESTOP_LOST_SEND;
+	int api = kind == ESTOP_CONNECT && is_monitors_api(ctx, family);
 	if (kind == ESTOP_SEND) { /* one event for a socket and second, not one for a datagram */
 		struct estop_touch_key key = {.inode = cookie, .session = session, .access = kind};
 		struct estop_touch now = {.sent_ns = bpf_ktime_get_boot_ns()};
@@ -65,13 +94,14 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 		e->cookie = cookie;
 		e->family = family;
 		e->protocol = ctx->protocol;
+		e->to_monitor = api;
 		e->port = bpf_ntohs((__u16)ctx->user_port);
 		put_address(ctx, e->address, family);
 		events.ringbuf_submit(e, 0);
 	} else {
 		count_lost(hook);
 	}
-	return quarantined(session) ? REFUSE : ALLOW;
+	return api || quarantined(session) ? REFUSE : ALLOW;
 }
 
 int on_connect4(struct bpf_sock_addr *ctx) { return destination(ctx, AF_INET_, ESTOP_CONNECT); }

@@ -160,6 +160,8 @@ class Daemon:
         self.server = Server(app, socket_path=settings.socket_path, address=settings.address)
         self.server.start()
         self._stack.callback(self.server.stop)
+        if self.server.address is not None:
+            self.kernel.refuse_port(self.server.address[1])
         self.supervisor.api_alive = lambda: self.server.alive
 
     def close(self) -> None:

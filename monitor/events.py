@@ -158,13 +158,17 @@ class ModeChanged(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Connected(Event, frozen=True, kw_only=True, gc=False):
-    """A connection was asked for (or, with `datagram`, a packet sent without one)."""
+    """A connection was asked for (or, with `datagram`, a packet sent without one).
+
+    `to_monitor`: to the API of the monitor itself, and refused.
+    """
 
     address: str
     port: int
     protocol: str
     cookie: int
     datagram: bool
+    to_monitor: bool = False
 
 
 class UnixConnected(Event, frozen=True, kw_only=True, gc=False):

@@ -127,7 +127,7 @@ def _chmod(head: _Head, f: tuple[int, ...], tail: _Tail) -> events.Event:
 
 def _destination(datagram: bool) -> Callable[[_Head, tuple[int, ...], _Tail], events.Event]:  # noqa: FBT001
     def decode(head: _Head, f: tuple[int, ...], _: _Tail) -> events.Event:
-        cookie, address, family, port, protocol = f
+        cookie, address, family, port, protocol, to_monitor = f
         return events.Connected(
             **head,
             address=_address(family, address),  # type: ignore[arg-type]
@@ -135,6 +135,7 @@ def _destination(datagram: bool) -> Callable[[_Head, tuple[int, ...], _Tail], ev
             protocol=_PROTOCOLS.get(protocol, str(protocol)),
             cookie=cookie,
             datagram=datagram,
+            to_monitor=bool(to_monitor),
         )
 
     return decode

@@ -103,6 +103,7 @@ class Kernel:
         self._rings: list[tuple[int, Any]] = []
         self._batch: list[bytes] = []
         self._enough = 0
+        self._api_port = 0
         self.behind = False
         """True while the last read left records in a ring."""
         self._levels: dict[int, tuple[int, int]] = {}
@@ -215,9 +216,17 @@ class Kernel:
         table[ctypes.c_int(0)] = table.Leaf(
             self._settings.monitor_pid,
             levels,
+            self._api_port,
+            0,
             self._settings.read_again_ms * 1_000_000,
             self._settings.write_again_ms * 1_000_000,
         )
+
+    def refuse_port(self, port: int) -> None:
+        """Refuse every session a connection to this port on loopback: it is the monitor's own."""
+        with self._lock:
+            self._api_port = port
+            self._write_settings()
 
     def watch(self, slot: int, cgroup_id: int, level: int) -> None:
         """Put a cgroup and all below it in scope. `level` counts from the root, which is refused."""

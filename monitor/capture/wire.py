@@ -130,7 +130,8 @@ CONNECT = _event(
     ("address", "16s"),
     ("family", "H"),
     ("port", "H"),
-    ("protocol", "I"),
+    ("protocol", "H"),
+    ("to_monitor", "H"),
 )
 PAYLOAD = _event(
     "estop_payload",

@@ -14,6 +14,9 @@ from monitor.subjects import Process
 
 def _connected(event: events.Connected, live: LiveSession, process: Process) -> Iterable[Fact]:
     yield _connection(live, process, event.protocol, event.address, event.port)
+    if event.to_monitor:
+        own = {"Operation": "monitor_api", "Detail": f"{event.address} port {event.port}"}
+        yield Fact(category="privileged_operation", fields={**live.tree.fields(process), **own})
 
 
 def _unix_connected(

@@ -146,6 +146,7 @@ def happenings(here: Path) -> Iterable[Event]:
     yield _event(events.Truncated, target=name("hosts"), size=0)
     yield _event(events.ModeChanged, target=name("copy.py"), mode=0o4755)
     yield _event(events.Connected, **net, protocol="tcp", cookie=1, datagram=False)
+    yield _event(events.Connected, **net, protocol="tcp", cookie=1, datagram=False, to_monitor=True)
     yield _event(events.UnixConnected, name="/run/docker.sock", listener=1)
     yield _event(events.NameAsked, **net, name="example.org", protocol="udp")
     yield _event(events.ServerNamed, **net, name="example.org")

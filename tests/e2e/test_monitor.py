@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.private_monitor import ESTOP, Monitor, private_monitor, until
@@ -216,6 +218,34 @@ def test_a_supervised_process_is_refused_by_the_api_even_as_root_and_that_is_an_
         assert agent.wait(20) == 3
     titles = [a["rule"]["title"] for a in monitor.alerts(_id(monitor, "asker"))]
     assert "A Supervised Process Asked The Monitor's API" in titles
+
+
+def test_no_session_reaches_the_api_by_tcp_and_the_attempt_is_an_alert(scratch, rules):
+    options = ("--listen", "127.0.0.1:0", "--rules", "rules")
+    with private_monitor(scratch, *options) as monitor:
+        port = next(
+            c.laddr.port
+            for c in psutil.net_connections("tcp4")
+            if c.status == "LISTEN" and c.pid and _is_daemon(c.pid, monitor)
+        )
+        ways = [("127.0.0.1", 2), ("127.8.8.8", 2), ("0.0.0.0", 2), ("::ffff:127.0.0.1", 10)]
+        code = (
+            "import errno, socket\n"
+            f"for address, family in {ways!r}:\n"
+            "    with socket.socket(family) as s:\n"
+            f"        assert s.connect_ex((address, {port})) == errno.EPERM, address\n"
+        )
+        with started(monitor, "caller", code) as agent:
+            assert agent.wait(20) == 0
+        session = _id(monitor, "caller")
+        titles = {alert["rule"]["title"] for alert in monitor.alerts(session)}
+        assert titles == {"The monitor's API asked for"}
+        with socket.create_connection(("127.0.0.1", port)):
+            pass  # from outside it is there
+
+
+def _is_daemon(pid: int, monitor: Monitor) -> bool:
+    return str(monitor.runtime_dir) in psutil.Process(pid).cmdline()
 
 
 def test_attach_adopts_a_running_tree_and_says_what_it_did_with_its_cgroup(monitor):

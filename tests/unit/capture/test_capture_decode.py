@@ -157,13 +157,13 @@ def test_truncate_and_chmod_tell_size_and_mode():
 )
 def test_a_destination_has_address_port_and_protocol(kind, datagram, family, address):
     raw = socket.inet_pton(family, address).ljust(16, b"\0")
-    event = decode(record(kind, wire.CONNECT, 5, raw, family, 443, 6))
+    event = decode(record(kind, wire.CONNECT, 5, raw, family, 443, 6, 0))
     assert (event.address, event.port, event.protocol) == (address, 443, "tcp")
-    assert (event.cookie, event.datagram) == (5, datagram)
+    assert (event.cookie, event.datagram, event.to_monitor) == (5, datagram, False)
 
 
 def test_a_protocol_without_a_name_is_its_number():
-    event = decode(record(Kind.CONNECT, wire.CONNECT, 5, bytes(16), socket.AF_INET, 0, 262))
+    event = decode(record(Kind.CONNECT, wire.CONNECT, 5, bytes(16), socket.AF_INET, 0, 262, 0))
     assert event.protocol == "262"
 
 
