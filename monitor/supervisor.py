@@ -82,7 +82,7 @@ class Supervisor:
         self._store = store
         self._metrics = metrics
         self._started = time.monotonic()
-        self._lost = kernel.lost()
+        self._lost = kernel.lost() | {"judge": 0}
         self._gone: set[str] = set()
         self._knocked: dict[str, float] = {}
         self.api_alive: Callable[[], bool] = lambda: True
@@ -205,6 +205,8 @@ class Supervisor:
         problems += [f"rule {rule} is disarmed" for rule in self._responder.disarmer.disarmed]
         if store.get("error"):
             problems.append(str(store["error"]))
+        if self._registry.unjudged:
+            problems.append(f"{self._registry.unjudged} events could not be judged: see the log")
         if not self.api_alive():
             problems.append("the API's thread has ended")
         if self._registry.settling.dropped:
@@ -239,7 +241,7 @@ class Supervisor:
                 _log.info("session.ended", session=live.id, state=live.state.value)
 
     def _watch_losses(self) -> None:
-        lost = self._kernel.lost()
+        lost = self._kernel.lost() | {"judge": self._registry.unjudged}
         new = {hook: n - self._lost[hook] for hook, n in lost.items() if n > self._lost[hook]}
         self._lost = lost
         for hook, count in new.items():

@@ -67,6 +67,8 @@ class Registry:
         self._slots: dict[int, LiveSession] = {}
         self._last_slot = 0
         self._caught_up_ns = 0
+        self.unjudged = 0
+        """Events that broke the pipeline's stages; each is as good as lost."""
         self._ended: dict[str, LiveSession] = {}
         self._pending: list[Event] = []
         self.settling = Settling()
