@@ -32,11 +32,16 @@ DEFAULT_STATE_DIR = Path("/var/lib/estop")
 _PREFIX = "ESTOP_"
 
 
-def bundled_rules() -> Path:
-    """The rules that come with estop: in the package when installed, beside it in a checkout."""
+def bundled(name: str) -> Path:
+    """`rules` or `bpf` of estop itself: in the package if installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent
-    installed = package / "_data" / "rules"
-    return installed if installed.is_dir() else package.parent / "rules"
+    installed = package / "_data" / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def bundled_rules() -> Path:
+    """The rules that come with estop."""
+    return bundled("rules")
 
 
 def _absolute(path: Path) -> Path:

@@ -20,7 +20,7 @@ from monitor.api.app import create_app, release
 from monitor.api.server import Server
 from monitor.api.token import load_token
 from monitor.capture.kernel import KernelSettings, load
-from monitor.config import Settings
+from monitor.config import Settings, bundled
 from monitor.detection import loader
 from monitor.detection.engine import Engine
 from monitor.detection.host import home_directories, host_variables
@@ -66,15 +66,9 @@ def _check_host() -> None:
         )
 
 
-def _data_dir(name: str) -> Path:
-    package = Path(__file__).resolve().parent
-    installed = package / "_data" / name
-    return installed if installed.is_dir() else package.parent / name
-
-
 def _kernel_settings(settings: Settings, cgroup_root: Path) -> KernelSettings:
     return KernelSettings(
-        source=_data_dir("bpf"),
+        source=bundled("bpf"),
         header_cache=settings.state_dir / "headers",
         cgroup_root=cgroup_root,
         monitor_pid=os.getpid(),

@@ -78,14 +78,15 @@ class Pipeline:
     def step(self) -> None:
         """One batch from the kernel to the stop."""
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        longest_ms = _REHEARSE_EVERY_MS if self._registry.running() else _LONGEST_WAIT_MS
+        running = self._registry.running()
+        longest_ms = _REHEARSE_EVERY_MS if running else _LONGEST_WAIT_MS
         idle = True
         for event in self._events(self._registry.settling.wait_ms(now_ns, longest_ms)):
             idle = False
             self._take(event)
         if not self._source.behind:
             self._registry.caught_up(now_ns)
-        if idle:
+        if idle and running:
             self._rehearse()
         for observation in self._registry.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
             self._judge(observation)
@@ -120,10 +121,9 @@ class Pipeline:
 
         Without it the first verdict after 200 ms of sleep took three times as long.
         """
-        if self._registry.running():
-            for record in REHEARSALS:
-                for fact in self._registry.rehearse(decode(record)):
-                    self._engine.evaluate(fact)
+        for record in REHEARSALS:
+            for fact in self._registry.rehearse(decode(record)):
+                self._engine.evaluate(fact)
 
     def _judge(self, observation: Observation) -> None:
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -230,8 +230,9 @@ class Supervisor:
     def keep_house(self) -> None:
         """Twice a second, on a thread of its own: ends, losses, gauges."""
         self._end_empty_ones()
-        self._watch_losses()
-        self._set_gauges()
+        programs = self._kernel.programs()
+        self._watch_losses(programs)
+        self._set_gauges(programs)
 
     def _end_empty_ones(self) -> None:
         for live in self._registry.live():
@@ -240,13 +241,13 @@ class Supervisor:
                 self._store.save_session(live.snapshot())
                 _log.info("session.ended", session=live.id, state=live.state.value)
 
-    def _watch_losses(self) -> None:
+    def _watch_losses(self, programs: dict[str, bool]) -> None:
         lost = self._kernel.lost() | {"judge": self._registry.unjudged}
         new = {hook: n - self._lost[hook] for hook, n in lost.items() if n > self._lost[hook]}
         self._lost = lost
         for hook, count in new.items():
             self._metrics.events_lost.labels(hook).inc(count)
-        gone = {name for name, there in self._kernel.programs().items() if not there}
+        gone = {name for name, there in programs.items() if not there}
         for live in self._registry.live():
             if new:
                 self._responder.own_alert(EVENTS_LOST, live, {"Lost": new})
@@ -254,12 +255,11 @@ class Supervisor:
                 self._responder.own_alert(PROGRAM_GONE, live, {"Program": program})
         self._gone = gone
 
-    def _set_gauges(self) -> None:
+    def _set_gauges(self, programs: dict[str, bool]) -> None:
         metrics = self._metrics
         states = [s.state for s in self._registry.live()]
         for state in State:
             metrics.sessions.labels(state.value).set(states.count(state))
-        programs = self._kernel.programs()
         metrics.programs_expected.set(len(programs))
         metrics.programs_attached.set(sum(programs.values()))
         metrics.rules_loaded.set(len(self._engine.ruleset.rules))

@@ -13,7 +13,6 @@ import ctypes
 import os
 import select
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -360,8 +359,3 @@ def load(settings: KernelSettings) -> Kernel:
     kernel = Kernel(settings)
     kernel.attach()
     return kernel
-
-
-def boottime_ns(clock: Callable[[int], int] = time.clock_gettime_ns) -> int:
-    """Now, on the clock of every event."""
-    return clock(time.CLOCK_BOOTTIME)

@@ -73,7 +73,7 @@ def decide(rule: Rule, session: Session, *, disarmed: bool) -> Decision:
         return Decision(Response.ALERT, _WOULD[rule.response], "the session is only observed")
     if disarmed:
         detail = (
-            "the rule stopped too many sessions and is disarmed; look at it, then `estop` reload"
+            "the rule stopped too many sessions and is disarmed; a restart of the monitor arms it"
         )
         return Decision(Response.ALERT, Action.DISARMED, detail)
     if session.state is State.FROZEN and rule.response is Response.KILL:
