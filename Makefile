@@ -8,7 +8,7 @@ BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env "PATH=$$PATH:/usr/sbin:/sbin"')
 AGENT ?=
 
-.PHONY: help setup setup-e2e root check format test unit run bench test-agents lock clean
+.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench evasion test-agents lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ setup: ## install what is missing and make .venv (quick when nothing is)
 setup-e2e:
 	@deploy/setup.sh e2e
 
+setup-vm:
+	@deploy/setup.sh vm
+
 root:
 	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || \
 		{ echo 'estop: root is needed to load BPF and make cgroups: run as root or install sudo' >&2; exit 1; }
@@ -27,10 +30,18 @@ run: root setup ## demo agent does four forbidden things and is stopped; or AGEN
 	@$(SUDO) $(BIN)/python -m agent.demo $(if $(AGENT),-- $(AGENT))
 
 test: root setup-e2e check ## every test that fits in CI, as root
-	@$(SUDO) $(BIN)/python -m pytest -m 'not agents'
+	@$(SUDO) $(BIN)/python -m pytest -m 'not agents and not guest'
+
+test-vm: root setup-vm ## the kernel's tests in a guest with BPF LSM (stock Linux 6.12, emulated)
+	@$(SUDO) $(BIN)/python -m pytest -m guest tests/vm
+	@$(SUDO) $(BIN)/python -m tests.vm
+
+test-matrix: test-vm ## the same on Linux 6.1, and with Debian 13's bcc (slow)
+	@$(SUDO) $(BIN)/python -m tests.vm --kernel 6.1
+	@$(SUDO) tests/vm/debian13.sh
 
 unit: setup ## the tests that need no root
-	@$(BIN)/python -m pytest -m 'not kernel and not e2e and not agents'
+	@$(BIN)/python -m pytest -m 'not kernel and not e2e and not agents and not guest'
 
 test-agents: root setup-e2e ## supervise OpenClaw from npm (slow)
 	@$(SUDO) $(BIN)/python -m pytest -m agents
@@ -45,8 +56,11 @@ format: setup ## let ruff format and mend what it can
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-bench: root setup ## latencies and overhead, into build/bench.json
+bench: root setup ## latencies, overhead, leaks; into build/bench.json (ONLY=latency,cost for some)
 	@$(SUDO) $(BIN)/python -m tests.bench
+
+evasion: root setup ## try every way past the monitor, write docs/evasion.md
+	@$(SUDO) $(BIN)/python -m pytest --write-table tests/evasion
 
 lock: setup ## resolve the dependencies anew and pin them with hashes
 	@deploy/lock.sh

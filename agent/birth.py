@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's process between fork and exec; it must never run the command before `release`.
 
-The child first becomes the right user and says so, then waits on a pipe. Only then is it shown to
-the monitor, which adopts it; only after that is it released. If the launcher dies meanwhile the
-pipe ends and so does the child, so there is no moment at which an unwatched agent runs.
+The child first comes under its guards, becomes the right user and says so, then waits on a pipe.
+Only then is it shown to the monitor, which adopts it; only after that is it released. If the
+launcher dies meanwhile the pipe ends and so does the child, so there is no moment at which an
+unwatched agent runs.
+
+Descriptors that the caller passed on stay open (a make job server needs its own): the monitor
+judges the files among them as opened by the session, and its network cut covers the sockets.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from agent import hardening
 from agent import identity as identities
+from agent.hardening import Guard
 from agent.identity import Identity
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127  # a shell's exit codes for a command it could not start
@@ -29,6 +35,17 @@ class BirthError(Exception):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the child is to become."""
+
+    argv: Sequence[str]
+    environ: Mapping[str, str]
+    who: Identity | None
+    """None: it stays who we are."""
+    guards: tuple[Guard, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +73,15 @@ class Newborn:
         os.close(self.pidfd)
 
 
-def conceive(argv: Sequence[str], who: Identity | None, environ: Mapping[str, str]) -> Newborn:
-    """Fork a child that is already the right user and waits to exec `argv`."""
+def conceive(plan: Plan) -> Newborn:
+    """Fork a child that is already guarded and the right user, and waits to exec."""
     go_read, go_write = os.pipe()  # close-on-exec both: the command inherits neither
     report_read, report_write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(go_write)  # or the launcher's death would not end our wait
         os.close(report_read)
-        _live(argv, who, environ, go_read, report_write)
+        _live(plan, go_read, report_write)
     os.close(go_read)
     os.close(report_write)
     newborn = Newborn(pid, os.pidfd_open(pid), go_write, report_read)
@@ -85,15 +102,16 @@ def _raise_if_failed(report: int) -> None:
         raise BirthError(message, int(code))
 
 
-def _live(
-    argv: Sequence[str], who: Identity | None, environ: Mapping[str, str], go: int, report: int
-) -> NoReturn:
+def _live(plan: Plan, go: int, report: int) -> NoReturn:
     """Be the child, to exec or to the end."""
+    argv, environ = plan.argv, plan.environ
     try:
         _restore_signals()
-        if who is not None:
-            identities.assume(who)
-            environ = identities.environment(who, environ)
+        # Before the change of user: after it, the filters would cost the session its setuid programs.
+        hardening.impose(plan.guards)
+        if plan.who is not None:
+            identities.assume(plan.who)
+            environ = identities.environment(plan.who, environ)
         os.write(report, _READY)
         if os.read(go, 1) == _GO:
             os.execvpe(argv[0], list(argv), environ)  # noqa: S606 - no shell is the point

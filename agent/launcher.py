@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from agent import birth, identity
-from agent.birth import BirthError, Newborn
+from agent import birth, hardening, identity
+from agent.birth import BirthError, Newborn, Plan
 from agent.client import MonitorError, ask
+from agent.hardening import Guard
 from agent.identity import IdentityError
 from agent.notice import Notice
 from agent.text import tell
@@ -36,6 +37,7 @@ def run(
     user: str | None,
     mode: str,
     home: str | None,
+    allow_new_privileges: bool = False,
     announce: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
     """Run `argv` as a session of the monitor at `socket`; its exit code becomes ours.
@@ -47,14 +49,16 @@ def run(
         who = identity.choose(user, os.environ, os.geteuid())
         if who is None and os.geteuid() == 0 and user is None:
             tell("the agent runs as root; `--user NAME` gives it to somebody else")
-        newborn = birth.conceive(argv, who, os.environ)
+        guards = _guards(allow_new_privileges=allow_new_privileges)
+        newborn = birth.conceive(Plan(argv, os.environ, who, guards))
     except IdentityError as error:
         return _refuse(str(error))
     except BirthError as error:
         tell(str(error))
         return error.code
     try:
-        session = _register(socket, newborn.pid, name=name, argv=argv, mode=mode, home=home)
+        request = _request(newborn.pid, guards, name=name, argv=argv, mode=mode, home=home)
+        session = ask(socket, "POST", "/api/v1/sessions", request)
     except MonitorError as error:
         newborn.abandon()
         return _refuse(f"{error}", error.mend)
@@ -66,20 +70,33 @@ def run(
     return _accompany(newborn, Notice(socket, session))
 
 
-def _register(
-    socket: str, pid: int, *, name: str, argv: Sequence[str], mode: str, home: str | None
+def _guards(*, allow_new_privileges: bool) -> tuple[Guard, ...]:
+    """What the agent comes under; said aloud where that is nothing."""
+    guards = hardening.available(allow_new_privileges=allow_new_privileges)
+    if not guards:
+        tell("new privileges allowed and not root: this agent has no seccomp and no Landlock")
+    return guards
+
+
+def _request(
+    pid: int,
+    guards: Sequence[Guard],
+    *,
+    name: str,
+    argv: Sequence[str],
+    mode: str,
+    home: str | None,
 ) -> dict[str, Any]:
-    """Have the monitor adopt the waiting child."""
-    request = {
+    """What the monitor is told of the waiting child."""
+    return {
         "pid": pid,
         "name": name,
         "argv": [_text(a) for a in argv],
         "mode": mode,
         "cwd": _text(os.getcwd()),  # noqa: PTH109 - a string is what is sent
         "home": _text(home or ""),
+        "hardening": list(guards),
     }
-    session: dict[str, Any] = ask(socket, "POST", "/api/v1/sessions", request)
-    return session
 
 
 def _accompany(newborn: Newborn, notice: Notice) -> int:

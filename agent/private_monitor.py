@@ -35,6 +35,7 @@ class Monitor:
 
     runtime_dir: Path
     log: Path | None = None
+    pid: int = 0
 
     @property
     def socket(self) -> str:
@@ -79,10 +80,13 @@ def private_monitor(
     state_dir: Path | None = None,
     runtime_dir: Path | None = None,
     environ: dict[str, str] | None = None,
+    keep: bool = False,
 ) -> Iterator[Monitor]:
-    """`estop daemon OPTIONS` with its log, and what is not named otherwise, below `scratch`."""
+    """`estop daemon OPTIONS` with its log, and what is not named otherwise, below `scratch`.
+
+    With `keep`, what it leaves in the kernel for living sessions stays, for the next one.
+    """
     state_dir, runtime_dir = state_dir or scratch / "state", runtime_dir or scratch / "run"
-    monitor = Monitor(runtime_dir, scratch / "monitor.log")
     places = ["--state-dir", str(state_dir), "--runtime-dir", str(runtime_dir)]
     with (scratch / "monitor.log").open("ab") as log:
         # A session of its own: the terminal's Ctrl-C is for the agent, not for its monitor.
@@ -94,11 +98,14 @@ def private_monitor(
             start_new_session=True,
             env=environ,
         )
+    monitor = Monitor(runtime_dir, scratch / "monitor.log", process.pid)
     try:
         _await_health(monitor, process)
         yield monitor
     finally:
         _end(process)
+        if not keep:
+            _unpin(runtime_dir / "bpf")
 
 
 def until(condition: Callable[[], bool], timeout_s: float, look_s: float = _LOOK_S) -> bool:
@@ -133,6 +140,12 @@ def tail(monitor: Monitor, lines: int = _LOG_LINES) -> str:
         return ""
     text = monitor.log.read_text("utf-8", "replace")
     return "\n".join(text.splitlines()[-lines:])
+
+
+def _unpin(pins: Path) -> None:
+    """Take away what a monitor left in the kernel: with its file system go the pins."""
+    if pins.is_mount():
+        subprocess.run(["umount", pins], check=True)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,34 +8,81 @@
 /*
  * Records of variable length are built in a per-CPU buffer and copied out: a ring reservation must
  * have a constant size, and reserving the largest would fill the ring forty times as fast.
- * Only raw tracepoints use the buffer: they run with preemption off and never one inside another
- * on a CPU. Programs that a softirq may run (network, signals) reserve small fixed records.
+ * Raw tracepoints run with preemption off and never one inside another on a CPU: row 0 is theirs.
+ * LSM and tracing programs may be preempted, and the next task on the CPU may run one too: each
+ * takes a row that is free. Programs that a softirq may run (network, signals) reserve small fixed
+ * records.
  */
+#define RECORD_ROWS 5
 #define HEAD_BYTES 256
 #define TAIL_MASK 16383 /* holds two bases and two texts of the longest kind: see path.h */
 #define TAIL_SLACK 4096 /* the longest single read, so that the last write stays inside */
 
 struct estop_record {
+	__u32 row;
+	__u32 owners; /* of this row; all rows but the first */
 	/* Counters live here and not on the stack: the verifier knows nothing of what it loads from a
 	 * map, so all ways through a path walk look the same to it afterwards and are checked once. */
 	__u32 used; /* bytes of the tail */
 	__u32 truncated;
+	__u32 hold;    /* acts for which a rule that stops may match this object */
+	__u32 certain; /* acts for which one does */
+	__u32 flags;   /* of the record: what the kernel did at once */
+	__u32 depth;   /* components of the path that was walked last */
+	__u64 held_ns;
+	__u16 starts[64]; /* where each lies in the tail */
 	__u8 head[HEAD_BYTES]; /* the struct lies at its end, so that struct and tail are one piece */
 	__u8 tail[TAIL_MASK + 1 + TAIL_SLACK];
 };
-BPF_PERCPU_ARRAY(records, struct estop_record, 1);
+BPF_PERCPU_ARRAY(records, struct estop_record, RECORD_ROWS);
 
 #define HEAD(record, type) ((struct type *)((record)->head + HEAD_BYTES - sizeof(struct type)))
+
+static __always_inline struct estop_record *cleared(struct estop_record *r, __u32 row)
+{
+	r->row = row;
+	r->used = 0;
+	r->truncated = 0;
+	r->hold = 0;
+	r->certain = 0;
+	r->flags = 0;
+	r->held_ns = 0;
+	return r;
+}
 
 static __always_inline struct estop_record *record_buffer(void)
 {
 	int zero = 0;
 	struct estop_record *r = records.lookup(&zero);
-	if (r) {
-		r->used = 0;
-		r->truncated = 0;
+	return r ? cleared(r, 0) : 0;
+}
+
+/* Where preemption is possible; give_back() must follow. Count in first, and look afterwards: two
+ * tasks may both find that they are not alone and go on to the next row, but never both that they
+ * are. No task changes its CPU inside a program. */
+static __always_inline struct estop_record *take_record(void)
+{
+	for (int row = 1; row < RECORD_ROWS; row++) {
+		int key = row;
+		struct estop_record *r = records.lookup(&key);
+		if (!r)
+			return 0;
+		__sync_fetch_and_add(&r->owners, 1);
+		if (*(volatile __u32 *)&r->owners == 1) {
+			/* Found anew by a number the verifier knows nothing of: or it would follow the
+			 * whole program once for each row, which on 6.1 is more than it does. */
+			cleared(r, row);
+			key = *(volatile __u32 *)&r->row;
+			return records.lookup(&key);
+		}
+		__sync_fetch_and_add(&r->owners, -1);
 	}
-	return r;
+	return 0;
+}
+
+static __always_inline void give_back(struct estop_record *r)
+{
+	__sync_fetch_and_add(&r->owners, -1);
 }
 
 static __always_inline __u32 mount_namespace(struct task_struct *task)
@@ -53,9 +100,9 @@ static __always_inline __u32 root_inode(struct task_struct *task)
 	return inode ? (__u32)KERNEL(inode, inode, i_ino) : 0;
 }
 
-static __always_inline void fill_header(struct estop_header *h, __u16 kind, __u32 session)
+static __always_inline void fill_identity(struct estop_header *h, __u16 kind, __u32 session)
 {
-	__u64 id = bpf_get_current_pid_tgid();
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct estop_egress_count *out = egress.lookup(&session);
 
 	h->size = 0;
@@ -64,11 +111,31 @@ static __always_inline void fill_header(struct estop_header *h, __u16 kind, __u3
 	h->ktime_ns = bpf_ktime_get_boot_ns();
 	h->egress_bytes = out ? out->sent_bytes : 0;
 	h->session = session;
+	h->mnt_ns = mount_namespace(task);
+	h->root_inode = root_inode(task);
+	h->held_ns = 0;
+}
+
+static __always_inline void fill_header(struct estop_header *h, __u16 kind, __u32 session)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+
+	fill_identity(h, kind, session);
 	h->tgid = id >> 32;
 	h->tid = (__u32)id;
 	h->uid = (__u32)bpf_get_current_uid_gid();
-	h->mnt_ns = mount_namespace((struct task_struct *)bpf_get_current_task());
-	h->root_inode = root_inode((struct task_struct *)bpf_get_current_task());
+}
+
+/* Programs on packets may call neither helper on 6.1, nor the second one on 6.12. */
+static __always_inline void fill_packet_header(struct estop_header *h, __u16 kind, __u32 session)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct cred *cred = (struct cred *)KERNEL(task_struct, task, cred);
+
+	fill_identity(h, kind, session);
+	h->tgid = KERNEL(task_struct, task, tgid);
+	h->tid = KERNEL(task_struct, task, pid);
+	h->uid = KERNEL(cred, cred, uid.val);
 }
 
 #define RING_EVENTS 0
@@ -87,8 +154,10 @@ static __always_inline void send(struct estop_record *r, __u32 head, int ring, i
 	h->size = size;
 	if (r->truncated)
 		h->flags |= ESTOP_TEXT_CUT;
+	h->flags |= r->flags;
+	h->held_ns = r->held_ns;
 	BOUND(size, TAIL_MASK);
-	if (ring == RING_ALARMS)
+	if (ring == RING_ALARMS || r->flags & ESTOP_CANDIDATE)
 		failed = alarms.ringbuf_output(h, size, 0);
 	else
 		failed = events.ringbuf_output(h, size, 0);

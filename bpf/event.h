@@ -47,9 +47,32 @@ struct estop_header {
 	__u32 uid;
 	__u32 mnt_ns;     /* inode number of the mount namespace */
 	__u32 root_inode; /* low half of the inode number of the task's root directory */
+	__u64 held_ns;    /* CLOCK_BOOTTIME when the kernel held or refused; 0 where it did neither */
 };
 
-#define ESTOP_TEXT_CUT 1 /* some text did not fit; what is there is its leaf or head */
+#define ESTOP_TEXT_CUT 1  /* some text did not fit; what is there is its leaf or head */
+#define ESTOP_CANDIDATE 2 /* the session is held: its network is cut until user space answers */
+#define ESTOP_CERTAIN 4   /* the kernel's part is the whole rule: user space need not judge first */
+#define ESTOP_STOPPED 8   /* the process was sent SIGSTOP, and does not return to user space */
+#define ESTOP_REFUSED 16  /* the act did not happen */
+
+/* What is done to a file: bits of a watch (maps.h), as in monitor/detection/lowered.py. */
+enum estop_act {
+	ESTOP_ACT_READ = 1,
+	ESTOP_ACT_WRITE = 2,
+	ESTOP_ACT_CREATE = 4,
+	ESTOP_ACT_TRUNCATE = 8,
+	ESTOP_ACT_LINK_TO = 16,
+	ESTOP_ACT_LINK_FROM = 32,
+	ESTOP_ACT_SYMLINK = 64,
+	ESTOP_ACT_CHMOD = 128,
+	ESTOP_ACT_RENAME_TO = 256,
+	ESTOP_ACT_RENAME_FROM = 512,
+	ESTOP_ACT_DELETE = 1024,
+	ESTOP_ACT_EXEC = 2048,
+	ESTOP_ACT_MOUNT = 4096,
+	ESTOP_ACT_CONNECT = 8192, /* to a local socket of this name */
+};
 
 /*
  * A path as the kernel holds it: names from the leaf to the task's root, each ended by NUL.
@@ -183,6 +206,10 @@ enum estop_operation {
 	ESTOP_OP_MODULE_LOAD = 14,
 	ESTOP_OP_UNSHARE = 15,
 	ESTOP_OP_SETNS = 16,
+	ESTOP_OP_SOCKET = 17,  /* of a family that sessions may not have */
+	ESTOP_OP_SETTIME = 18,
+	ESTOP_OP_CGROUP_BIRTH = 19, /* CLONE_INTO_CGROUP */
+	ESTOP_OP_KILL = 20, /* only where it was refused */
 };
 
 struct estop_signal {

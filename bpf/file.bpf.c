@@ -12,7 +12,8 @@
  * one program what it does not forgive another, and the name and mount, because a rule may know
  * the file by one of its paths. After `again_ns` a repeat is sent with the count. */
 static __always_inline int touched_before(struct estop_task_state *state, struct file *file,
-					  struct inode *inode, __u32 access, __u64 *repeats)
+					  struct inode *inode, __u32 access, __u64 *repeats,
+					  struct estop_touch_key *touch)
 {
 	struct dentry *d = KERNEL(file, file, f_path.dentry);
 	struct dentry *parent = KERNEL(dentry, d, d_parent);
@@ -20,18 +21,18 @@ static __always_inline int touched_before(struct estop_task_state *state, struct
 	struct super_block *sb = KERNEL(inode, inode, i_sb);
 	struct estop_settings *s = settings_row();
 	__u64 now = bpf_ktime_get_boot_ns();
-	struct estop_touch_key key = {};
 
-	key.inode = KERNEL(inode, inode, i_ino);
-	key.parent_inode = above ? KERNEL(inode, above, i_ino) : 0;
-	key.image_inode = state->image_inode;
-	key.mount = (__u64)KERNEL(file, file, f_path.mnt);
-	key.name_hash = KERNEL(dentry, d, d_name.hash_len);
-	key.dev = KERNEL(super_block, sb, s_dev);
-	key.session = state->session;
-	key.access = access;
+	__builtin_memset(touch, 0, sizeof(*touch));
+	touch->inode = KERNEL(inode, inode, i_ino);
+	touch->parent_inode = above ? KERNEL(inode, above, i_ino) : 0;
+	touch->image_inode = state->image_inode;
+	touch->mount = (__u64)KERNEL(file, file, f_path.mnt);
+	touch->name_hash = KERNEL(dentry, d, d_name.hash_len);
+	touch->dev = KERNEL(super_block, sb, s_dev);
+	touch->session = state->session;
+	touch->access = access;
 
-	struct estop_touch *seen = touched.lookup(&key);
+	struct estop_touch *seen = touched.lookup(touch);
 	if (seen && s) {
 		__u64 again_ns = access & ESTOP_WRITE ? s->write_again_ns : s->read_again_ns;
 		if (now - seen->sent_ns < again_ns) {
@@ -41,8 +42,69 @@ static __always_inline int touched_before(struct estop_task_state *state, struct
 		*repeats = seen->repeats;
 	}
 	struct estop_touch first = {.sent_ns = now};
-	touched.update(&key, &first);
+	touched.update(touch, &first);
 	return 0;
+}
+
+/* A session that opens more files than it may is not heard of for the rest of the second, except
+ * for what a rule may want. Without this it could fill the ring for all others. */
+static __always_inline int over_budget(struct estop_record *r, __u32 session)
+{
+	struct estop_settings *s = settings_row();
+	struct estop_budget *budget = budgets.lookup(&session);
+	__u64 second = bpf_ktime_get_boot_ns() >> 30; /* 1.07 s, without a division */
+
+	if (!s || !s->opens_per_s || !budget || r->flags & ESTOP_CANDIDATE)
+		return 0;
+	if (budget->second != second) { /* racing CPUs may both start it: the bound is soft */
+		budget->second = second;
+		budget->opens = 0;
+	}
+	__sync_fetch_and_add(&budget->opens, 1);
+	if (budget->opens <= s->opens_per_s)
+		return 0;
+	count_lost(ESTOP_LOST_BUDGET);
+	return 1;
+}
+
+static __always_inline __u32 access_of(struct file *file)
+{
+	__u32 mode = KERNEL(file, file, f_mode);
+
+	return (mode & FMODE_READ_ ? ESTOP_READ : 0) | (mode & FMODE_WRITE_ ? ESTOP_WRITE : 0) |
+	       (mode & FMODE_CREATED_ ? ESTOP_CREATED : 0);
+}
+
+/* A file that a session comes to have, and how: an event, and judged. 1: the kernel is to refuse it,
+ * which only an LSM program can. */
+static __always_inline int judge_open(struct estop_record *r, struct estop_task_state *state,
+				      struct file *file, __u32 acts, int refusable)
+{
+	struct inode *inode = KERNEL(file, file, f_inode);
+	struct estop_touch_key touch;
+	__u64 repeats = 0;
+	int refused = 0;
+
+	if (touched_before(state, file, inode, acts, &repeats, &touch))
+		return 0;
+	if (!refusable) /* on_sys_exit left it to us */
+		stop_the_unjudged(state->session);
+	struct estop_open *e = HEAD(r, estop_open);
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, ESTOP_OPEN, state->session);
+	put_file(r, &e->file, file);
+	weigh_file(r, &e->file, KERNEL(file, file, f_path.dentry), 0, state->image_inode);
+	if (refusable)
+		refused = refuse(r, state->session, acts);
+	if (!refused)
+		contain(r, state->session, acts);
+	if (r->flags & ESTOP_CANDIDATE) /* each one is judged: a rule may tell two processes apart */
+		touched.delete(&touch);
+	e->access = access_of(file);
+	e->repeats = repeats;
+	if (!over_budget(r, state->session))
+		send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_OPEN);
+	return refused;
 }
 
 /* open, openat, openat2, creat, open_by_handle_at, pidfd_getfd: the result is a descriptor. */
@@ -52,35 +114,21 @@ int on_open(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_task_state *state = ours();
 	struct estop_record *r = record_buffer();
 	struct file *file = file_by_fd(task, (__u32)ctx->args[1]);
-	__u64 repeats = 0;
 
 	if (!state || !r || !file)
 		return 0;
-	__u32 mode = KERNEL(file, file, f_mode);
-	if (mode & FMODE_PATH_) /* O_PATH gives a name, not the content */
+	if (KERNEL(file, file, f_mode) & FMODE_PATH_) /* O_PATH gives a name, not the content */
 		return 0;
 	struct inode *inode = KERNEL(file, file, f_inode);
-	if ((KERNEL(inode, inode, i_mode) & S_IFMT_) == S_IFDIR_)
-		return 0;
-	__u32 access = (mode & FMODE_READ_ ? ESTOP_READ : 0) |
-		       (mode & FMODE_WRITE_ ? ESTOP_WRITE : 0) |
-		       (mode & FMODE_CREATED_ ? ESTOP_CREATED : 0);
-	if (touched_before(state, file, inode, access, &repeats))
-		return 0;
-
-	struct estop_open *e = HEAD(r, estop_open);
-	__builtin_memset(e, 0, sizeof(*e));
-	fill_header(&e->header, ESTOP_OPEN, state->session);
-	put_file(r, &e->file, file);
-	e->access = access;
-	e->repeats = repeats;
-	send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_OPEN);
+	if ((KERNEL(inode, inode, i_mode) & S_IFMT_) != S_IFDIR_)
+		judge_open(r, state, file, access_of(file), 0);
 	return 0;
 }
 
 /* The directory a relative name starts at: a descriptor's, or the working directory. */
-static __always_inline void put_base(struct estop_record *r, struct estop_wire_path *out,
-				     struct task_struct *task, struct pt_regs *regs, __u32 dir)
+static __always_inline struct dentry *put_base(struct estop_record *r, struct estop_wire_path *out,
+					       struct task_struct *task, struct pt_regs *regs,
+					       __u32 dir)
 {
 	struct fs_struct *fs = KERNEL(task_struct, task, fs);
 	struct dentry *d = KERNEL(fs_struct, fs, pwd.dentry);
@@ -90,11 +138,12 @@ static __always_inline void put_base(struct estop_record *r, struct estop_wire_p
 	if (fd >= 0) {
 		struct file *file = file_by_fd(task, fd);
 		if (!file)
-			return;
+			return 0;
 		d = KERNEL(file, file, f_path.dentry);
 		mnt = KERNEL(file, file, f_path.mnt);
 	}
 	put_path(r, out, d, mnt);
+	return d;
 }
 
 static __always_inline void put_wire_name(struct estop_record *r, struct estop_wire_name *out,
@@ -102,30 +151,46 @@ static __always_inline void put_wire_name(struct estop_record *r, struct estop_w
 					  __u32 dir, __u32 text)
 {
 	const char *user = (const char *)argument(regs, text);
+	struct dentry *d = 0;
 	char first = 0;
 
 	bpf_probe_read_user(&first, 1, user);
 	if (first != '/')
-		put_base(r, &out->base, task, regs, dir);
+		d = put_base(r, &out->base, task, regs, dir);
+	__u32 at = r->used;
 	out->text_len = put_user_text(r, user);
+	weigh_text(r, at, out->text_len, d);
+}
+
+/* The acts that a call is, on the name it starts from and on the one it ends with. */
+static __always_inline __u32 acts_of(__u32 event)
+{
+	switch (event) {
+	case ESTOP_RENAME: return ESTOP_ACT_RENAME_FROM | ESTOP_ACT_RENAME_TO;
+	case ESTOP_LINK: return ESTOP_ACT_LINK_FROM | ESTOP_ACT_LINK_TO;
+	case ESTOP_SYMLINK: return ESTOP_ACT_SYMLINK;
+	case ESTOP_UNLINK: return ESTOP_ACT_DELETE;
+	case ESTOP_TRUNCATE: return ESTOP_ACT_TRUNCATE;
+	case ESTOP_CHMOD: return ESTOP_ACT_CHMOD;
+	}
+	return 0;
 }
 
 /* rename, link, symlink, unlink, truncate, chmod and their *at forms. Without LSM hooks nothing in
  * the kernel hands the objects to a program, so the text is advisory: user space resolves it and
  * looks whether a watched path now is another inode. */
-int on_name(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void tell_name(struct bpf_raw_tracepoint_args *ctx,
+				      struct estop_task_state *state, struct estop_record *r)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	struct estop_syscall_shape *shape = shape_of(regs);
-	struct estop_task_state *state = ours();
-	struct estop_record *r = record_buffer();
 
-	if (!shape || !state || !r)
-		return 0;
+	if (!shape)
+		return;
 	__u64 aux = shape->aux == NO_ARG ? 0 : argument(regs, shape->aux);
 	if (shape->event == ESTOP_CHMOD && !(aux & CHMOD_RISKY))
-		return 0;
+		return;
 	struct estop_name *e = HEAD(r, estop_name);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, shape->event, state->session);
@@ -135,35 +200,63 @@ int on_name(struct bpf_raw_tracepoint_args *ctx)
 	else if (shape->from_text != NO_ARG)
 		put_wire_name(r, &e->from, task, regs, shape->from_dir, shape->from_text);
 	put_wire_name(r, &e->to, task, regs, shape->to_dir, shape->to_text);
+	take_note(r);
+	contain(r, state->session, acts_of(shape->event));
 	send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_NAME);
+}
+
+int on_name(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct estop_task_state *state = returning(ctx);
+	struct estop_record *r = state ? sensor_record(ESTOP_LOST_NAME) : 0;
+
+	if (r) {
+		tell_name(ctx, state, r);
+		sensor_done(r);
+	}
 	return 0;
 }
 
 /* fchmod, ftruncate: the descriptor's file is the object, so its own path is the whole name. */
-int on_file(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void tell_file(struct bpf_raw_tracepoint_args *ctx,
+				      struct estop_task_state *state, struct estop_record *r)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	struct estop_syscall_shape *shape = shape_of(regs);
-	struct estop_task_state *state = ours();
-	struct estop_record *r = record_buffer();
 
-	if (!shape || !state || !r)
-		return 0;
+	if (!shape)
+		return;
 	__u64 aux = argument(regs, shape->aux);
 	if (shape->event == ESTOP_CHMOD && !(aux & CHMOD_RISKY))
-		return 0;
+		return;
 	struct file *file = file_by_fd(task, argument(regs, shape->to_dir));
 	if (!file)
-		return 0;
+		return;
 	struct inode *inode = KERNEL(file, file, f_inode);
 	if ((KERNEL(inode, inode, i_mode) & S_IFMT_) != S_IFREG_)
-		return 0;
+		return;
 	struct estop_name *e = HEAD(r, estop_name);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, shape->event, state->session);
 	e->aux = aux;
-	put_path(r, &e->to.base, KERNEL(file, file, f_path.dentry), KERNEL(file, file, f_path.mnt));
+	struct estop_wire_file object = {};
+	put_file(r, &object, file);
+	e->to.base = object.path;
+	weigh_file(r, &object, KERNEL(file, file, f_path.dentry), 0, state->image_inode);
+	take_note(r);
+	contain(r, state->session, acts_of(shape->event));
 	send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_NAME);
+}
+
+int on_file(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct estop_task_state *state = returning(ctx);
+	struct estop_record *r = state ? sensor_record(ESTOP_LOST_NAME) : 0;
+
+	if (r) {
+		tell_file(ctx, state, r);
+		sensor_done(r);
+	}
 	return 0;
 }

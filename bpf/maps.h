@@ -31,13 +31,19 @@ struct estop_settings {
 	__u32 monitor_tgid;
 	__u32 session_levels; /* bit n: some session's cgroup lies n levels below the root */
 	__u32 api_port; /* of the monitor's API on loopback; 0 for none */
-	__u32 reserved;
+	__u32 watches_below; /* 1: some watch covers a whole directory */
 	__u64 read_again_ns;  /* a repeated open is sent again after this long */
 	__u64 write_again_ns;
+	__u64 deadman_ns;      /* a monitor silent for longer is dead; 0: it never is */
+	__u64 held_operations; /* bit n: enum estop_operation n may match a rule that stops */
+	__u64 opens_per_s;     /* of one session; more are counted and not sent. 0: no limit */
+	__u64 refused_operations; /* bit n: enum estop_operation n is refused, where LSM programs run */
+	__u64 refused_families;   /* bit n: no socket of AF_* n, the same way */
 };
 
 #define ESTOP_LIVE 1
 #define ESTOP_QUARANTINED 2 /* no new connection, no byte out */
+#define ESTOP_OBSERVED 4    /* is never held or refused anything */
 
 struct estop_egress_count {
 	__u64 sent_bytes;
@@ -61,13 +67,129 @@ struct estop_touch {
 	__u64 repeats;
 };
 
+/* Arrays that user space maps into its memory: to cut a session's network is then one store. */
+#define CELLS(name, leaf, entries) BPF_F_TABLE("array", int, leaf, name, entries, BPF_F_MMAPABLE)
+
 BPF_ARRAY(settings, struct estop_settings, 1);
 BPF_HASH(tasks, __u32, struct estop_task_state, MAX_TASKS);
 BPF_HASH(cgroups, __u64, __u32, MAX_SESSIONS); /* user: cgroup id -> session */
-BPF_ARRAY(session_flags, __u32, MAX_SESSIONS); /* user */
-BPF_ARRAY(egress, struct estop_egress_count, MAX_SESSIONS);
+CELLS(session_flags, __u32, MAX_SESSIONS); /* user */
+CELLS(egress, struct estop_egress_count, MAX_SESSIONS);
 BPF_TABLE("lru_hash", struct estop_touch_key, struct estop_touch, touched, MAX_TOUCHED);
 BPF_TABLE("lru_hash", __u64, __u32, sockets, MAX_SOCKETS); /* socket cookie -> session */
+
+/*
+ * Watches: the part of the signatures that the kernel can judge, made by monitor/detection/lower.py
+ * and written by monitor/response/verdicts.py. `hold` are the acts (event.h) for which a rule that
+ * stops may match, `certain` those for which one does; the same for what lies below a directory.
+ */
+struct estop_watch {
+	__u32 hold;
+	__u32 certain;
+	__u32 hold_below;
+	__u32 certain_below;
+	__u32 exempt; /* group of programs that the rule forgives; 0 for none */
+	__u32 reserved;
+};
+
+#define NAMES_BYTES 256 /* the longest key that an LPM trie takes */
+#define WATCHED_NAME_BYTES 64
+#define PARENT_BYTES 32
+#define PARENTS 4
+#define PORTS 6
+
+/* A path by its names from the leaf to the root, each ended by NUL, and one NUL more for the root:
+ * `/etc/hosts` is "hosts\0etc\0\0". Without the last one it is any path that ends so. */
+struct estop_names_key {
+	__u32 prefixlen; /* bits of `names` */
+	__u8 names[NAMES_BYTES];
+};
+
+struct estop_inode_key {
+	__u64 inode;
+	__u32 dev;
+	__u32 reserved;
+};
+
+/* A name in a directory, whatever way leads there: the file need not exist. */
+struct estop_name_key {
+	__u64 parent_inode;
+	__u32 dev;
+	__u32 reserved;
+	char name[WATCHED_NAME_BYTES];
+};
+
+struct estop_leaf_key {
+	char name[WATCHED_NAME_BYTES];
+};
+
+/* For names that the caller spelled: the last two parts of the text are all the kernel looks at. */
+struct estop_leaf {
+	__u32 hold;
+	__u32 hold_below; /* where the name is that of the directory above */
+	__u32 any_parent;
+	__u32 reserved;
+	char parents[PARENTS][PARENT_BYTES];
+};
+
+struct estop_exempt_key {
+	__u64 image_inode; /* as in struct estop_task_state */
+	__u32 group;
+	__u32 reserved;
+};
+
+struct estop_network_key {
+	__u32 prefixlen;
+	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
+};
+
+struct estop_network {
+	__u32 certain;
+	__u16 ports[PORTS]; /* all 0: any */
+};
+
+/* Why a process was sent SIGSTOP. */
+#define ESTOP_HELD_CANDIDATE 1
+#define ESTOP_HELD_QUARANTINE 2 /* it runs although its session is stopped */
+#define ESTOP_HELD_SILENCE 3    /* the monitor is dead */
+
+struct estop_hold {
+	__u32 session;
+	__u32 reason;
+	__u64 ktime_ns;
+};
+
+struct estop_opened_key {
+	__u64 file;
+	__u64 inode;
+	__u32 session;
+	__u32 reserved;
+};
+
+struct estop_budget {
+	__u64 second;
+	__u64 opens;
+};
+
+#define MAX_WATCHES 16384
+BPF_LPM_TRIE(watched_paths, struct estop_names_key, struct estop_watch, MAX_WATCHES);
+BPF_HASH(watched_inodes, struct estop_inode_key, struct estop_watch, MAX_WATCHES);
+BPF_HASH(watched_names, struct estop_name_key, struct estop_watch, MAX_WATCHES);
+BPF_HASH(watched_leaves, struct estop_leaf_key, struct estop_leaf, MAX_WATCHES);
+BPF_LPM_TRIE(watched_networks, struct estop_network_key, struct estop_network, MAX_WATCHES);
+BPF_HASH(exempt_programs, struct estop_exempt_key, __u32, MAX_WATCHES);
+
+/* A session is held while the kernel counted more candidates than user space answered. Two arrays,
+ * because an update from user space replaces a whole row. */
+CELLS(candidates, __u64, MAX_SESSIONS);
+CELLS(answers, __u64, MAX_SESSIONS); /* user */
+BPF_HASH(held, __u32, struct estop_hold, MAX_TASKS); /* tgid -> who waits for SIGCONT */
+/* Thread -> acts for which what it does now is to be held: from an LSM program to the sensor. */
+BPF_TABLE("lru_hash", __u32, __u32, noted, MAX_TOUCHED);
+/* Watched files that were judged when the session opened them: reads need not ask again. */
+BPF_TABLE("lru_hash", struct estop_opened_key, __u32, opened, MAX_TOUCHED);
+BPF_ARRAY(budgets, struct estop_budget, MAX_SESSIONS);
+CELLS(beat, __u64, 1); /* user: CLOCK_BOOTTIME of the monitor's last sign of life */
 
 /* Two rings: a flood of opens must not push an alarm out. */
 BPF_RINGBUF_OUTPUT(events, EVENTS_PAGES);
@@ -88,8 +210,9 @@ enum estop_hook {
 	ESTOP_LOST_PRIVILEGED,
 	ESTOP_LOST_SIGNAL,
 	ESTOP_LOST_TASKS, /* the map of tasks is full: a process may go unseen */
+	ESTOP_LOST_BUDGET, /* a session opened more files a second than it may */
 	ESTOP_LOST_MAX,
 };
-BPF_ARRAY(lost, __u64, ESTOP_LOST_MAX);
+CELLS(lost, __u64, ESTOP_LOST_MAX);
 
 #endif

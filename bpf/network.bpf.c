@@ -64,6 +64,32 @@ static __always_inline int is_monitors_api(struct bpf_sock_addr *ctx, __u32 fami
 	       is_loopback(ctx, family);
 }
 
+/* Is the destination one that a rule which stops names? 2: the rule says no more than that. */
+static __always_inline int watched_destination(struct bpf_sock_addr *ctx, __u32 family)
+{
+	struct estop_network_key key = {.prefixlen = 128};
+	__u32 *words = (__u32 *)key.address;
+	__u16 port = bpf_ntohs((__u16)ctx->user_port);
+	struct estop_network *network;
+	int named = 0;
+
+	if (family == AF_INET_) {
+		words[2] = V4_MAPPED;
+		words[3] = ctx->user_ip4;
+	} else {
+		put_address(ctx, key.address, family);
+	}
+	network = watched_networks.lookup(&key);
+	if (!network)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < PORTS; i++)
+		named |= network->ports[i] == port;
+	if (!named && network->ports[0])
+		return 0;
+	return network->certain ? 2 : 1;
+}
+
 static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, __u16 kind)
 {
 	struct estop_task_state *state = ours();
@@ -76,6 +102,8 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 	sockets.update(&cookie, &session);
 	int hook = kind == ESTOP_CONNECT ? ESTOP_LOST_CONNECT : ESTOP_LOST_SEND;
 	int api = kind == ESTOP_CONNECT && is_monitors_api(ctx, family);
+	int watched = observed(session) ? 0 : watched_destination(ctx, family);
+	int refused = api || watched == 2 || quarantined(session);
 	if (kind == ESTOP_SEND) { /* one event for a socket and second, not one for a datagram */
 		struct estop_touch_key key = {.inode = cookie, .session = session, .access = kind};
 		struct estop_touch now = {.sent_ns = bpf_ktime_get_boot_ns()};
@@ -83,14 +111,21 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 				(family == AF_INET_ ? ctx->user_ip4 : ctx->user_ip6[3]);
 		struct estop_touch *seen = touched.lookup(&key);
 		if (seen && now.sent_ns - seen->sent_ns < 1000000000ull)
-			return quarantined(session) ? REFUSE : ALLOW;
+			return refused ? REFUSE : ALLOW;
 		touched.update(&key, &now);
 	}
-	e = events.ringbuf_reserve(sizeof(*e));
+	e = watched ? alarms.ringbuf_reserve(sizeof(*e)) : events.ringbuf_reserve(sizeof(*e));
 	if (e) {
 		__builtin_memset(e, 0, sizeof(*e));
 		fill_header(&e->header, kind, session);
 		e->header.size = sizeof(*e);
+		if (watched) {
+			ask(session);
+			e->header.flags = ESTOP_CANDIDATE | (watched == 2 ? ESTOP_CERTAIN : 0);
+			e->header.held_ns = bpf_ktime_get_boot_ns();
+		}
+		if (refused)
+			e->header.flags |= ESTOP_REFUSED;
 		e->cookie = cookie;
 		e->family = family;
 		e->protocol = ctx->protocol;
@@ -101,7 +136,7 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 	} else {
 		count_lost(hook);
 	}
-	return api || quarantined(session) ? REFUSE : ALLOW;
+	return refused ? REFUSE : ALLOW;
 }
 
 int on_connect4(struct bpf_sock_addr *ctx) { return destination(ctx, AF_INET_, ESTOP_CONNECT); }
@@ -204,7 +239,7 @@ static __always_inline void send_payload(struct __sk_buff *skb, struct estop_flo
 		return;
 	}
 	__builtin_memset(&r->event, 0, sizeof(r->event));
-	fill_header(&r->event.header, f->port == PORT_DNS ? ESTOP_DNS : ESTOP_TLS, session);
+	fill_packet_header(&r->event.header, f->port == PORT_DNS ? ESTOP_DNS : ESTOP_TLS, session);
 	r->event.header.size = sizeof(*r);
 	__builtin_memcpy(r->event.address, f->address, sizeof(f->address));
 	r->event.family = f->family;
@@ -243,23 +278,22 @@ int on_egress(struct __sk_buff *skb)
 
 /* connect() on AF_UNIX has no cgroup hook. After success the peer is in the socket: its bound name
  * and who listens, both from the kernel. */
-int on_unix_connect(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void tell_unix(struct bpf_raw_tracepoint_args *ctx,
+				      struct estop_task_state *state, struct estop_record *r)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	struct estop_task_state *state = ours();
-	struct estop_record *r = record_buffer();
 	struct file *file = file_by_fd(task, argument(regs, 0));
 
-	if (!state || !r || !file)
-		return 0;
+	if (!file)
+		return;
 	struct socket *socket = (struct socket *)KERNEL(file, file, private_data);
 	struct sock *sk = KERNEL(socket, socket, sk);
 	if (KERNEL(sock, sk, __sk_common.skc_family) != AF_UNIX_)
-		return 0;
+		return;
 	struct unix_sock *peer = (struct unix_sock *)KERNEL(unix_sock, sk, peer);
 	if (!peer)
-		return 0;
+		return;
 	struct unix_address *address = KERNEL(unix_sock, peer, addr);
 	struct estop_unix *e = HEAD(r, estop_unix);
 	__builtin_memset(e, 0, sizeof(*e));
@@ -279,8 +313,22 @@ int on_unix_connect(struct bpf_raw_tracepoint_args *ctx)
 		if (length && !bpf_probe_read_kernel(r->tail, length, name)) {
 			e->name_len = length;
 			r->used = length;
+			/* a path may or may not be bound with its NUL */
+			weigh_text(r, 0, length - !r->tail[(length - 1) & 127], 0);
 		}
 	}
+	contain(r, state->session, ESTOP_ACT_CONNECT);
 	send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_UNIX);
+}
+
+int on_unix_connect(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct estop_task_state *state = returning(ctx);
+	struct estop_record *r = state ? sensor_record(ESTOP_LOST_UNIX) : 0;
+
+	if (r) {
+		tell_unix(ctx, state, r);
+		sensor_done(r);
+	}
 	return 0;
 }

@@ -32,6 +32,8 @@ static __always_inline int put_name(struct estop_record *r, struct dentry *d)
 	long n = bpf_probe_read_kernel_str(r->tail + at, NAME_BYTES, name);
 	if (n <= 0)
 		return 0;
+	r->starts[r->depth & 63] = at;
+	r->depth++;
 	r->used = at + (__u32)n;
 	return 1;
 }
@@ -51,6 +53,7 @@ static __always_inline void put_path(struct estop_record *r, struct estop_wire_p
 	int crossed = 0, done = 0;
 
 	out->dev = KERNEL(super_block, sb, s_dev);
+	r->depth = 0;
 	for (int i = 0; i < MAX_DEPTH; i++) {
 		if (d == task_root && m == task_mount) {
 			if (!crossed) {
@@ -111,18 +114,24 @@ static __always_inline void put_path(struct estop_record *r, struct estop_wire_p
 	out->above_len = r->used - start;
 }
 
-static __always_inline void put_file(struct estop_record *r, struct estop_wire_file *out, struct file *file)
+/* A name that may have no inode yet. */
+static __always_inline void put_object(struct estop_record *r, struct estop_wire_file *out,
+				       struct inode *inode, struct dentry *d, struct vfsmount *mnt)
 {
-	struct inode *inode = KERNEL(file, file, f_inode);
-	struct dentry *d = KERNEL(file, file, f_path.dentry);
 	struct dentry *parent = KERNEL(dentry, d, d_parent);
 	struct inode *above = KERNEL(dentry, parent, d_inode);
 
-	out->inode = KERNEL(inode, inode, i_ino);
+	out->inode = inode ? KERNEL(inode, inode, i_ino) : 0;
 	out->parent_inode = above ? KERNEL(inode, above, i_ino) : 0;
-	out->mode = KERNEL(inode, inode, i_mode);
-	out->nlink = KERNEL(inode, inode, i_nlink);
-	put_path(r, &out->path, d, KERNEL(file, file, f_path.mnt));
+	out->mode = inode ? KERNEL(inode, inode, i_mode) : 0;
+	out->nlink = inode ? KERNEL(inode, inode, i_nlink) : 0;
+	put_path(r, &out->path, d, mnt);
+}
+
+static __always_inline void put_file(struct estop_record *r, struct estop_wire_file *out, struct file *file)
+{
+	put_object(r, out, KERNEL(file, file, f_inode), KERNEL(file, file, f_path.dentry),
+		   KERNEL(file, file, f_path.mnt));
 }
 
 /* Append NUL-ended text from user memory without its NUL; its length. */

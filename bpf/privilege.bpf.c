@@ -2,15 +2,16 @@
 /* System calls that reach beyond the session: into other processes, the mount table, the kernel. */
 #include "syscall.h"
 
-int on_privileged(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
+					    struct estop_task_state *state, struct estop_record *r)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	struct estop_syscall_shape *shape = shape_of(regs);
-	struct estop_task_state *state = ours();
-	struct estop_record *r = record_buffer();
 
-	if (!shape || !state || !r)
-		return 0;
+	if (!shape)
+		return;
+	if (shape->event == ESTOP_OP_KILL && (long)ctx->args[1] >= 0) /* on_signal tells of the monitor */
+		return;
 	struct estop_privileged *e = HEAD(r, estop_privileged);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_PRIVILEGED, state->session);
@@ -24,7 +25,21 @@ int on_privileged(struct bpf_raw_tracepoint_args *ctx)
 	e->operation = shape->event;
 	if (shape->to_text != NO_ARG)
 		e->text_len = put_user_text(r, (const char *)argument(regs, shape->to_text));
+	struct estop_settings *s = settings_row();
+	r->hold = s && s->held_operations >> (shape->event & 63) & 1;
+	contain(r, state->session, 1);
 	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_PRIVILEGED);
+}
+
+int on_privileged(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct estop_task_state *state = returning(ctx);
+	struct estop_record *r = state ? sensor_record(ESTOP_LOST_PRIVILEGED) : 0;
+
+	if (r) {
+		tell_privileged(ctx, state, r);
+		sensor_done(r);
+	}
 	return 0;
 }
 

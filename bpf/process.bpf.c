@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /* Birth, program, death and cgroup of the processes of a session. */
-#include "path.h"
+#include "verdict.h"
 
 #define ARGV_BYTES 4095
 
@@ -47,7 +47,11 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_exec *e = HEAD(r, estop_exec);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_EXEC, state->session);
-	put_file(r, &e->image, KERNEL(linux_binprm, bprm, file));
+	struct file *image = KERNEL(linux_binprm, bprm, file);
+	put_file(r, &e->image, image);
+	weigh_file(r, &e->image, KERNEL(file, image, f_path.dentry), 0, 0);
+	contain(r, state->session, ESTOP_ACT_EXEC);
+	stop_the_unjudged(state->session);
 	state->image_inode = e->image.inode ^ ((__u64)e->image.path.dev << 40);
 
 	struct fs_struct *fs = KERNEL(task_struct, task, fs);
@@ -93,6 +97,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	__u32 session = state->session;
 	tasks.delete(&tgid);
+	held.delete(&tgid);
 	r = record_buffer();
 	if (!r)
 		return 0;
@@ -129,8 +134,13 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	struct kernfs_node *node = KERNEL(cgroup, to, kn);
 	e->cgroup_id = KERNEL(kernfs_node, node, id);
 	e->target_tgid = tgid;
-	__s32 depth = KERNEL(cgroup, to, level);
-	for (int level = 1; level <= MAX_LEVEL && level <= depth; level++) {
+	__u64 depth = KERNEL(cgroup, to, level);
+	/* The compiler must not make a counter of the depth: the verifier of 6.1 knows no bound of it. */
+#pragma unroll
+	for (__u64 level = 1; level <= MAX_LEVEL; level++) {
+		asm volatile("" : "+r"(depth));
+		if (level > depth)
+			break;
 		struct cgroup *ancestor = KERNEL(cgroup, to, ancestors[level]);
 		node = KERNEL(cgroup, ancestor, kn);
 		__u64 id = KERNEL(kernfs_node, node, id);

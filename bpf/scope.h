@@ -82,10 +82,44 @@ static __always_inline struct estop_task_state *ours(void)
 	return adopt(tgid, session_by_cgroup(s->session_levels), 0);
 }
 
-static __always_inline int quarantined(__u32 session)
+static __always_inline int observed(__u32 session)
+{
+	__u32 *flags = session_flags.lookup(&session);
+	return flags && (*flags & ESTOP_OBSERVED);
+}
+
+/* The dead-man switch. A monitor that never was alive is not dead: the row is 0 until its first
+ * beat. Zero in `deadman_ns` is fail_mode `open`. */
+static __always_inline int monitor_is_dead(void)
+{
+	int zero = 0;
+	__u64 *last = beat.lookup(&zero);
+	struct estop_settings *s = settings_row();
+	if (!last || !*last || !s || !s->deadman_ns)
+		return 0;
+	__s64 silent_ns = bpf_ktime_get_boot_ns() - *last;
+	return silent_ns > (__s64)s->deadman_ns;
+}
+
+static __always_inline int is_stopped(__u32 session)
 {
 	__u32 *flags = session_flags.lookup(&session);
 	return flags && (*flags & ESTOP_QUARANTINED);
+}
+
+static __always_inline int waits_for_answer(__u32 session)
+{
+	__u64 *asked = candidates.lookup(&session);
+	__u64 *answered = answers.lookup(&session);
+	return asked && answered && *asked != *answered;
+}
+
+/* No byte leaves: stopped by a person or a rule, held for a verdict, or nobody there to judge. */
+static __always_inline int quarantined(__u32 session)
+{
+	if (is_stopped(session) || waits_for_answer(session))
+		return 1;
+	return monitor_is_dead() && !observed(session);
 }
 
 #endif

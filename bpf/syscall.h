@@ -2,7 +2,8 @@
 /*
  * One program on the way out of every system call, and a table that says which of them matter.
  *
- * The way out, not the way in: only what succeeded is an event, the file behind a new descriptor
+ * The way out, not the way in: only what succeeded is an event (or was refused, where that tells
+ * enough), the file behind a new descriptor
  * can be read from the kernel, and one raw tracepoint costs half of two. x86-64 keeps the
  * arguments in pt_regs until then. The table is filled by monitor/capture/syscalls.py; numbers of
  * the 32-bit entry (int 0x80) are another set and lie behind COMPAT_BASE.
@@ -10,12 +11,13 @@
 #ifndef ESTOP_SYSCALL_H
 #define ESTOP_SYSCALL_H
 
-#include "path.h"
+#include "verdict.h"
 
 #define SYSCALL_MASK 511
 #define COMPAT_BASE 512
 #define TS_COMPAT_ 0x2
 #define NO_ARG 7
+#define EPERM_ 1
 
 enum estop_handler {
 	ESTOP_ON_NOTHING,
@@ -70,18 +72,70 @@ static __always_inline __u64 argument(struct pt_regs *regs, __u32 index)
 	return 0;
 }
 
+/*
+ * The handlers are also loaded each for itself, at the return of the functions behind single system
+ * calls (fexit): where LSM programs run. Only those calls then cost anything, but such a program may
+ * be preempted, and is not called while another task of the CPU is inside it; the kernel counts that.
+ */
+static __always_inline struct estop_task_state *returning(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct estop_task_state *state;
+#ifdef ESTOP_LSM
+	struct estop_settings *s = settings_row();
+
+	if ((long)ctx->args[1] < 0 || !s || !s->session_levels)
+		return 0;
+	state = ours();
+	if (state)
+		stop_the_unjudged(state->session);
+#else
+	state = ours();
+#endif
+	return state;
+}
+
+static __always_inline struct estop_record *sensor_record(int hook)
+{
+#ifdef ESTOP_LSM
+	struct estop_record *r = take_record();
+#else
+	struct estop_record *r = record_buffer();
+#endif
+	if (!r)
+		count_lost(hook);
+	return r;
+}
+
+static __always_inline void sensor_done(struct estop_record *r)
+{
+#ifdef ESTOP_LSM
+	give_back(r);
+#endif
+}
+
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	struct estop_syscall_shape *shape;
+	struct estop_task_state *state;
 
-	if ((long)ctx->args[1] < 0)
+	long result = ctx->args[1];
+	if (result < 0 && result != -EPERM_)
 		return 0;
 	shape = shape_of(regs);
 	if (!shape || !shape->handler)
 		return 0;
-	if (!ours())
+	if (result < 0 && shape->handler != ESTOP_ON_PRIVILEGED) /* who was refused had tried */
 		return 0;
+	state = ours();
+	if (!state)
+		return 0;
+	/* An open asks for itself once it is known to be news: repeats are what sessions do most, and
+	 * to ask for the time is what this costs most. */
+	if (shape->handler != ESTOP_ON_OPEN)
+		stop_the_unjudged(state->session);
+	else if (is_stopped(state->session))
+		stop_process(state->session, ESTOP_HELD_QUARANTINE);
 	handlers.call(ctx, shape->handler);
 	return 0;
 }

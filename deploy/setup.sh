@@ -5,6 +5,7 @@
 #
 #   deploy/setup.sh        the monitor and its tools, in .venv
 #   deploy/setup.sh e2e    also the agent of the end-to-end tests, in .venv-e2e
+#   deploy/setup.sh vm     also what boots the guests of `make test-vm`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # a user's PATH on Debian lacks bpftool's directory
@@ -13,7 +14,8 @@ export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" # a user's PATH on Debian la
 # bcc belongs to Debian's Python. A venv made by a plain user remains writable by that user: fit for
 # development; a deployment belongs under a root-owned directory.
 python=/usr/bin/python3
-bcc=/usr/lib/python3/dist-packages/bcc
+dist=/usr/lib/python3/dist-packages
+bcc=$dist/bcc
 
 say() { printf 'estop: %s\n' "$*" >&2; }
 fail() {
@@ -71,22 +73,43 @@ bpftool_packages() {
     fi
 }
 
+update_package_lists() {
+    command -v apt-get >/dev/null ||
+        fail "missing: $*; install them with this system's package manager (only apt is automated)"
+    say "installing $*"
+    as_root apt-get -q update
+}
+
+install_packages() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@"
+}
+
 install_missing_packages() {
     local missing=() need_bpftool=
     [ -x "$python" ] || missing+=(python3)
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     [ -d "$bcc" ] || missing+=(python3-bpfcc)
+    compgen -G "$dist/seccomp.*.so" >/dev/null || missing+=(python3-seccomp)
     command -v gcc >/dev/null || missing+=(gcc libc6-dev)
     working_bpftool >/dev/null || need_bpftool=bpftool
     [ -n "${missing[*]}$need_bpftool" ] || return 0
-    command -v apt-get >/dev/null ||
-        fail "missing: ${missing[*]} $need_bpftool; install them with this system's package manager (only apt is automated)"
-    say "installing ${missing[*]} $need_bpftool"
-    as_root apt-get -q update
+    update_package_lists "${missing[@]}" $need_bpftool
     # shellcheck disable=SC2207 # package names have no spaces
     [ -z "$need_bpftool" ] || missing+=($(bpftool_packages))
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}"
+    install_packages "${missing[@]}"
     working_bpftool >/dev/null || fail "bpftool does not run: install the linux-tools package of kernel $(uname -r)"
+}
+
+# An emulator, the modules' index, and a static busybox: a guest's first instant has no libraries.
+install_guest_packages() {
+    local missing=()
+    command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
+    command -v depmod >/dev/null || missing+=(kmod)
+    command -v ip >/dev/null || missing+=(iproute2)
+    { command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&1; } || missing+=(busybox-static)
+    ((${#missing[@]})) || return 0
+    update_package_lists "${missing[@]}"
+    install_packages "${missing[@]}"
 }
 
 check_python() {
@@ -124,11 +147,14 @@ make_venv() {
 make_monitor_venv() {
     venv_is_current .venv requirements.lock pyproject.toml deploy/setup.sh && return
     make_venv .venv requirements.lock
-    # Only bcc is let in: --system-site-packages would let every package of the system shadow the lock.
+    # Only these two are let in: --system-site-packages would let every package of the system shadow
+    # the lock.
     local site
     site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     ln -sfn "$bcc" "$site/bcc"
+    ln -sfn "$dist"/seccomp.*.so "$site/"
     .venv/bin/python -c 'import bcc' || fail "$bcc cannot be imported by $python: reinstall python3-bpfcc"
+    .venv/bin/python -c 'import seccomp' || fail "$dist/seccomp.*.so cannot be imported by $python: reinstall python3-seccomp"
     ln -sfn "$(working_bpftool)" .venv/bin/bpftool
     .venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
     stamp_of .venv requirements.lock pyproject.toml deploy/setup.sh >.venv/stamp
@@ -146,5 +172,6 @@ check_python
 case ${1:-} in
 "") make_monitor_venv ;;
 e2e) make_monitor_venv && make_agent_venv ;;
-*) fail "unknown argument '$1': nothing, or e2e" ;;
+vm) install_guest_packages && make_monitor_venv ;;
+*) fail "unknown argument '$1': nothing, e2e or vm" ;;
 esac

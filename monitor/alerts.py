@@ -13,25 +13,34 @@ import msgspec
 
 
 class Response(StrEnum):
-    """What a signature asks for, weakest first. `deny` and `ask` need a tier that can hold them."""
+    """What a signature asks for, weakest first."""
 
     LOG = "log"
     ALERT = "alert"
+    DENY = "deny"
+    """The kernel refuses the act; the session goes on."""
+    ASK = "ask"
+    """A freeze with a question: a person says what becomes of it."""
     FREEZE = "freeze"
     KILL = "kill"
 
     @property
     def rank(self) -> int:
-        """Position on the ladder log < alert < freeze < kill."""
+        """Position on the ladder log < alert < deny < ask < freeze < kill."""
         return _LADDER.index(self)
 
     @property
     def stops(self) -> bool:
         """True where the session is stopped."""
-        return self in {Response.FREEZE, Response.KILL}
+        return self in {Response.ASK, Response.FREEZE, Response.KILL}
+
+    @property
+    def holds(self) -> bool:
+        """True where the kernel is to act before anybody else knows."""
+        return self.stops or self is Response.DENY
 
 
-_LADDER = [Response.LOG, Response.ALERT, Response.FREEZE, Response.KILL]
+_LADDER = list(Response)
 
 
 class Level(StrEnum):
@@ -87,6 +96,9 @@ class Action(StrEnum):
     RESUMED = "resumed"
     WOULD_FREEZE = "would_freeze"
     WOULD_KILL = "would_kill"
+    DENIED = "denied"
+    """The kernel refused the act: it did not happen."""
+    WOULD_DENY = "would_deny"
     ALREADY_STOPPED = "already_stopped"
     """The session was being stopped already; nothing more was needed."""
     DISARMED = "disarmed"
@@ -110,8 +122,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One match, as recorded and as served.
 
-    `event` is `{"category": ..., "ktime_ns": ..., "fields": {...}}` with Sigma field names.
-    `timings_ns` are spans counted from the event's own ktime (the act): `received`, `matched`,
+    `event` is `{"category": ..., "ktime_ns": ..., "verdict": ..., "fields": {...}}` with Sigma field
+    names; `verdict` is what the kernel did at once: `pass`, `hold`, or `deny` (it did not happen).
+    `timings_ns` are spans counted from the event's own ktime (the act): `held`, `received`, `matched`,
     `cut` (network), `frozen`, `evidence`, `killed`, `empty`; absent where the step did not happen.
     `evidence` comes with the single alert (`/alerts/{id}`); lists and streams leave it out.
     """

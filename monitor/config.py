@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import os
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +56,13 @@ def _listed(value: object, separator: str) -> object:
     return value
 
 
+class FailMode(StrEnum):
+    """What is done where nobody can decide."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
 class Settings(BaseSettings):
     """Everything the daemon can be told. Immutable; the derived paths are properties."""
 
@@ -74,6 +82,20 @@ class Settings(BaseSettings):
     """Directories of signatures. `ESTOP_RULES` separates them by `:`."""
     freeze_deadline_ms: int = Field(default=1000, ge=1, le=60_000)
     """How long to wait for `frozen 1`; a task in D state never gets there."""
+    refuse_opens: bool = True
+    """Ask before a session opens a guarded file (fanotify), so that the open can be refused. Without
+    it such opens are held when they return, and the session is frozen sooner."""
+    hold_timeout_ms: int = Field(default=1000, ge=10, le=60_000)
+    """A candidate that the kernel holds and nobody judged for so long is decided by `fail_mode`."""
+    deadman_ms: int = Field(default=5000, ge=500, le=3_600_000)
+    """A monitor that gave no sign of life for so long is dead, and `fail_mode` applies."""
+    fail_mode: FailMode = FailMode.CLOSED
+    """What becomes of sessions that nobody can judge: `closed` holds them, `open` lets them go."""
+    opens_per_s: int = Field(default=50_000, ge=0)
+    """Files a session may open a second before the rest is counted and not looked at; 0: no limit.
+    What a rule that stops names is always looked at."""
+    blind_losses: int = Field(default=100_000, ge=1)
+    """Events lost within half a second from which on `fail_mode` applies to every session."""
     disarm_stops: int = Field(default=5, ge=1)
     """A rule that stopped more sessions than this within the window only alerts from then on."""
     disarm_window_s: float = Field(default=600, gt=0)
@@ -142,6 +164,11 @@ class Settings(BaseSettings):
             return init_settings, env_settings
         toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
         return init_settings, env_settings, toml
+
+    @property
+    def own_directories(self) -> tuple[Path, ...]:
+        """What no session has any business in."""
+        return (self.state_dir, self.runtime_dir, *self.rules, Path(__file__).resolve().parent)
 
     @property
     def socket_path(self) -> Path:

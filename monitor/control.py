@@ -33,6 +33,8 @@ class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cwd: str = ""
     home: str = ""
     """The agent's home directory (its program's own files are found from argv)."""
+    hardening: tuple[str, ...] = ()
+    """What the child is under already: see `Session.hardening`."""
 
 
 class AttachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +61,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     tier: str
     programs: dict[str, bool]
     """Expected BPF program -> is it attached?"""
+    hooks_missing: tuple[str, ...]
+    """LSM hooks that this kernel lacks: what would be refused there is not."""
     lost: dict[str, int]
     """Hook -> events that did not fit into the ring (or a full map), since start."""
     rules: int
@@ -67,6 +71,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     store: dict[str, Any]
     """`{"alerts": n, "queue": n, "dropped": n, "error": "" }`."""
     uptime_s: float
+
+
+class RuleInForce(Rule, frozen=True, kw_only=True):
+    """A rule as the API shows it: with what it is worth on this host."""
+
+    enforcement: str
+    """`prevented in kernel`, `held in kernel`, `detected in user space` or `off: reason`."""
+    enforcement_why: str
 
 
 class Control(Protocol):
@@ -103,8 +115,8 @@ class Control(Protocol):
         """End a session and everything in it."""
         ...
 
-    def rules(self) -> list[Rule]:
-        """The signatures in force."""
+    def rules(self) -> list[RuleInForce]:
+        """Every signature, also those that are off on this host."""
         ...
 
     def health(self) -> Health:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,27 +21,38 @@ from monitor import requirements
 from monitor.api.app import create_app, release
 from monitor.api.server import Server
 from monitor.api.token import load_token
+from monitor.capture.gate import Gate
 from monitor.capture.kernel import KernelSettings, load
-from monitor.config import Settings, bundled
+from monitor.config import FailMode, Settings, bundled
 from monitor.detection import loader
+from monitor.detection.enforcement import Facility, Host, problems
 from monitor.detection.engine import Engine
 from monitor.detection.host import home_directories, host_variables
+from monitor.detection.lower import lower
 from monitor.detection.ruleset import RuleSet
 from monitor.directories import PUBLIC, own_directory
-from monitor.errors import RequirementError
+from monitor.errors import CaptureError, RequirementError, RuleError
+from monitor.housekeeper import Housekeeper, Limits
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.record.lock import StateLock
 from monitor.record.store import Store
 from monitor.responder import Responder
+from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
+from monitor.response.marks import Marks
 from monitor.response.policy import Disarmer
+from monitor.response.protection import own_watches
+from monitor.response.verdicts import Verdicts
 from monitor.sessions import cgroups
 from monitor.sessions.facts import FactMaker
+from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Roots
 from monitor.sessions.registry import Registry
-from monitor.sessions.watched import WatchedPaths
+from monitor.sessions.watched import Table, WatchedPaths
+from monitor.subjects import Mode
 from monitor.supervisor import Supervisor
+from monitor.tier import Tier
 
 _log = structlog.get_logger()
 
@@ -47,6 +60,7 @@ _SWITCH_INTERVAL_S = 0.0002
 """How long a thread may keep the interpreter while the pipeline's thread waits for it. Python's
 default of 5 ms would be fifty times the stop itself."""
 _HOUSEKEEPING_S = 0.5
+_PR_SET_TIMERSLACK = 29  # linux/prctl.h
 _PIPELINE_NICE = -20
 """A busy machine is no reason to stop late. Not a real-time class: a flood of events would then
 starve what it is there to protect."""
@@ -54,7 +68,10 @@ starve what it is there to protect."""
 
 def load_rules(settings: Settings) -> RuleSet:
     """All signatures, or RuleError with every reason why not."""
-    return loader.load(settings.rules, variables=host_variables(settings.payment_addresses))
+    return loader.load(
+        settings.rules,
+        variables=host_variables(settings.payment_addresses, settings.own_directories),
+    )
 
 
 def _check_host() -> None:
@@ -70,10 +87,30 @@ def _kernel_settings(settings: Settings, cgroup_root: Path) -> KernelSettings:
     return KernelSettings(
         source=bundled("bpf"),
         header_cache=settings.state_dir / "headers",
+        runtime_dir=settings.runtime_dir,
         cgroup_root=cgroup_root,
         monitor_pid=os.getpid(),
         events_ring_mib=settings.events_ring_mib,
+        deadman_ms=settings.deadman_ms if settings.fail_mode is FailMode.CLOSED else 0,
+        opens_per_s=settings.opens_per_s,
     )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        fail_mode=settings.fail_mode,
+        hold_timeout_s=settings.hold_timeout_ms / 1000,
+        losses=settings.blind_losses,
+    )
+
+
+def _stoppable(sessions: Iterable[LiveSession]) -> list[tuple[str, str]]:
+    """Root and home of every session that a rule may stop."""
+    return [
+        (f"/proc/{live.root_pid}/root", live.user_home)
+        for live in sessions
+        if live.mode is Mode.ENFORCE and live.state.alive
+    ]
 
 
 class Daemon:
@@ -89,6 +126,7 @@ class Daemon:
 
     def _build(self, settings: Settings) -> None:
         ruleset = load_rules(settings)
+        lowered = lower(ruleset)
         own_directory(settings.runtime_dir, PUBLIC)
         self._stack.enter_context(StateLock(settings.state_dir))
         token = load_token(settings.token_path)
@@ -96,12 +134,25 @@ class Daemon:
         self.metrics = Metrics()
         self.store = Store(settings.database_path, metrics=self.metrics)
         self._stack.callback(self.store.close)
-        self.kernel = self._stack.enter_context(load(_kernel_settings(settings, root)))
+        self.kernel = load(_kernel_settings(settings, root))
+        self._stack.callback(self._leave_kernel)
+        gate = self._gate(settings)
+        found = {Facility.HOLD, Facility.NETWORK} | ({Facility.OPENS} if gate.pid else set())
+        host = Host(self.kernel.tier, frozenset(found))
+        if unenforceable := problems(ruleset, lowered, host):
+            raise RuleError(unenforceable)
         engine = Engine(ruleset)
-        registry = self._sessions(settings, root, ruleset)
+        own = own_watches(settings.own_directories, [settings.token_path])
+        self._verdicts = Verdicts(self.kernel, own)
+        self._verdicts.replace(lowered)
+        registry = self._sessions(settings, root, ruleset, gate)
+        self._marks.replace(lowered)
+        holds = Holds(self.kernel)
         killswitch = KillSwitch(
             lambda slot, on: self.kernel.quarantine(slot, on=on),
+            holds,
             cgroup_root=root,
+            refuse=lambda slot, on: gate.refuse(slot, on=on),
             deadline_ms=settings.freeze_deadline_ms,
         )
         window_ns = int(settings.disarm_window_s * 1e9)
@@ -111,28 +162,77 @@ class Daemon:
             self.store,
             self.metrics,
             self.kernel.egress_bytes,
+            holds,
         )
+        self._stack.callback(killswitch.close)
         self._stack.callback(responder.close)
         self.supervisor = Supervisor(
-            self.kernel, registry, engine, responder, killswitch, self.store, self.metrics
+            self.kernel,
+            registry,
+            engine,
+            responder,
+            killswitch,
+            self.store,
+            gate,
+            self._marks,
+            host,
+            lowered,
+        )
+        self._housekeeper = Housekeeper(
+            self.kernel, registry, engine, responder, holds, self.metrics, _limits(settings), gate
         )
         self._stack.callback(self.supervisor.leave)
         self.supervisor.restore()
-        self.pipeline = Pipeline(self.kernel, registry, engine, responder, self.metrics)
+        told = self.store.told() if self.kernel.taken_over else frozenset()
+        self.pipeline = Pipeline(
+            self.kernel, registry, engine, responder, self.store, self.metrics, gate=gate, told=told
+        )
         self._serve(settings, token)
 
-    def _sessions(self, settings: Settings, root: Path, ruleset: RuleSet) -> Registry:
+    def _gate(self, settings: Settings) -> Gate:
+        """Where the kernel cannot refuse by itself, opens are asked about before they happen."""
+        gate = Gate(
+            self.kernel,
+            fail_open=settings.fail_mode is FailMode.OPEN,
+            hold_timeout_ms=settings.hold_timeout_ms,
+            wake=self.kernel.wake_on,
+        )
+        self._stack.callback(gate.close)
+        if self.kernel.tier is Tier.TRACEPOINT and settings.refuse_opens:
+            try:
+                gate.start()
+            except CaptureError as error:  # what it would refuse is still held after it happened
+                _log.warning("gate.off", why=str(error), mend=error.mend)
+        return gate
+
+    def _sessions(self, settings: Settings, root: Path, ruleset: RuleSet, gate: Gate) -> Registry:
         homes = home_directories()
         self._mounts, self._roots = HostMounts(), Roots()
         self._stack.callback(self._mounts.close)
-        self._watched = WatchedPaths(ruleset.watched_paths(homes))
-        return Registry(
+        self._marks = Marks(gate, lambda: _stoppable(registry.live()), homes=homes)
+        self._watched = WatchedPaths(
+            ruleset.watched_paths(homes), self._paths_changed, self._marks.renewed
+        )
+        registry = Registry(
             self.kernel,
             FactMaker(self._watched, self._mounts, self._roots, homes=homes),
             cgroup_root=root,
             cgroup_name=settings.cgroup_name,
             history_events=settings.history_events,
         )
+        self._watched.aliases("/", 0, 0)  # reads the host's own table: the kernel needs it now
+        return registry
+
+    def _paths_changed(self, found: Table) -> None:
+        self._verdicts.follow(found)
+        self._marks.follow(self._watched.tables())
+
+    def _leave_kernel(self) -> None:
+        """Sessions that live on stay followed and cut, for the next monitor to take over."""
+        left = self.kernel.sessions()
+        if left:
+            _log.warning("programs.left", sessions=len(left), mend="`estop unload` removes them")
+        self.kernel.close(keep=bool(left))
 
     def keep_house(self, stop: threading.Event) -> None:
         """Everything that has to be looked at now and then; runs on a thread of its own."""
@@ -140,7 +240,10 @@ class Daemon:
             self._mounts.refresh()
             self._roots.release()
             self._watched.refresh()  # after it: a table of a root that is gone must not be asked
-            self.supervisor.keep_house()
+            self._verdicts.refresh()
+            self.supervisor.end_empty_ones()
+            self._housekeeper.look()
+            self._marks.follow(self._watched.tables())  # after it: a new gatekeeper has no marks
 
     def _serve(self, settings: Settings, token: str) -> None:
         app = create_app(
@@ -180,6 +283,8 @@ def main(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PIPELINE_NICE)
+    # Naps of the freeze's confirmation: the default slack of 50 us would double them.
+    ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
     housekeeper = ThreadPoolExecutor(1, "housekeeper").submit(daemon.keep_house, stop)
     # A monitor that lost a thread ends where everybody sees it, and does not go on half blind.
     housekeeper.add_done_callback(lambda _: stop.set())
@@ -188,7 +293,7 @@ def main(settings: Settings) -> None:
             "monitor.ready",
             socket=str(settings.socket_path),
             tcp=settings.listen,
-            rules=len(daemon.supervisor.rules()),
+            rules=daemon.supervisor.health().rules,
         )
         daemon.pipeline.run(stop)
     finally:

@@ -52,6 +52,27 @@ class Access(IntFlag):
     CREATED = 4
 
 
+class Verdict(IntFlag):
+    """What the kernel did at once, in the numbers of bpf/event.h."""
+
+    PASS = 0
+    CANDIDATE = 2
+    """A rule that stops may match: the session's network is cut until it is answered."""
+    CERTAIN = 4
+    """The kernel's part of a rule is the whole of it."""
+    STOPPED = 8
+    """The process waits, stopped, on its way back to user space."""
+    REFUSED = 16
+    """The act did not happen."""
+
+    @property
+    def word(self) -> str:
+        """`pass`, `hold` or `deny`."""
+        if Verdict.REFUSED in self:
+            return "deny"
+        return "hold" if Verdict.CANDIDATE in self else "pass"
+
+
 class View(NamedTuple):
     """From where a process sees the file system: paths of two views do not compare.
 
@@ -66,7 +87,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What every event has. `slot` is the session's row in the kernel's maps.
 
     `egress_bytes` is what had left the session when the event happened. `cut` says that some text
-    did not fit into the record.
+    did not fit into the record. `verdict` is what the kernel did at once.
     """
 
     ktime_ns: int
@@ -77,6 +98,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     uid: int
     view: View
     cut: bool
+    verdict: Verdict = Verdict.PASS
+    held_ns: int = 0
+    """When the kernel held or refused; 0 where it did neither."""
 
 
 class Forked(Event, frozen=True, kw_only=True, gc=False):

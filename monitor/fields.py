@@ -88,11 +88,13 @@ CATEGORIES: dict[str, dict[str, str]] = {
         "Operation": "`ptrace`, `process_vm_readv`, `process_vm_writev`",
         "TargetProcessId": "pid of the other process",
         "TargetInSession": "`true` if that process belongs to the same session",
+        "Refused": "`true` if the kernel refused it: it did not happen",
     },
     "privileged_operation": {
         **_PROCESS,
         "Operation": "what was called: see rules/README.md for the names",
-        "Detail": "what it acted on: mount target, bpf command, new uid, cgroup path",
+        "Detail": "what it acted on: mount target, bpf command, new uid, pid, cgroup path",
+        "Refused": "`true` if the kernel refused it: it did not happen",
     },
 }
 """category -> field -> what it holds. Categories are Sigma's where Sigma has one; only

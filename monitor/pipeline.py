@@ -2,10 +2,13 @@
 """The product on one screen: a record of the kernel becomes an event, a fact, a match, a stop.
 
     capture    Source.read()        the next records, alarms with them       capture/kernel.py
+               Gate.take()          opens that wait for our word             capture/gate.py
                decode()             bytes -> Event                           capture/decode.py
     sessions   Registry.observe()   whose it is, who did it -> facts         sessions/registry.py
     detection  Engine.evaluate()    facts -> rules that match, all of them   detection/engine.py
-    response   Responder.respond()  cut, freeze, confirm; then record        responder.py
+    response   Responder.contain()  what the kernel held is frozen meanwhile  responder.py
+               Responder.respond()  cut, freeze, confirm; then record
+               Responder.answer()   or released: it was nothing
     record     Store.save_alert()   on disk before anybody is told           record/store.py
     api        GET /alerts/stream   people and programs hear of it           api/
 
@@ -17,18 +20,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import structlog
 
 from monitor.alerts import Rule
+from monitor.capture import wire
 from monitor.capture.decode import REHEARSALS, decode
+from monitor.capture.gate import Question
 from monitor.detection.engine import Engine
-from monitor.events import KINDS, Event
+from monitor.events import KINDS, Event, Verdict
 from monitor.fields import Fact
 from monitor.metrics import Metrics
 from monitor.responder import Responder
+from monitor.sessions.asked import opened
 from monitor.sessions.registry import Observation, Registry
 
 _log = structlog.get_logger()
@@ -36,6 +44,8 @@ _log = structlog.get_logger()
 _LONGEST_WAIT_MS = 200
 _REHEARSE_EVERY_MS = 10
 _DRAIN_S = 2.0
+_PATIENCE_NS = 50_000_000
+"""How long a question waits for the rings to be read to their end; in a flood that is never."""
 
 
 class Source(Protocol):
@@ -44,8 +54,50 @@ class Source(Protocol):
     behind: bool
     """True while the last read left records behind."""
 
+    def wait(self, timeout_ms: int) -> None:
+        """For the next record or question, at most so long."""
+        ...
+
     def read(self, timeout_ms: int) -> list[bytes]:
         """The next records, waiting at most so long for the first."""
+        ...
+
+    def beat(self) -> None:
+        """The monitor is alive: without this the kernel holds every session (dead-man switch)."""
+        ...
+
+    def mark(self) -> tuple[int, ...]:
+        """How far it has been read."""
+        ...
+
+    def commit(self, mark: tuple[int, ...] | None = None) -> None:
+        """What was read, up to the mark or all of it, need not come again after a restart."""
+        ...
+
+
+class Gate(Protocol):
+    """Where opens wait that a rule may forbid: `capture.gate.Gate`."""
+
+    def take(self) -> list[Question]:
+        """Those that came since, oldest first."""
+        ...
+
+    def answer(self, question: Question, *, allow: bool) -> None:
+        """Let it happen, or not."""
+        ...
+
+
+class Record(Protocol):
+    """Where alerts go: `record.store.Store`. Rows are numbered as they are taken."""
+
+    @property
+    def taken(self) -> int:
+        """Number of the newest row."""
+        ...
+
+    @property
+    def durable(self) -> int:
+        """Every row up to this number is on disk."""
         ...
 
 
@@ -58,9 +110,20 @@ class Pipeline:
         registry: Registry,
         engine: Engine,
         responder: Responder,
+        record: Record,
         metrics: Metrics,
+        *,
+        gate: Gate,
+        told: AbstractSet[tuple[str, int, str]] = frozenset(),
     ) -> None:
+        """`told`: session id, `ktime_ns` and rule id of alerts that an earlier monitor recorded."""
+        self._told = told
         self._source = source
+        self._gate = gate
+        self._asked: deque[Question] = deque()
+        self._record = record
+        self._held: deque[tuple[tuple[int, ...], int]] = deque()
+        """How far the source had been read when so many rows had been taken."""
         self._registry = registry
         self._engine = engine
         self._responder = responder
@@ -77,6 +140,7 @@ class Pipeline:
 
     def step(self) -> None:
         """One batch from the kernel to the stop."""
+        self._source.beat()
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         running = self._registry.running()
         longest_ms = _REHEARSE_EVERY_MS if running else _LONGEST_WAIT_MS
@@ -86,35 +150,75 @@ class Pipeline:
             self._take(event)
         if not self._source.behind:
             self._registry.caught_up(now_ns)
+        while self._asked and self._may_judge(self._asked[0]):
+            idle = False
+            self._answer(self._asked.popleft())
         if idle and running:
             self._rehearse()
         for observation in self._registry.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
             self._judge(observation)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Let go of the records that were judged and whose alerts are on disk.
+
+        A monitor that is killed before that reads them again in its next life.
+        """
+        taken, held = self._record.taken, self._held
+        if not held and self._record.durable >= taken:
+            self._source.commit()
+            return
+        if held and held[-1][1] == taken:
+            held.pop()  # what was read since left nothing to record
+        held.append((self._source.mark(), taken))
+        done = None
+        while held and held[0][1] <= self._record.durable:
+            done, _ = held.popleft()
+        if done is not None:
+            self._source.commit(done)
 
     def _take(self, event: Event) -> None:
         """One event through the stages.
 
         One that breaks them is a lost event, counted and alarmed like the others: if it ended the
-        monitor, an agent that found such an event would have found a way out.
+        monitor, an agent that found such an event would have found a way out. A candidate stays held
+        then, until `fail_mode` decides.
         """
+        asks = Verdict.CANDIDATE in event.verdict
+        live = self._registry.live_in(event.slot) if asks else None
         try:
             observation = self._registry.observe(event)
             if observation is not None:
                 self._judge(observation)
                 self._registry.remember(observation)
+            if live is not None:
+                self._responder.answer(live, event)
         except Exception:  # noqa: BLE001 - whatever it is, the next event must be judged
             self._registry.unjudged += 1
             _log.exception("event.unjudged", kind=type(event).__name__, slot=event.slot)
 
     def _events(self, wait_ms: int) -> Iterable[Event]:
+        self._source.wait(0 if self._asked else wait_ms)
+        # Before the rings are read: then they hold all that the askers did until they asked.
+        self._asked += self._gate.take()
+        records = self._source.read(0)
+        for record in records:
+            if wire.verdict(record) & wire.CERTAIN:
+                self._contain(record)
         # The two rings are in order each; together they are put in order by the kernel's clock.
-        records = sorted(self._source.read(wait_ms), key=_ktime_ns)
+        records.sort(key=_ktime_ns)
         for record in records:
             event = decode(record)
             if event is not None:
                 self._counters[type(event)].inc()
                 yield event
         yield from self._registry.pending()
+
+    def _contain(self, record: bytes) -> None:
+        """Before anything else is looked at: the kernel is certain, and freezing takes its time."""
+        live = self._registry.live_in(wire.slot(record))
+        if live is not None:
+            self._responder.contain(live)
 
     def _rehearse(self) -> None:
         """Keep the way from record to verdict in the processor's caches while nothing happens.
@@ -125,12 +229,44 @@ class Pipeline:
             for fact in self._registry.rehearse(decode(record)):
                 self._engine.evaluate(fact)
 
-    def _judge(self, observation: Observation) -> None:
+    def _may_judge(self, question: Question) -> bool:
+        waits_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - question.ktime_ns
+        return not self._source.behind or waits_ns > _PATIENCE_NS
+
+    def _answer(self, question: Question) -> None:
+        """An open that has not happened: refused with the session's stop, or it is no event at all.
+
+        If it is allowed, its record follows and is judged like any other. One that breaks the stages
+        is not answered: `fail_mode` decides.
+        """
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        try:
+            event = opened(question, self._responder.sent_bytes(question.slot))
+            observation = self._registry.consider(event)
+            matches = self._matches(observation.facts) if observation is not None else {}
+            refused = observation is not None and self._responder.refuses(observation.live, matches)
+            if observation is not None and refused:
+                self._registry.keep(event, observation.live)
+                self._responder.respond(observation, list(matches.values()), received_ns)
+            self._gate.answer(question, allow=not refused)
+        except Exception:  # noqa: BLE001 - as in `_take`
+            self._registry.unjudged += 1
+            _log.exception("question.unjudged", slot=question.slot)
+
+    def _matches(self, facts: Iterable[Fact]) -> dict[str, tuple[Rule, Fact]]:
         matches: dict[str, tuple[Rule, Fact]] = {}
-        for fact in observation.facts:
+        for fact in facts:
             for rule in self._engine.evaluate(fact):
                 matches.setdefault(rule.id, (rule, fact))
+        return matches
+
+    def _judge(self, observation: Observation) -> None:
+        received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        matches = self._matches(observation.facts)
+        if matches and self._told:
+            # A record that was judged, and not given back before the monitor was killed.
+            act = observation.live.id, observation.event.ktime_ns
+            matches = {rule: m for rule, m in matches.items() if (*act, rule) not in self._told}
         if matches:
             self._responder.respond(observation, list(matches.values()), received_ns)
 

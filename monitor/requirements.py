@@ -95,6 +95,17 @@ def check_bcc(module: str = "bcc") -> Requirement:
     )
 
 
+def check_seccomp(module: str = "seccomp") -> Requirement:
+    """Is libseccomp there for this interpreter? `estop run` starts nothing without a filter."""
+    found = importlib.util.find_spec(module)
+    return Requirement(
+        name="seccomp",
+        ok=found is not None,
+        detail=str(found.origin) if found else f"this Python has no module {module}",
+        mend="" if found else "apt-get install python3-seccomp, then make setup",
+    )
+
+
 def check_bpftool(path: str | None = None) -> Requirement:
     """Writes the kernel's types out as C for bcc, in place of kernel headers."""
     path = os.environ.get("PATH", "") + os.pathsep + _SBIN if path is None else path
@@ -113,5 +124,6 @@ CHECKS: tuple[Callable[[], Requirement], ...] = (
     check_cgroup2,
     check_root,
     check_bcc,
+    check_seccomp,
     check_bpftool,
 )

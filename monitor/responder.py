@@ -8,8 +8,9 @@ and the kill follow on a thread of their own, while the session stands still.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -27,18 +28,23 @@ from monitor.alerts import (
     SessionRef,
 )
 from monitor.errors import EstopError
-from monitor.events import CgroupMoved
+from monitor.events import CgroupMoved, Event, Verdict
 from monitor.fields import Fact
 from monitor.metrics import Metrics
 from monitor.record.store import Store
 from monitor.response.evidence import collect
+from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch, StopReport
 from monitor.response.policy import Decision, Disarmer, decide, strongest
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.registry import Observation
-from monitor.subjects import State
+from monitor.subjects import Mode, Session, State
 
 _log = structlog.get_logger()
+
+_REFUSED = "the act was refused: it did not happen"
+_REFUSING = {Action.STOPPING, Action.ALREADY_STOPPED, Action.DENIED}
+_BEFORE_THE_STOP = ("held", "received", "matched")
 
 
 class Responder:
@@ -51,13 +57,44 @@ class Responder:
         store: Store,
         metrics: Metrics,
         egress_bytes: Callable[[int], tuple[int, int]],
+        holds: Holds,
     ) -> None:
         self.disarmer = disarmer
+        self._holds = holds
         self._killswitch = killswitch
         self._store = store
         self._metrics = metrics
         self._egress_bytes = egress_bytes
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="evidence")
+
+    def contain(self, live: LiveSession) -> None:
+        """The kernel's part is the whole rule: begin to freeze, and judge meanwhile."""
+        if live.state is State.RUNNING:
+            with suppress(OSError):  # the session ended
+                self._killswitch.contain(live)
+
+    def answer(self, live: LiveSession, event: Event) -> None:
+        """The candidate is judged: unless that stopped the session, it goes on as if nothing was."""
+        with suppress(OSError):  # the session ended
+            contained = Verdict.CERTAIN in event.verdict
+            self._killswitch.release(live, event.tgid, contained=contained)
+        self._holds.answer(live.slot)
+
+    def refuses(self, live: LiveSession, matches: Mapping[str, tuple[Rule, Fact]]) -> bool:
+        """Must an act that waits for our word not happen?"""
+        snapshot = live.snapshot()
+        return any(
+            self._decide(rule, snapshot, refused=True).action in _REFUSING
+            for rule, _ in matches.values()
+        )
+
+    def _decide(self, rule: Rule, session: Session, *, refused: bool) -> Decision:
+        disarmed = self.disarmer.is_disarmed(rule.id)
+        return decide(rule, session, disarmed=disarmed, refused=refused)
+
+    def sent_bytes(self, slot: int) -> int:
+        """What has left the session by now."""
+        return self._egress_bytes(slot)[0]
 
     def respond(
         self, observation: Observation, matches: list[tuple[Rule, Fact]], received_ns: int
@@ -68,16 +105,20 @@ class Responder:
         if isinstance(event, CgroupMoved):
             self._killswitch.recall(live, event.target)
         snapshot = live.snapshot()
+        refused = Verdict.REFUSED in event.verdict
         decisions = [
-            (rule, fact, decide(rule, snapshot, disarmed=self.disarmer.is_disarmed(rule.id)))
-            for rule, fact in matches
+            (rule, fact, self._decide(rule, snapshot, refused=refused)) for rule, fact in matches
         ]
         stopping = [(r, d) for r, _, d in decisions if d.action is Action.STOPPING]
         chosen = strongest([d for _, d in stopping])
         steps = {"received": received_ns, "matched": matched_ns}
+        if event.held_ns:
+            steps["held"] = event.held_ns
         outcome = None
         if chosen is not None:
             outcome = self._stop(live, event.egress_bytes, steps)
+            if refused:
+                outcome = replace(outcome, detail=f"{_REFUSED}; {outcome.detail}".rstrip("; "))
             for rule, _ in stopping:
                 self.disarmer.stopped(rule.id, live.id, matched_ns)
         timings = {name: at - event.ktime_ns for name, at in steps.items()}
@@ -93,6 +134,9 @@ class Responder:
             stopped = [a for a in alerts if a.outcome.action in {Action.FROZEN, Action.FAILED}]
             kill = chosen.response is Response.KILL
             self._workers.submit(self._finish, live, stopped, event.ktime_ns, kill=kill)
+
+    def _is_disarmed(self, rule: Rule) -> bool:
+        return self.disarmer.is_disarmed(rule.id)
 
     def _stop(self, live: LiveSession, sent_at_act: int, steps: dict[str, int]) -> Outcome:
         try:
@@ -124,7 +168,7 @@ class Responder:
             result = outcome
         else:
             result = Outcome(action=decision.action, detail=decision.detail)
-            timings = {name: timings[name] for name in ("received", "matched")}
+            timings = {name: timings[name] for name in _BEFORE_THE_STOP if name in timings}
         return Alert(
             id=str(ULID()),
             time=now_text(),
@@ -137,6 +181,7 @@ class Responder:
             event={
                 "category": fact.category,
                 "ktime_ns": observation.event.ktime_ns,
+                "verdict": observation.event.verdict.word,
                 "fields": _shown(fact, observation.facts),
             },
             timings_ns=timings,
@@ -210,8 +255,33 @@ class Responder:
         self._store.save_session(live.snapshot())
         return record
 
+    def let_go(self, live: LiveSession, pid: int) -> bool:
+        """Continue a process that waits although all is judged; False if its session is stopped."""
+        return self._killswitch.let_go(live, pid)
+
     def own_alert(self, rule: Rule, live: LiveSession, fields: dict[str, Any]) -> None:
-        """An alert of the monitor about itself: events lost, a program gone, a knock at its door."""
+        """An alert of the monitor about itself: events lost, a knock at its door."""
+        self._own(rule, live, fields, Outcome(action=Action.ALERTED), {})
+
+    def own_stop(self, rule: Rule, live: LiveSession, fields: dict[str, Any]) -> None:
+        """`fail_mode` is closed, and the session cannot be judged: it is stopped, if it may be."""
+        if live.mode is Mode.OBSERVE or live.state is not State.RUNNING:
+            self.own_alert(rule, live, fields)
+            return
+        steps: dict[str, int] = {}
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        outcome = self._stop(live, live.sent_bytes, steps)
+        self._own(rule, live, fields, outcome, {n: at - now_ns for n, at in steps.items()})
+        self._store.save_session(live.snapshot())
+
+    def _own(
+        self,
+        rule: Rule,
+        live: LiveSession,
+        fields: dict[str, Any],
+        outcome: Outcome,
+        timings: dict[str, int],
+    ) -> None:
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         alert = Alert(
             id=str(ULID()),
@@ -219,8 +289,9 @@ class Responder:
             session=SessionRef(id=live.id, name=live.name),
             rule=RuleRef(id=rule.id, title=rule.title, level=rule.level, author=rule.author),
             response=rule.response,
-            outcome=Outcome(action=Action.ALERTED),
+            outcome=outcome,
             event={"category": rule.category, "ktime_ns": now_ns, "fields": fields},
+            timings_ns=timings,
         )
         self._count([alert], {"matched": 0})
         self._store.save_alert(alert)

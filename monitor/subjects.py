@@ -84,3 +84,6 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """Living processes when the snapshot was taken."""
     events: int = 0
     """Events of this session that reached user space."""
+    hardening: tuple[str, ...] = ()
+    """What the launcher put it under, in its words: `agent/hardening.py` lists them. Empty for a tree
+    that ran already."""

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people and programs may ask of the running monitor (`control.Control`), and its housekeeping.
+"""What people and programs may ask of the running monitor (`control.Control`).
 
-It joins the registry, the responder and the kernel for API threads and for the housekeeper; the
-pipeline does not come here.
+It joins the registry, the responder and the kernel for API threads; the pipeline does not come here.
 """
 
 from __future__ import annotations
@@ -17,40 +16,27 @@ from ulid import ULID
 
 from monitor import __version__
 from monitor.alerts import Action, ActionRecord, Level, Outcome, Response, Rule, SessionRef
+from monitor.capture.gate import Gate
 from monitor.capture.kernel import Kernel
-from monitor.control import AttachRequest, Health, LaunchRequest, Peer
+from monitor.control import AttachRequest, Health, LaunchRequest, Peer, RuleInForce
+from monitor.detection.enforcement import Host
 from monitor.detection.engine import Engine
+from monitor.detection.explain import in_force
 from monitor.errors import AttachError, NotAllowedError, SessionStateError
-from monitor.metrics import Metrics
+from monitor.lowered import Lowered
 from monitor.record.store import Store
 from monitor.responder import Responder
 from monitor.response.killswitch import KillSwitch
+from monitor.response.marks import Marks
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.registry import Registry
 from monitor.subjects import Session, State
 
 _log = structlog.get_logger()
 
-TIER = "tracepoint"
 _KNOCK_S = 10.0
 """One alert for a session in this time: an agent must not fill the record by asking."""
 
-EVENTS_LOST = Rule(
-    id="estop-events-lost",
-    title="Events Of A Session Were Lost",
-    level=Level.HIGH,
-    response=Response.ALERT,
-    category="monitor",
-    author="estop",
-)
-PROGRAM_GONE = Rule(
-    id="estop-program-detached",
-    title="A Sensor Of The Monitor Was Detached",
-    level=Level.CRITICAL,
-    response=Response.ALERT,
-    category="monitor",
-    author="estop",
-)
 API_KNOCK = Rule(
     id="estop-api-knock",
     title="A Supervised Process Asked The Monitor's API",
@@ -72,7 +58,10 @@ class Supervisor:
         responder: Responder,
         killswitch: KillSwitch,
         store: Store,
-        metrics: Metrics,
+        gate: Gate,
+        marks: Marks,
+        host: Host,
+        lowered: Lowered,
     ) -> None:
         self._kernel = kernel
         self._registry = registry
@@ -80,25 +69,25 @@ class Supervisor:
         self._responder = responder
         self._killswitch = killswitch
         self._store = store
-        self._metrics = metrics
+        self._gate = gate
+        self._marks = marks
+        self._host = host
+        self._lowered = lowered
         self._started = time.monotonic()
-        self._lost = kernel.lost() | {"judge": 0}
-        self._gone: set[str] = set()
         self._knocked: dict[str, float] = {}
         self.api_alive: Callable[[], bool] = lambda: True
         """Set once the API is served: a dead API thread is otherwise noticed by nobody."""
-        self._rule_errors = 0
 
     # Asked by people ----------------------------------------------------------------------------
 
     def sessions(self) -> list[Session]:
         """Living sessions and those that ended since the monitor started."""
-        self._end_empty_ones()
+        self.end_empty_ones()
         return self._registry.snapshots()
 
     def session(self, session: str) -> Session:
         """One session by id or name."""
-        self._end_empty_ones()
+        self.end_empty_ones()
         return self._registry.find(session).snapshot()
 
     def launch(self, request: LaunchRequest, peer: Peer) -> Session:
@@ -112,6 +101,7 @@ class Supervisor:
             uid=psutil.Process(request.pid).uids().real,
             home=request.home,
         )
+        live.hardening = request.hardening
         return self._opened(live, "launch", peer)
 
     def attach(self, request: AttachRequest, peer: Peer) -> Session:
@@ -135,6 +125,8 @@ class Supervisor:
             )
 
     def _opened(self, live: LiveSession, verb: str, peer: Peer) -> Session:
+        self._killswitch.prepare(live)
+        self._marks.refresh()
         snapshot = live.snapshot()
         _log.info("session.opened", session=live.id, name=live.name, origin=live.origin.value)
         self._store.save_session(snapshot)
@@ -176,9 +168,9 @@ class Supervisor:
             )
         return self._responder.act(live, verb, who=who, why=why)
 
-    def rules(self) -> list[Rule]:
-        """The signatures in force."""
-        return list(self._engine.ruleset.rules)
+    def rules(self) -> list[RuleInForce]:
+        """Every signature, also those that are off on this host."""
+        return in_force(self._engine.ruleset, self._lowered, self._host)
 
     def refuse_supervised(self, peer: Peer) -> None:
         """A supervised process knocked at the API."""
@@ -203,6 +195,10 @@ class Supervisor:
         problems += [f"{count} {hook} events were lost" for hook, count in lost.items() if count]
         problems += [f"rule {rule} failed {n} times" for rule, n in self._engine.errors.items()]
         problems += [f"rule {rule} is disarmed" for rule in self._responder.disarmer.disarmed]
+        if self._gate.off:
+            problems.append(f"opens are held, not refused: {self._gate.off}")
+        if late := self._gate.tally.late:
+            problems.append(f"{late} opens were not judged in time: fail_mode decided")
         if store.get("error"):
             problems.append(str(store["error"]))
         if self._registry.unjudged:
@@ -215,8 +211,9 @@ class Supervisor:
             ok=not problems,
             problems=tuple(problems),
             version=__version__,
-            tier=TIER,
+            tier=self._host.tier,
             programs=programs,
+            hooks_missing=tuple(self._kernel.missing),
             lost=lost,
             rules=len(self._engine.ruleset.rules),
             disarmed=self._responder.disarmer.disarmed,
@@ -225,58 +222,37 @@ class Supervisor:
             uptime_s=time.monotonic() - self._started,
         )
 
-    # Housekeeping -------------------------------------------------------------------------------
+    # Start and end --------------------------------------------------------------------------------
 
-    def keep_house(self) -> None:
-        """Twice a second, on a thread of its own: ends, losses, gauges."""
-        self._end_empty_ones()
-        programs = self._kernel.programs()
-        self._watch_losses(programs)
-        self._set_gauges(programs)
-
-    def _end_empty_ones(self) -> None:
+    def end_empty_ones(self) -> None:
+        """Sessions whose last process is gone have ended."""
         for live in self._registry.live():
             empty = live.populated and self._killswitch.is_empty(live)
             if empty and self._registry.end(live):
+                self._killswitch.forget(live)
                 self._store.save_session(live.snapshot())
                 _log.info("session.ended", session=live.id, state=live.state.value)
 
-    def _watch_losses(self, programs: dict[str, bool]) -> None:
-        lost = self._kernel.lost() | {"judge": self._registry.unjudged}
-        new = {hook: n - self._lost[hook] for hook, n in lost.items() if n > self._lost[hook]}
-        self._lost = lost
-        for hook, count in new.items():
-            self._metrics.events_lost.labels(hook).inc(count)
-        gone = {name for name, there in programs.items() if not there}
-        for live in self._registry.live():
-            if new:
-                self._responder.own_alert(EVENTS_LOST, live, {"Lost": new})
-            for program in gone - self._gone:
-                self._responder.own_alert(PROGRAM_GONE, live, {"Program": program})
-        self._gone = gone
-
-    def _set_gauges(self, programs: dict[str, bool]) -> None:
-        metrics = self._metrics
-        states = [s.state for s in self._registry.live()]
-        for state in State:
-            metrics.sessions.labels(state.value).set(states.count(state))
-        metrics.programs_expected.set(len(programs))
-        metrics.programs_attached.set(sum(programs.values()))
-        metrics.rules_loaded.set(len(self._engine.ruleset.rules))
-        errors = sum(self._engine.errors.values())
-        metrics.rule_errors.inc(errors - self._rule_errors)
-        self._rule_errors = errors
-
     def restore(self) -> None:
         """Take back the sessions that an earlier monitor left with living processes."""
+        followed = {cgroup: slot for slot, cgroup in self._kernel.sessions().items()}
+        found: list[tuple[int, Session]] = []
         for session in self._store.sessions():
-            if not session.state.alive or not os.path.isdir(session.cgroup):  # noqa: PTH112
-                continue
-            live = self._registry.restore(session)
-            if self._killswitch.is_frozen(live):
-                self._killswitch.freeze(live)  # the network cut ended with the earlier monitor
+            if session.state.alive and os.path.isdir(session.cgroup):  # noqa: PTH112
+                cgroup_id = os.stat(session.cgroup).st_ino  # noqa: PTH116
+                found.append((followed.pop(cgroup_id, 0), session))
+        for slot in followed.values():
+            self._kernel.forget(slot)
+        # Those that the kernel follows keep their slots; new ones are given out after that.
+        for slot, session in sorted(found, key=lambda pair: not pair[0]):
+            live = self._registry.restore(session, slot)
+            # A stop that was begun is finished: the cut comes first, and may be all there was time for.
+            if self._kernel.is_quarantined(live.slot) or self._killswitch.is_frozen(live):
+                self._killswitch.freeze(live)
                 live.state = State.FROZEN
+            self._killswitch.prepare(live)
             _log.info("session.restored", session=live.id, state=live.state.value)
+        self._registry.sweep()
 
     def leave(self) -> None:
         """At the end: empty cgroups go, frozen sessions stay frozen, the rest is said aloud."""

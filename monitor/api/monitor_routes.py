@@ -4,10 +4,9 @@
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from monitor.alerts import Rule
 from monitor.api.requests import Asker, Behind, answer
 from monitor.api.schema import answers, list_of, reference
-from monitor.control import Health
+from monitor.control import Health, RuleInForce
 from monitor.errors import NotAllowedError
 
 router = APIRouter(tags=["monitor"])
@@ -20,9 +19,9 @@ def health(monitor: Behind, _asker: Asker) -> Response:
     return answer(monitor.control.health())
 
 
-@router.get("/rules", responses=answers(list_of(Rule), "The rules in force."))
+@router.get("/rules", responses=answers(list_of(RuleInForce), "The rules."))
 def rules(monitor: Behind, _asker: Asker) -> Response:
-    """Every rule in force."""
+    """Every rule and how it is enforced on this host; also those that are off here."""
     return answer(monitor.control.rules())
 
 

@@ -12,9 +12,9 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from monitor.alerts import ActionRecord, Alert, Rule
+from monitor.alerts import ActionRecord, Alert
 from monitor.api.problems import MEDIA_TYPE, Problem
-from monitor.control import ActRequest, AttachRequest, Health, LaunchRequest
+from monitor.control import ActRequest, AttachRequest, Health, LaunchRequest, RuleInForce
 from monitor.record.queries import Page
 from monitor.subjects import Session
 
@@ -27,7 +27,7 @@ STRUCTS = (
     LaunchRequest,
     Page,
     Problem,
-    Rule,
+    RuleInForce,
     Session,
 )
 

@@ -225,7 +225,7 @@ def decode(record: bytes) -> events.Event | None:
     kind = int.from_bytes(record[_KIND_OFFSET : _KIND_OFFSET + 2], "little")
     layout, build = _DECODERS[kind]
     fields = layout.packed.unpack_from(record)
-    _, _, flags, ktime_ns, egress_bytes, slot, tgid, tid, uid, mnt_ns, root = fields[
+    _, _, flags, ktime_ns, egress_bytes, slot, tgid, tid, uid, mnt_ns, root, held_ns = fields[
         :_HEADER_FIELDS
     ]
     head = {
@@ -237,6 +237,8 @@ def decode(record: bytes) -> events.Event | None:
         "uid": uid,
         "view": events.View(mnt_ns, root),
         "cut": bool(flags & wire.TEXT_CUT),
+        "held_ns": held_ns,
+        "verdict": events.Verdict(flags & ~wire.TEXT_CUT),
     }
     return build(head, fields[_HEADER_FIELDS:], _Tail(record, layout.size))
 

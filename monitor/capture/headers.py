@@ -9,6 +9,7 @@ kernel's struct layouts. So no header package has to match the kernel, or exist.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import zlib
@@ -44,6 +45,31 @@ _KCONFIG = """\
 #define offsetof(type, member) __builtin_offsetof(type, member)
 #endif
 """
+
+# bcc's helpers.h names every BPF helper that its own release knows; an older kernel's BTF does not
+# have them all (bcc 0.26 on Linux 6.1). Here are those since 5.14 by number, which is part of the
+# kernel's ABI; the list is closed, as kernels only add kfuncs now. Source: include/uapi/linux/bpf.h.
+_HELPERS_FROM = 169
+_HELPERS = """
+    timer_init timer_set_callback timer_start timer_cancel get_func_ip get_attach_cookie
+    task_pt_regs get_branch_snapshot trace_vprintk skc_to_unix_sock kallsyms_lookup_name
+    find_vma loop strncmp get_func_arg get_func_ret get_func_arg_cnt get_retval set_retval
+    xdp_get_buff_len xdp_load_bytes xdp_store_bytes copy_from_user_task skb_set_tstamp
+    ima_file_hash kptr_xchg map_lookup_percpu_elem skc_to_mptcp_sock dynptr_from_mem
+    ringbuf_reserve_dynptr ringbuf_submit_dynptr ringbuf_discard_dynptr dynptr_read dynptr_write
+    dynptr_data tcp_raw_gen_syncookie_ipv4 tcp_raw_gen_syncookie_ipv6
+    tcp_raw_check_syncookie_ipv4 tcp_raw_check_syncookie_ipv6 ktime_get_tai_ns
+    user_ringbuf_drain cgrp_storage_get cgrp_storage_delete
+"""
+
+
+def _missing_helpers(vmlinux: str) -> str:
+    known = set(re.findall(r"\bBPF_FUNC_(\w+)", vmlinux))
+    return "".join(
+        f"#define BPF_FUNC_{name} {number}\n"
+        for number, name in enumerate(_HELPERS.split(), _HELPERS_FROM)
+        if name not in known
+    )
 
 
 def _version_header(release: str) -> str:
@@ -102,6 +128,7 @@ def header_tree(cache: Path, *, release: str | None = None) -> Path:
         (half / "include/asm/page.h").write_text("#define PAGE_SIZE 4096UL\n")
         (half / "include/linux/version.h").write_text(_version_header(release))
         _dump_btf(half / "include/linux/vmlinux.h")
-        (half / "include/linux/kconfig.h").write_text(_KCONFIG)
+        vmlinux = (half / "include/linux/vmlinux.h").read_text()
+        (half / "include/linux/kconfig.h").write_text(_KCONFIG + _missing_helpers(vmlinux))
         half.rename(tree)
     return tree

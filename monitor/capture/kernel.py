@@ -1,224 +1,191 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The BPF programs: compiled, attached, read and told about sessions; the only importer of bcc.
+"""The attached BPF programs: read, and told about sessions; who loads and pins them is `pins.py`'s.
 
-supported()  can this host run them? (`monitor/requirements.py` answers in full)
-load()       compile once, load and attach everything, or nothing
+load()       take over what an earlier monitor left attached, or have it loaded
 read()       the next batch of records
-close()      detach everything
+commit()     give records back to the kernel; until then the next monitor reads them again
+close()      detach everything, or leave it attached for the next monitor
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from monitor.capture import syscalls
-from monitor.capture.headers import header_tree
-from monitor.capture.links import link_cgroup, link_is_attached
+import structlog
+
+from monitor.capture import bpf, wire
+from monitor.capture.handover import RINGS, hand_over, unread
+from monitor.capture.pins import Generation, Pins
+from monitor.capture.programs import LSM_PREFIX, KernelSettings
+from monitor.capture.ring import RingReader
 from monitor.errors import CaptureError
 
-# bcc turns only functions of the main file into programs and rewrites map calls only there, so the
-# files are joined in this order; `#line` keeps the compiler's messages true.
-SOURCES = (
-    "maps.h",
-    "scope.h",
-    "emit.h",
-    "path.h",
-    "syscall.h",
-    "process.bpf.c",
-    "file.bpf.c",
-    "network.bpf.c",
-    "privilege.bpf.c",
-)
-
-RAW_TRACEPOINTS = {
-    "on_sys_exit": "sys_exit",
-    "on_fork": "sched_process_fork",
-    "on_exec": "sched_process_exec",
-    "on_exit": "sched_process_exit",
-    "on_cgroup_attach": "cgroup_attach_task",
-    "on_signal": "signal_generate",
-}
-
-TAIL_CALLS = {
-    "on_open": syscalls.Handler.OPEN,
-    "on_name": syscalls.Handler.NAME,
-    "on_file": syscalls.Handler.FILE,
-    "on_unix_connect": syscalls.Handler.UNIX,
-    "on_privileged": syscalls.Handler.PRIVILEGED,
-}
-
-# program -> (bcc's program type, enum bpf_attach_type)
-CGROUP_HOOKS = {
-    "on_egress": ("CGROUP_SKB", 1),
-    "on_connect4": ("CGROUP_SOCK_ADDR", 10),
-    "on_connect6": ("CGROUP_SOCK_ADDR", 11),
-    "on_sendmsg4": ("CGROUP_SOCK_ADDR", 14),
-    "on_sendmsg6": ("CGROUP_SOCK_ADDR", 15),
-}
+__all__ = ["LOST_HOOKS", "Kernel", "KernelSettings", "load"]
 
 LOST_HOOKS = (
     "fork", "exec", "exit", "open", "name", "connect", "send", "unix", "payload", "cgroup",
-    "privileged", "signal", "tasks",
+    "privileged", "signal", "tasks", "budget",
 )  # fmt: skip
 
-_LIVE = 1
-_QUARANTINED = 2
-_MAX_LEVEL = 12
-"""Of bpf/maps.h."""
-_PAGE_BYTES = 4096
-_STOP_CONSUMING = -1
+_log = structlog.get_logger()
 
+_LOOK_AGAIN_S = 0.0005
+_LONGEST_LOOK_S = 0.005
+_ONLY_ROW = (0,)
 
-@dataclass(frozen=True, kw_only=True)
-class KernelSettings:
-    """What the programs are built and started with. `monitor_pid` is never in scope."""
-
-    source: Path
-    header_cache: Path
-    cgroup_root: Path
-    monitor_pid: int
-    events_ring_mib: int = 16
-    batch: int = 256
-    """Records taken from a ring before the other is looked at again."""
-    read_again_ms: int = 10_000
-    write_again_ms: int = 100
+Mark = tuple[int, ...]
+"""How far the rings had been read."""
 
 
 class Kernel:
-    """Loaded and attached programs. Map writes are thread-safe; `read` belongs to one thread."""
+    """Attached programs. Maps may be used by any thread; the rings belong to one."""
 
-    def __init__(self, settings: KernelSettings) -> None:
+    def __init__(
+        self, settings: KernelSettings, pins: Pins, generation: Generation, *, taken_over: bool
+    ) -> None:
         self._settings = settings
-        self._links: dict[str, int] = {}
-        self._rings: list[tuple[int, Any]] = []
-        self._batch: list[bytes] = []
-        self._enough = 0
-        self._api_port = 0
+        self._pins = pins
+        self._generation = generation
+        self.tier = generation.tier
+        """What this kernel lets us hook: `tracepoint` or `lsm`."""
+        hooks = [n for n in generation.missing if n.startswith(LSM_PREFIX)]
+        self.missing = [name.removeprefix(LSM_PREFIX) for name in hooks]
+        """LSM hooks that this kernel lacks: what would be refused there is not."""
+        self.taken_over = taken_over
+        """True if sessions may be in the maps already: see `sessions`."""
+        self.left: list[bytes] = []
+        """Records of programs that these replaced: they come with the first read."""
         self.behind = False
         """True while the last read left records in a ring."""
-        self._levels: dict[int, tuple[int, int]] = {}
         self._lock = threading.Lock()
+        self._maps = {name: self._open(name) for name in wire.MAPS}
+        self._links = {name: generation.link(name) for name in generation.linked()}
         self._epoll = select.epoll()
-        self._bcc, self._lib, self._ring_callback = _import_bcc(settings)
-        self._bpf = self._compile()
-        self._flags = self._bpf[b"session_flags"]
+        self._bell = select.epoll()
+        self._epoll.register(self._bell, select.EPOLLIN)
+        self._rings = [self._open_ring(name) for name in RINGS]
+        self._levels: dict[int, int] = {}
+        self._old_levels = 0
+        self._api_port = 0
+        self._watches_below = False
+        self._held_operations = 0
+        self._refused_operations = settings.refused_operations
+        self._tasks, self._cgroups = self._maps["tasks"], self._maps["cgroups"]
+        self._flags, self._sockets = self._maps["session_flags"], self._maps["sockets"]
+        self._beat, self._touched = self._maps["beat"], self._maps["touched"]
+        row = self._maps["settings"].get(*_ONLY_ROW)
+        if row is not None:  # levels of sessions that are in the maps and not yet restored
+            self._old_levels = row[1]
         self._write_settings()
 
-    def _compile(self) -> Any:  # noqa: ANN401 - bcc has no types
-        parts = [
-            f'#line 1 "{name}"\n{(self._settings.source / name).read_text()}' for name in SOURCES
-        ]
-        pages = self._settings.events_ring_mib * 1024 * 1024 // _PAGE_BYTES
-        flags = [f"-I{self._settings.source}", f"-DEVENTS_PAGES={pages}", "-Wno-macro-redefined"]
-        try:
-            return self._bcc.BPF(text="".join(parts).encode(), cflags=flags)
-        except Exception as error:
+    def _open(self, name: str) -> bpf.Map | bpf.Cells:
+        key, value = wire.MAPS[name]
+        fd = self._generation.map(name)
+        info = bpf.MapInfo.of(fd)
+        if (info.key_size, info.value_size) != (key.size, value.size):
+            os.close(fd)
             raise CaptureError(
-                f"the BPF programs do not compile: {error}", mend="run `estop doctor`"
-            ) from error
-
-    def attach(self) -> None:
-        """Load and attach every program; on any failure nothing stays attached."""
-        try:
-            self._fill_tables()
-            self._attach_cgroup_hooks()
-            self._open_rings()
-            for program, tracepoint in RAW_TRACEPOINTS.items():
-                loaded = self._load(program, "RAW_TRACEPOINT")
-                fd = self._lib.bpf_attach_raw_tracepoint(loaded.fd, tracepoint.encode())
-                self._links[program] = _attached(fd, program, tracepoint)
-        except Exception:
-            self.close()
-            raise
-
-    def _load(self, program: str, kind: str, attach_type: int = -1) -> Any:  # noqa: ANN401
-        try:
-            return self._bpf.load_func(
-                program.encode(), getattr(self._bcc.BPF, kind), attach_type=attach_type
+                f"map {name} has rows of {info.key_size} and {info.value_size} bytes where "
+                f"{key.size} and {value.size} were expected",
+                mend="run `estop unload`",
             )
-        except Exception as error:
-            raise CaptureError(
-                f"the kernel does not load {program}: {error}", mend="run `estop doctor`"
-            ) from error
+        if name in wire.CELLS:
+            return bpf.Cells(fd, value.packed)
+        return bpf.Map(fd, key.packed, value.packed)
 
-    def _fill_tables(self) -> None:
-        for program, slot in TAIL_CALLS.items():
-            loaded = self._load(program, "RAW_TRACEPOINT")
-            self._bpf[b"handlers"][ctypes.c_int(slot)] = ctypes.c_int(loaded.fd)
-        table = self._bpf[b"syscalls"]
-        for index, shape in syscalls.rows().items():
-            table[ctypes.c_int(index)] = table.Leaf(
-                shape.handler,
-                shape.event,
-                shape.from_dir,
-                shape.from_text,
-                shape.to_dir,
-                shape.to_text,
-                shape.aux,
-                0,
-            )
+    def _open_ring(self, name: str) -> RingReader:
+        fd = self._generation.map(name)
+        self._epoll.register(fd, select.EPOLLIN)
+        return RingReader(fd, bpf.MapInfo.of(fd).max_entries)
 
-    def _attach_cgroup_hooks(self) -> None:
-        root = os.open(self._settings.cgroup_root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            for program, (kind, attach_type) in CGROUP_HOOKS.items():
-                wanted = attach_type if kind == "CGROUP_SOCK_ADDR" else -1
-                loaded = self._load(program, kind, wanted)
-                self._links[program] = link_cgroup(loaded.fd, root, attach_type, program)
-        finally:
-            os.close(root)
+    def map(self, name: str) -> bpf.Map | bpf.Cells:
+        """A map of `wire.MAPS`, by its name in bpf/."""
+        return self._maps[name]
 
-    def _open_rings(self) -> None:
-        def take(_context: int, data: int, size: int) -> int:
-            # An exception here is swallowed by ctypes and libbpf gets a garbage answer: copy, no more.
-            self._batch.append(ctypes.string_at(data, size))
-            return _STOP_CONSUMING if len(self._batch) >= self._enough else 0
-
-        self._take = self._ring_callback(take)  # ctypes keeps no reference of its own
-        # Events first: whatever an event builds on (a fork) is then in the alarms read after it.
-        for name in ("events", "alarms"):
-            fd = self._bpf[name.encode()].map_fd
-            self._rings.append((fd, self._lib.bpf_new_ringbuf(fd, self._take, None)))
-            self._epoll.register(fd, select.EPOLLIN)
+    # Records ------------------------------------------------------------------------------------
 
     def read(self, timeout_ms: int) -> list[bytes]:
         """Up to `batch` records of each ring, waiting at most `timeout_ms` for the first.
 
-        A flood fills its own ring and its own share of the batch, and no more.
+        A flood fills its own ring and its own share of the batch, and no more. While records are
+        held that were read and not committed, the wait is at most 5 ms.
         """
-        with suppress(InterruptedError):
-            self._epoll.poll(timeout_ms / 1000)
-        self._batch = []
-        self.behind = False
-        for _, ring in self._rings:
-            self._enough = len(self._batch) + self._settings.batch
-            self._lib.bpf_consume_ringbuf(ring)
-            self.behind |= len(self._batch) >= self._enough
-        return self._batch
+        if timeout_ms:
+            self.wait(timeout_ms)
+        records, self.left = self.left, []
+        behind = False
+        for ring in self._rings:
+            found = ring.read(self._settings.batch)
+            behind |= len(found) >= self._settings.batch
+            records += found
+            # A full ring loses what comes next for certain; a killed monitor is the lesser danger.
+            if ring.held_bytes > ring.size_bytes // 2:
+                ring.commit()
+        self.behind = behind
+        return records
+
+    def wake_on(self, fd: int) -> None:
+        """End `wait` and `read` also when there is something to read here, until it is closed."""
+        self._bell.register(fd, select.EPOLLIN)
+
+    def wait(self, timeout_ms: int) -> None:
+        """For a record, or for what `wake_on` named; as long as `read` would."""
+        if not self.left and not any(ring.behind for ring in self._rings):
+            self._wait(timeout_ms / 1000)
+
+    def _wait(self, timeout_s: float) -> None:
+        if not any(ring.held_bytes for ring in self._rings):
+            with suppress(InterruptedError):
+                self._epoll.poll(timeout_s)
+            return
+        # The kernel wakes nobody for a record behind one that is held: see `ring.py`.
+        end = time.monotonic() + min(timeout_s, _LONGEST_LOOK_S)
+        while time.monotonic() < end and not any(ring.behind for ring in self._rings):
+            if select.select([self._bell], [], [], _LOOK_AGAIN_S)[0]:  # finer than epoll's 1 ms
+                return
+
+    def mark(self) -> Mark:
+        """How far the rings have been read: what `commit` may be told later."""
+        return tuple(ring.position for ring in self._rings)
+
+    def commit(self, mark: Mark | None = None) -> None:
+        """Nobody needs the records read so far (or until `mark`) again."""
+        if mark is None:
+            for ring in self._rings:
+                ring.commit()
+            return
+        for ring, position in zip(self._rings, mark, strict=True):
+            if position > ring.position - ring.held_bytes:
+                ring.commit(position)
 
     # What the programs are told -----------------------------------------------------------------
 
-    def _write_settings(self) -> None:
-        table = self._bpf[b"settings"]
-        levels = 0
-        for _, level in self._levels.values():
+    def _write_settings(self, monitor_pid: int | None = None) -> None:
+        levels = self._old_levels
+        for level in self._levels.values():
             levels |= 1 << level
-        table[ctypes.c_int(0)] = table.Leaf(
-            self._settings.monitor_pid,
-            levels,
-            self._api_port,
-            0,
-            self._settings.read_again_ms * 1_000_000,
-            self._settings.write_again_ms * 1_000_000,
+        self._maps["settings"].set(
+            _ONLY_ROW,
+            (
+                self._settings.monitor_pid if monitor_pid is None else monitor_pid,
+                levels,
+                self._api_port,
+                self._watches_below,
+                self._settings.read_again_ms * 1_000_000,
+                self._settings.write_again_ms * 1_000_000,
+                self._settings.deadman_ms * 1_000_000,
+                self._held_operations,
+                self._settings.opens_per_s,
+                sum(1 << operation for operation in self._refused_operations),
+                sum(1 << family for family in self._settings.refused_families),
+            ),
         )
 
     def refuse_port(self, port: int) -> None:
@@ -227,98 +194,139 @@ class Kernel:
             self._api_port = port
             self._write_settings()
 
-    def watch(self, slot: int, cgroup_id: int, level: int) -> None:
-        """Put a cgroup and all below it in scope. `level` counts from the root, which is refused."""
+    def judge_by(self, *, below: bool, operations: Iterable[str]) -> None:
+        """What the watches need beside their maps: are directories among them, which operations."""
+        known = {operation.name.lower(): 1 << operation for operation in wire.Operation}
+        known["process_vm_readv"] = known["vm_read"]  # the names of Sigma's process_access
+        known["process_vm_writev"] = known["vm_write"]
+        with self._lock:
+            self._watches_below = below
+            self._held_operations = sum(known.get(name, 0) for name in set(operations))
+            self._write_settings()
+
+    def refuse_operations(self, operations: tuple[int, ...]) -> None:
+        """Refuse these to every session, where LSM programs run."""
+        with self._lock:
+            self._refused_operations = operations
+            self._write_settings()
+
+    def beat(self) -> None:
+        """The monitor is alive; a session whose monitor is not is held."""
+        self._beat.set(_ONLY_ROW, (time.clock_gettime_ns(time.CLOCK_BOOTTIME),))
+
+    def sessions(self) -> dict[int, int]:
+        """Slot -> cgroup id of every session that the programs follow."""
+        return {slot: cgroup_id for (cgroup_id,), (slot,) in self._cgroups.items()}
+
+    def watch(self, slot: int, cgroup_id: int, level: int, *, observed: bool = False) -> None:
+        """Put a cgroup and all below it in scope. `level` counts from the root, which is refused.
+
+        An observed session is never held or refused anything.
+
+        A cgroup that is in scope in this slot already, from before a takeover, keeps its cut.
+        """
         if slot < 1 or cgroup_id < 1 or level < 1:
             raise CaptureError(f"slot {slot}, cgroup {cgroup_id}, level {level}: would match all")
-        if level > _MAX_LEVEL:
+        if level > wire.MAX_LEVEL:
             raise CaptureError(
                 f"a cgroup {level} levels below the root cannot be followed",
-                mend=f"use one at most {_MAX_LEVEL} levels deep",
+                mend=f"use one at most {wire.MAX_LEVEL} levels deep",
             )
         with self._lock:
-            self._bpf[b"egress"][ctypes.c_int(slot)] = self._bpf[b"egress"].Leaf(0, 0)
-            self._bpf[b"session_flags"][ctypes.c_int(slot)] = ctypes.c_uint(_LIVE)
-            self._bpf[b"cgroups"][ctypes.c_ulonglong(cgroup_id)] = ctypes.c_uint(slot)
-            self._levels[slot] = (cgroup_id, level)
+            if self._cgroups.get(cgroup_id) != (slot,):
+                self._maps["egress"].set((slot,), (0, 0))
+                self._maps["candidates"].set((slot,), (0,))
+                self._maps["answers"].set((slot,), (0,))
+                self._flags.set((slot,), (wire.LIVE | (wire.OBSERVED if observed else 0),))
+                self._cgroups.set((cgroup_id,), (slot,))
+            self._levels[slot] = level
             self._write_settings()
 
     def forget(self, slot: int) -> None:
         """Take a session out of scope: its cgroup and every task and socket that is left."""
         with self._lock:
-            cgroup_id, _ = self._levels.pop(slot, (0, 0))
-            if cgroup_id:
-                with suppress(KeyError):
-                    del self._bpf[b"cgroups"][ctypes.c_ulonglong(cgroup_id)]
+            self._levels.pop(slot, None)
+            for table in (self._cgroups, self._tasks, self._sockets, self._maps["held"]):
+                for key, value in list(table.items()):
+                    if value[0] == slot:
+                        table.delete(*key)
             self._write_settings()
-            for table in (self._bpf[b"tasks"], self._bpf[b"sockets"]):
-                for key, leaf in list(table.items()):
-                    if (leaf.session if hasattr(leaf, "session") else leaf.value) == slot:
-                        with suppress(KeyError):
-                            del table[key]
-            self._bpf[b"session_flags"][ctypes.c_int(slot)] = ctypes.c_uint(0)
+            self._flags.set((slot,), (0,))
 
     def watch_task(self, slot: int, pid: int) -> None:
         """Put a process in scope; what it forks from now on follows in the kernel."""
-        table = self._bpf[b"tasks"]
-        table[ctypes.c_uint(pid)] = table.Leaf(slot, 0, 0)
+        if self.task_slot(pid) != slot:  # else the kernel knows more of it than we do
+            self._tasks.set((pid,), (slot, 0, 0))
 
     def forget_task(self, pid: int) -> None:
         """Take one process out of scope; what it forked stays."""
-        with suppress(KeyError):
-            del self._bpf[b"tasks"][ctypes.c_uint(pid)]
+        self._tasks.delete(pid)
 
     def task_slot(self, pid: int) -> int:
         """The session a process is in by the kernel's map, 0 for none."""
-        try:
-            return int(self._bpf[b"tasks"][ctypes.c_uint(pid)].session)
-        except KeyError:
-            return 0
+        row = self._tasks.get(pid)
+        return row[0] if row else 0
 
     def watch_socket(self, slot: int, cookie: int) -> None:
         """Put a socket that existed before adoption in scope of the cut."""
-        self._bpf[b"sockets"][ctypes.c_ulonglong(cookie)] = ctypes.c_uint(slot)
+        self._sockets.set((cookie,), (slot,))
 
     def quarantine(self, slot: int, *, on: bool) -> None:
         """Cut (or give back) the session's network. One map write; the next packet obeys."""
-        flags = _LIVE | (_QUARANTINED if on else 0)
-        self._flags[ctypes.c_int(slot)] = ctypes.c_uint(flags)
+        with self._lock:
+            (flags,) = self._flags.get(slot) or (0,)
+            flags = flags | wire.QUARANTINED if on else flags & ~wire.QUARANTINED
+            self._flags.set((slot,), (flags | wire.LIVE,))
+
+    def is_quarantined(self, slot: int) -> bool:
+        """Was the session cut, by us or by an earlier monitor?"""
+        (flags,) = self._flags.get(slot) or (0,)
+        return bool(flags & wire.QUARANTINED)
 
     def forget_touches(self) -> None:
         """Send every open anew: after a resume or a new rule set, a repeat is news again."""
-        self._bpf[b"touched"].clear()
+        for key in list(self._touched.keys()):
+            self._touched.delete(*key)
 
     # What the programs say ----------------------------------------------------------------------
 
     def egress_bytes(self, slot: int) -> tuple[int, int]:
         """Payload bytes that left the session, and that the cut held back."""
-        row = self._bpf[b"egress"][ctypes.c_int(slot)]
-        return int(row.sent_bytes), int(row.cut_bytes)
+        sent, cut = self._maps["egress"].get(slot) or (0, 0)
+        return sent, cut
 
     def lost(self) -> dict[str, int]:
         """Hook -> events that could not be sent since the programs were loaded."""
-        table = self._bpf[b"lost"]
-        return {name: int(table[ctypes.c_int(n)].value) for n, name in enumerate(LOST_HOOKS)}
+        table = self._maps["lost"]
+        return {name: (table.get(n) or (0,))[0] for n, name in enumerate(LOST_HOOKS)}
 
     def programs(self) -> dict[str, bool]:
         """Every program that should be attached, and whether the kernel says that it is."""
-        expected = (*RAW_TRACEPOINTS, *CGROUP_HOOKS)
-        return {
-            name: name in self._links and link_is_attached(self._links[name]) for name in expected
-        }
+        return {name: bpf.link_is_attached(link) for name, link in self._links.items()}
 
-    def close(self) -> None:
-        """Detach everything. Closing a link's descriptor is what detaches it."""
-        for fd in self._links.values():
-            os.close(fd)
-        self._links.clear()
-        for fd, ring in self._rings:
-            self._epoll.unregister(fd)
-            self._lib.bpf_free_ringbuf(ring)
-        self._rings.clear()
-        if not self._epoll.closed:
-            self._epoll.close()
-        self._bpf.cleanup()
+    def close(self, *, keep: bool = False) -> None:
+        """Detach everything; with `keep`, leave all of it at work for the next monitor.
+
+        What is kept knows no monitor any more: its pid and port may soon be somebody else's.
+        """
+        if self._epoll.closed:
+            return
+        if keep:
+            self._api_port = 0
+            self._write_settings(monitor_pid=0)
+        for ring in self._rings:
+            self._epoll.unregister(ring.fd)
+            ring.close()
+            os.close(ring.fd)
+        self._epoll.close()
+        self._bell.close()
+        for table in self._maps.values():
+            table.close()
+        for link in self._links.values():
+            os.close(link)
+        if not keep:
+            self._pins.remove()
+        self._pins.close()
 
     def __enter__(self) -> Self:
         return self
@@ -332,30 +340,40 @@ class Kernel:
         self.close()
 
 
-def _attached(fd: int, program: str, tracepoint: str) -> int:
-    if fd < 0:
-        raise CaptureError(
-            f"cannot attach {program} to {tracepoint}: {os.strerror(-fd)}",
-            mend="run `estop doctor`",
-        )
-    return fd
-
-
-def _import_bcc(settings: KernelSettings) -> tuple[Any, Any, Callable[..., Any]]:
-    # bcc reads the variable while it is imported and while it compiles.
-    os.environ["BCC_KERNEL_SOURCE"] = str(header_tree(settings.header_cache))
-    try:
-        import bcc  # noqa: PLC0415 - 1 s and 157 MB that `estop --help` does not need
-        from bcc.libbcc import _RINGBUF_CB_TYPE, lib  # noqa: PLC0415
-    except ImportError as error:
-        raise CaptureError(
-            "bcc's Python package is not importable", mend="run `make setup`"
-        ) from error
-    return bcc, lib, _RINGBUF_CB_TYPE
-
-
 def load(settings: KernelSettings) -> Kernel:
-    """Compile and attach everything, or raise CaptureError with nothing left behind."""
-    kernel = Kernel(settings)
-    kernel.attach()
+    """Take over what is pinned, or load it; CaptureError with nothing new left behind.
+
+    Programs of another build are not taken over: the new ones are attached beside them, the
+    sessions moved, and only then are the old ones removed.
+    """
+    pins = Pins(settings.runtime_dir)
+    try:
+        pins.remove_halves()
+        found = pins.generations()
+        try:
+            return _serve(settings, pins, found)
+        except BaseException:
+            if not found:
+                pins.remove()
+            raise
+    except BaseException:
+        pins.close()
+        raise
+
+
+def _serve(settings: KernelSettings, pins: Pins, found: list[Generation]) -> Kernel:
+    digest = settings.digest()
+    current = next((g for g in reversed(found) if g.digest == digest and g.whole()), None)
+    generation = current or pins.load(settings)
+    old = [g for g in found if g is not current]
+    for one in old:
+        hand_over(one, generation)
+    kernel = Kernel(settings, pins, generation, taken_over=bool(found))
+    for one in old:
+        # Another layout cannot be read. That happens at an upgrade, and is said.
+        if KernelSettings.speaks_as(one.digest, digest):
+            kernel.left += unread(one)
+        else:
+            _log.warning("records.left", generation=one.path.name, why="of another layout")
+        one.remove()
     return kernel

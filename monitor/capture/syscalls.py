@@ -14,6 +14,12 @@ from enum import IntEnum
 from monitor.capture.wire import Kind, Operation
 
 NO_ARG = 7
+_FUNCTIONS = {
+    "umount2": "umount",
+    "truncate64": "ia32_truncate64",
+    "ftruncate64": "ia32_ftruncate64",
+}
+"""SYSCALL_DEFINE knows these by another name."""
 COMPAT_BASE = 512
 
 
@@ -43,6 +49,16 @@ class Shape:
     to_dir: int = NO_ARG
     to_text: int = NO_ARG
     aux: int = NO_ARG
+
+    def functions(self) -> tuple[str, ...]:
+        """Where arch/x86/entry may end up for it: not every kernel has all of these."""
+        found: tuple[str, ...] = ()
+        name = _FUNCTIONS.get(self.name, self.name)
+        if self.number is not None:
+            found += (f"__x64_sys_{name}",)
+        if self.compat is not None:
+            found += (f"__ia32_sys_{name}", f"__ia32_compat_sys_{name}")
+        return found
 
 
 def _open(name: str, number: int, compat: int) -> Shape:
@@ -103,6 +119,11 @@ SHAPES: tuple[Shape, ...] = (
     _op("finit_module", 313, 350, Operation.MODULE_LOAD),
     _op("unshare", 272, 310, Operation.UNSHARE),
     _op("setns", 308, 346, Operation.SETNS),
+    _op("kill", 62, 37, Operation.KILL),
+    _op("tkill", 200, 238, Operation.KILL),
+    _op("tgkill", 234, 270, Operation.KILL),
+    _op("rt_sigqueueinfo", 129, 178, Operation.KILL),
+    _op("pidfd_send_signal", 424, 424, Operation.KILL),
 )
 
 

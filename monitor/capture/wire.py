@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python mirror of bpf/event.h: layouts and numbers; decoding is `decode.py`'s.
+"""The Python mirror of bpf/event.h and of the maps: layouts, numbers; decoding is `decode.py`'s.
 
-tests/contract/test_wire.py compiles event.h and compares every offset and number below.
+tests/contract/test_wire.py compiles the headers and compares every offset and number below.
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from monitor.lowered import NAME_BYTES, NAMES_BYTES, PARENT_BYTES, PARENTS, PORTS
+
 TEXT_CUT = 1
+CANDIDATE = 2
+CERTAIN = 4
+STOPPED = 8
+REFUSED = 16
 
 
 class Kind(IntEnum):
@@ -55,6 +61,10 @@ class Operation(IntEnum):
     MODULE_LOAD = 14
     UNSHARE = 15
     SETNS = 16
+    SOCKET = 17
+    SETTIME = 18
+    CGROUP_BIRTH = 19
+    KILL = 20
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ _HEADER = (
     ("uid", "I"),
     ("mnt_ns", "I"),
     ("root_inode", "I"),
+    ("held_ns", "Q"),
 )
 
 
@@ -163,3 +174,125 @@ SIGNAL = _event("estop_signal", ("signal", "i"), ("target_tgid", "I"))
 LAYOUTS = (
     HEADER, FORK, EXEC, EXIT, OPEN, NAME, CONNECT, PAYLOAD, UNIX, CGROUP, PRIVILEGED, SIGNAL,
 )  # fmt: skip
+
+
+def verdict(record: bytes) -> int:
+    """The low byte of `header.flags`, for who cannot wait for the record to be decoded."""
+    return record[6]
+
+
+def slot(record: bytes) -> int:
+    """`header.session`, the same way."""
+    return int.from_bytes(record[24:28], "little")
+
+
+def _number(name: str, code: str) -> Layout:
+    return Layout(name, (("", code),))
+
+
+_U32 = _number("__u32", "I")
+_U64 = _number("__u64", "Q")
+
+SETTINGS = Layout(
+    "estop_settings",
+    (
+        ("monitor_tgid", "I"),
+        ("session_levels", "I"),
+        ("api_port", "I"),
+        ("watches_below", "I"),
+        ("read_again_ns", "Q"),
+        ("write_again_ns", "Q"),
+        ("deadman_ns", "Q"),
+        ("held_operations", "Q"),
+        ("opens_per_s", "Q"),
+        ("refused_operations", "Q"),
+        ("refused_families", "Q"),
+    ),
+)
+TASK = Layout("estop_task_state", (("session", "I"), ("reserved", "I"), ("image_inode", "Q")))
+EGRESS = Layout("estop_egress_count", (("sent_bytes", "Q"), ("cut_bytes", "Q")))
+TOUCH_KEY = Layout(
+    "estop_touch_key",
+    (
+        ("inode", "Q"),
+        ("parent_inode", "Q"),
+        ("image_inode", "Q"),
+        ("mount", "Q"),
+        ("name_hash", "Q"),
+        ("dev", "I"),
+        ("session", "I"),
+        ("access", "I"),
+        ("reserved", "I"),
+    ),
+)
+TOUCH = Layout("estop_touch", (("sent_ns", "Q"), ("repeats", "Q")))
+
+WATCH = Layout(
+    "estop_watch",
+    (
+        ("hold", "I"),
+        ("certain", "I"),
+        ("hold_below", "I"),
+        ("certain_below", "I"),
+        ("exempt", "I"),
+        ("reserved", "I"),
+    ),
+)
+NAMES_KEY = Layout("estop_names_key", (("prefixlen", "I"), ("names", f"{NAMES_BYTES}s")))
+INODE_KEY = Layout("estop_inode_key", (("inode", "Q"), ("dev", "I"), ("reserved", "I")))
+NAME_KEY = Layout(
+    "estop_name_key",
+    (("parent_inode", "Q"), ("dev", "I"), ("reserved", "I"), ("name", f"{NAME_BYTES}s")),
+)
+LEAF_KEY = Layout("estop_leaf_key", (("name", f"{NAME_BYTES}s"),))
+LEAF = Layout(
+    "estop_leaf",
+    (
+        ("hold", "I"),
+        ("hold_below", "I"),
+        ("any_parent", "I"),
+        ("reserved", "I"),
+        *((f"parents[{n}]", f"{PARENT_BYTES}s") for n in range(PARENTS)),
+    ),
+)
+EXEMPT_KEY = Layout("estop_exempt_key", (("image_inode", "Q"), ("group", "I"), ("reserved", "I")))
+NETWORK_KEY = Layout("estop_network_key", (("prefixlen", "I"), ("address", "16s")))
+NETWORK = Layout("estop_network", (("certain", "I"), *((f"ports[{n}]", "H") for n in range(PORTS))))
+HOLD = Layout("estop_hold", (("session", "I"), ("reason", "I"), ("ktime_ns", "Q")))
+BUDGET = Layout("estop_budget", (("second", "Q"), ("opens", "Q")))
+
+MAPS: dict[str, tuple[Layout, Layout]] = {
+    "settings": (_U32, SETTINGS),
+    "tasks": (_U32, TASK),
+    "cgroups": (_U64, _U32),
+    "session_flags": (_U32, _U32),
+    "egress": (_U32, EGRESS),
+    "touched": (TOUCH_KEY, TOUCH),
+    "sockets": (_U64, _U32),
+    "lost": (_U32, _U64),
+    "watched_paths": (NAMES_KEY, WATCH),
+    "watched_inodes": (INODE_KEY, WATCH),
+    "watched_names": (NAME_KEY, WATCH),
+    "watched_leaves": (LEAF_KEY, LEAF),
+    "watched_networks": (NETWORK_KEY, NETWORK),
+    "exempt_programs": (EXEMPT_KEY, _U32),
+    "candidates": (_U32, _U64),
+    "answers": (_U32, _U64),
+    "held": (_U32, HOLD),
+    "budgets": (_U32, BUDGET),
+    "beat": (_U32, _U64),
+}
+"""Map of bpf/ -> its key and its value; what `Kernel.map` hands out."""
+
+CELLS = frozenset({"session_flags", "egress", "lost", "candidates", "answers", "beat"})
+"""Those of them that we have in our own memory."""
+
+MAP_LAYOUTS = (
+    SETTINGS, TASK, EGRESS, TOUCH_KEY, TOUCH, WATCH, NAMES_KEY, INODE_KEY, NAME_KEY, LEAF_KEY, LEAF,
+    EXEMPT_KEY, NETWORK_KEY, NETWORK, HOLD, BUDGET,
+)  # fmt: skip
+
+LIVE = 1
+QUARANTINED = 2
+OBSERVED = 4
+MAX_LEVEL = 12

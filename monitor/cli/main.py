@@ -31,8 +31,9 @@ _COMMANDS = {
     "kill": ("monitor.cli.sessions", "End every process of a session."),
     "alerts": ("monitor.cli.alerts", "List alerts, or follow them live."),
     "tail": ("monitor.cli.alerts", "Follow alerts live."),
+    "unload": ("monitor.cli.unload", "Remove what an ended daemon left in the kernel."),
     "doctor": ("monitor.cli.doctor", "Say what is missing, and how to mend it."),
-    "rules": ("monitor.cli.rules", "Check signatures."),
+    "rules": ("monitor.cli.rules", "Check and explain signatures."),
 }
 
 

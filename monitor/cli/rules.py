@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`estop rules check`: every problem of a rule set at once, without a daemon and without root."""
+"""`estop rules`: what a rule set holds and what is wrong with it, without root or a daemon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.text import terminal
 
 @click.group()
 def rules() -> None:
-    """Check signatures."""
+    """Check and explain signatures."""
 
 
 @rules.command()
@@ -30,7 +30,7 @@ def check(runtime_dir: Path, directories: tuple[Path, ...], *, json_: bool) -> N
     from monitor.detection.host import host_variables  # noqa: PLC0415
 
     settings = load()
-    variables = host_variables(settings.payment_addresses)
+    variables = host_variables(settings.payment_addresses, settings.own_directories)
     report = check_rules(directories or settings.rules, variables)
     loaded = _loaded(runtime_dir)
     if json_:
@@ -56,6 +56,25 @@ def check(runtime_dir: Path, directories: tuple[Path, ...], *, json_: bool) -> N
         if loaded is not None:
             click.echo(f"the running daemon has {loaded} rules loaded")
     sys.exit(0 if report.ok else 1)
+
+
+@rules.command()
+@common
+@click.argument("rule")
+@click.argument("directories", metavar="[DIR]...", nargs=-1, type=as_path)
+def explain(runtime_dir: Path, rule: str, directories: tuple[Path, ...], *, json_: bool) -> None:
+    """Say what RULE (an id, name or title) becomes in the kernel, and how it is enforced here.
+
+    Needs no daemon; where none answers, this host is taken for one of the tracepoint tier. Rules are
+    read from each DIR (default: those the daemon would load).
+    """
+    from monitor.cli.explain import explained, show_explanation  # noqa: PLC0415 - as above
+
+    found = explained(runtime_dir, rule, directories)
+    if json_:
+        print_json(found)
+    else:
+        show_explanation(found)
 
 
 def _loaded(runtime_dir: Path) -> int | None:

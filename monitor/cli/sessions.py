@@ -31,6 +31,12 @@ _session = click.argument("session")
 @click.option("--user", help="Run the agent as this user.")
 @_observe
 @_home
+@click.option(
+    "--allow-new-privileges",
+    is_flag=True,
+    help="Let sudo, setuid programs and file capabilities work. Unless root starts the agent, "
+    "seccomp and Landlock are then impossible.",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
     runtime_dir: Path,
@@ -40,6 +46,7 @@ def run(
     user: str | None,
     observe: bool,
     home: str | None,
+    allow_new_privileges: bool,
     command: tuple[str, ...],
 ) -> None:
     """Start COMMAND as a supervised session, in the caller's terminal, and end as it ends."""
@@ -56,6 +63,7 @@ def run(
             user=user,
             mode=mode.value,
             home=home,
+            allow_new_privileges=allow_new_privileges,
             # Standard output is the agent's own.
             announce=_announce if json_ else None,
         )

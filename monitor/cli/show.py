@@ -68,10 +68,20 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> N
 def sessions(found: Sequence[Session]) -> None:
     """One line for each session."""
     rows = [
-        (s.id, s.name, s.state, s.mode, str(s.root_pid), str(s.processes), str(s.events), s.started)
+        (
+            s.id,
+            s.name,
+            s.state,
+            s.mode,
+            str(s.root_pid),
+            str(s.processes),
+            str(s.events),
+            s.started,
+            " ".join(s.hardening) or "none",
+        )
         for s in found
     ]
-    titles = ("ID", "NAME", "STATE", "MODE", "PID", "PROCESSES", "EVENTS", "STARTED")
+    titles = ("ID", "NAME", "STATE", "MODE", "PID", "PROCESSES", "EVENTS", "STARTED", "HARDENING")
     table(titles, rows, "no sessions: start one with `estop run -- COMMAND`")
 
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 _NO_LOGIN = ("/nologin", "/false", "/sync")
 
@@ -15,9 +16,11 @@ def home_directories() -> list[str]:
     return sorted(home.rstrip("/") for home in homes if home not in {"", "/", "/nonexistent"})
 
 
-def host_variables(payment_addresses: Sequence[str] = ()) -> dict[str, list[str]]:
+def host_variables(
+    payment_addresses: Sequence[str] = (), own: Iterable[Path] = ()
+) -> dict[str, list[str]]:
     """Values for `|expand`; a variable without values turns the rules that need it off."""
-    variables = {"home": home_directories()}
+    variables = {"home": home_directories(), "estop": [str(path.resolve()) for path in own]}
     if payment_addresses:
         variables["payment_address"] = list(payment_addresses)
     return variables

@@ -94,7 +94,8 @@ def _compile(reading: Reading, document: Document, given: Variables) -> list[Rul
     except sigma.NotCompilableError as error:
         return blame.problems(document, [error], given)
     if not unused:
-        reading.signatures.append(Signature(_rule(document), condition))
+        line = document.line("response")
+        reading.signatures.append(Signature(_rule(document), condition, line))
     return unused
 
 

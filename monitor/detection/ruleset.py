@@ -12,10 +12,11 @@ from monitor.detection.condition import Condition, Leaf, Match, asserted
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A rule and the condition under which it fires."""
+    """A rule and the condition under which it fires. `line` is where its response stands."""
 
     rule: Rule
     condition: Condition
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)

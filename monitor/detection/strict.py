@@ -30,8 +30,6 @@ _NOT_YET = {
     "action": "document actions (global, reset, repeat) are not supported",
 }
 
-_NO_TIER = ("deny", "ask")
-
 _ANYWHERE = {"contains", "startswith", "endswith"}
 
 
@@ -88,12 +86,8 @@ def _response(document: Document) -> Iterator[RuleProblem]:
     response = document.data.get("response")
     if "response" not in document.data or response in list(Response):
         return
-    if response in _NO_TIER:
-        message = f"`response: {response}`: this version has no tier that can refuse or hold an act"
-        yield document.problem(message, "response", mend="use `freeze`")
-    else:
-        mend = did_you_mean(str(response), Response)
-        yield document.problem(f"unknown response `{response}`", "response", mend=mend)
+    mend = did_you_mean(str(response), Response)
+    yield document.problem(f"unknown response `{response}`", "response", mend=mend)
 
 
 def _logsource(document: Document, logsource: object) -> Iterator[RuleProblem]:

@@ -15,6 +15,7 @@ import re2
 
 KNOWN = {
     "home": "every home directory of a user who can log in",
+    "estop": "directories of the monitor itself: its state, socket, rules and program",
     "payment_address": "CIDR blocks of payment services, from the settings; none unless given",
 }
 """Variables of every host -> what they hold. A rule with one that is empty here is inactive."""

@@ -54,6 +54,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     next: int | None
 
 
+_MAX_TOLD = 10_000
+"""More acts than that cannot lie unread in the kernel's ring of alarms."""
+
+Told = tuple[str, int, str]
+"""Session id, `ktime_ns` of the act, rule id: one alert, however often its record is read."""
+
 _CONDITIONS = {
     "session": ":session IN (session, session_name)",
     "rule": "rule = :rule",
@@ -65,6 +71,17 @@ _CONDITIONS = {
     "since": "seq > :since",
     "before": "born < :before",
 }
+
+
+def told(connection: sqlite3.Connection) -> frozenset[Told]:
+    """The newest alerts, by what makes two of them the same."""
+    # CAST: SQLite's JSON functions take a blob for its binary form.
+    found = connection.execute(
+        "SELECT session, json_extract(CAST(json AS TEXT), '$.event.ktime_ns'), rule"
+        " FROM alerts ORDER BY born DESC LIMIT ?",
+        (_MAX_TOLD,),
+    )
+    return frozenset((session, ktime_ns, rule) for session, ktime_ns, rule in found)
 
 
 def alerts(connection: sqlite3.Connection, filters: AlertFilters) -> Page:

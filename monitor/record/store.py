@@ -92,6 +92,11 @@ class Store:
         with reading(self._database.path) as connection:
             return queries.alert(connection, alert_id, uid)
 
+    def told(self) -> frozenset[queries.Told]:
+        """The newest alerts, by what makes two of them the same."""
+        with reading(self._database.path) as connection:
+            return queries.told(connection)
+
     def sessions(self) -> list[Session]:
         """Every session ever recorded, newest first, as it was last seen."""
         with reading(self._database.path) as connection:
@@ -101,6 +106,16 @@ class Store:
         """What was done to a session (by id), oldest first."""
         with reading(self._database.path) as connection:
             return queries.actions(connection, session)
+
+    @property
+    def taken(self) -> int:
+        """Number of the newest row that was taken: a later `durable` of at least this has it."""
+        return self._writer.taken
+
+    @property
+    def durable(self) -> int:
+        """Every row up to this number is on disk, or was dropped and counted."""
+        return self._writer.durable
 
     @property
     def seq(self) -> int:

@@ -42,7 +42,13 @@ class Writer:
         self._waiting: dict[tuple[str, str], Row] = {}
         self._in_commit: dict[tuple[str, str], Row] = {}
         self._bytes = 0
+        self._entered: dict[tuple[str, str], int] = {}
+        """Row -> its number when it was first taken, oldest first; gone once no state of it waits."""
         self._deadline: float | None = None
+        self.taken = 0
+        """Number of the newest row that was taken."""
+        self.durable = 0
+        """Every row up to this number is on disk, in that state or a newer one, or was dropped."""
         self.dropped = 0
         self.error: StoreError | None = None
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
@@ -60,6 +66,8 @@ class Writer:
                 return False
             self._waiting[key] = row
             self._bytes = grown
+            self.taken += 1
+            self._entered.setdefault(key, self.taken)
             self._note()
         return True
 
@@ -123,7 +131,11 @@ class Writer:
     def _finish(self) -> None:
         with self._changed:
             self._bytes -= sum(row.size_bytes for row in self._in_commit.values())
+            for key in self._in_commit.keys() - self._waiting.keys():
+                del self._entered[key]
             self._in_commit = {}
+            oldest = next(iter(self._entered.values()), None)
+            self.durable = self.taken if oldest is None else oldest - 1
             if self.error is not None:
                 _LOG.warning("the record is written again after: %s", self.error)
             self.error = None

@@ -11,14 +11,17 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from monitor.errors import GuardError
+from monitor.response.holds import Hold
 
 _SPIN_NS = 50_000
 _NAP_S = 0.00005
@@ -45,19 +48,48 @@ class StopReport(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Held(Protocol):
+    """Processes that the kernel stopped for us: `holds.Holds`."""
+
+    def is_stopped(self, pid: int) -> bool:
+        """Does it wait for our SIGCONT?"""
+        ...
+
+    def stopped(self, slot: int) -> Iterable[Hold]:
+        """All of a session that do."""
+        ...
+
+    def forget(self, pid: int) -> None:
+        """It was continued."""
+        ...
+
+
 class KillSwitch:
     """One for the monitor. All methods may be called from any thread."""
 
     def __init__(
         self,
         quarantine: Callable[[int, bool], None],
+        held: Held,
         *,
         cgroup_root: Path,
+        refuse: Callable[[int, bool], None] = lambda _slot, _on: None,
         deadline_ms: int = 1000,
         now_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
         self._quarantine = quarantine
+        self._held = held
+        self._refuse = refuse
+        self._lock = threading.Lock()
+        self._open: dict[str, CgroupFiles] = {}
+        self._stopped: set[str] = set()
+        """Sessions whose stop was decided: nobody but `resume` lets them go."""
         self._root = cgroup_root
+        # Held open: procfs tells anew at every read, and opening costs more than reading.
+        self._never = [
+            (os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC), whose)
+            for pid, whose in ((1, "init"), (os.getpid(), "the monitor"))
+        ]
         self._deadline_ns = deadline_ms * 1_000_000
         self._now_ns = now_ns
 
@@ -68,23 +100,28 @@ class KillSwitch:
         if target.slot < 1 or not cgroup.startswith(root + "/") or "/.." in cgroup:
             raise GuardError(f"{cgroup} is not the cgroup of a session below {root}")
         below = cgroup.removeprefix(root) + "/"
-        for pid, whose in ((1, "init"), (os.getpid(), "the monitor")):
-            if f"{_cgroup_line(pid)}/".startswith(below):
+        for file, whose in self._never:
+            if f"{_cgroup_line(file)}/".startswith(below):
                 raise GuardError(f"{whose} is in {cgroup}: it will not be stopped")
 
     def freeze(self, target: Target) -> StopReport:
         """Cut the network, freeze, and wait until the kernel says that everything stands still."""
         self._guard(target)
         steps: dict[str, int] = {}
+        with self._lock:
+            self._stopped.add(target.id)
         self._quarantine(target.slot, True)  # noqa: FBT003
         steps["cut"] = self._now_ns()
         try:
-            _write(target.cgroup, "cgroup.freeze", b"1")
+            self._files(target).freeze(b"1")
         except OSError:
             if target.cgroup.exists():
                 raise
             return StopReport(done=True, steps_ns=steps, detail=_GONE)
-        done = self._wait(target.cgroup, "frozen 1")
+        # Who waits for the gate's word cannot freeze; refused before the line above, it would run on.
+        self._refuse(target.slot, True)  # noqa: FBT003
+        # Who was sent SIGSTOP counts as frozen, and stays stopped as well until `resume`.
+        done = self._wait(target, "frozen 1")
         if done:
             steps["frozen"] = self._now_ns()
         return StopReport(
@@ -93,12 +130,53 @@ class KillSwitch:
             detail="" if done else self._unfinished("freeze", target.cgroup),
         )
 
+    def contain(self, target: Target) -> None:
+        """Begin to freeze while the verdict is still out; `freeze` or `release` must follow."""
+        self._guard(target)
+        self._files(target).freeze(b"1")
+
+    def release(self, target: Target, pid: int, *, contained: bool) -> None:
+        """The verdict is `pass`: undo `contain`, and continue what the kernel stopped.
+
+        Not if the session was stopped meanwhile, for another act or by a person.
+        """
+        with self._lock:
+            if target.id in self._stopped:
+                return
+            if contained:
+                self._files(target).freeze(b"0")
+        self._continue_one(pid)
+
+    def let_go(self, target: Target, pid: int) -> bool:
+        """Continue a process that an earlier monitor left stopped, unless its session is."""
+        with self._lock:
+            if target.id in self._stopped:
+                return False
+        self._continue_one(pid)
+        return True
+
+    def _continue(self, target: Target) -> None:
+        for hold in self._held.stopped(target.slot):
+            self._continue_one(hold.pid)
+
+    def _continue_one(self, pid: int) -> None:
+        if not self._held.is_stopped(pid):  # it ended, and its number may be another's
+            return
+        self._held.forget(pid)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
     def resume(self, target: Target) -> StopReport:
         """Thaw, then give the network back."""
         self._guard(target)
-        _write(target.cgroup, "cgroup.freeze", b"0")
-        done = self._wait(target.cgroup, "frozen 0")
+        self._continue(target)
+        with self._lock:
+            self._stopped.discard(target.id)
+        self._files(target).freeze(b"0")
+        done = self._wait(target, "frozen 0")
         self._quarantine(target.slot, False)  # noqa: FBT003
+        self._refuse(target.slot, False)  # noqa: FBT003
+        self._continue(target)  # who was quick enough to be stopped between the two lines above
         return StopReport(
             done=done,
             steps_ns={"resumed": self._now_ns()},
@@ -118,7 +196,7 @@ class KillSwitch:
                     raise
                 self._kill_each(target.cgroup)  # before Linux 5.14
         steps["killed"] = self._now_ns()
-        done = self._wait(target.cgroup, "populated 0")
+        done = self._wait(target, "populated 0")
         if done:
             steps["empty"] = self._now_ns()
         return StopReport(
@@ -145,6 +223,13 @@ class KillSwitch:
             return False
         return True
 
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for file, _ in self._never:
+            os.close(file)
+        for files in self._open.values():
+            files.close()
+
     def is_empty(self, target: Target) -> bool:
         """True when the session's cgroup has no process left, or is gone."""
         return "populated 0" in _events(target.cgroup)
@@ -153,17 +238,35 @@ class KillSwitch:
         """What the kernel says now."""
         return "frozen 1" in _events(target.cgroup)
 
-    def _wait(self, cgroup: Path, wanted: str) -> bool:
+    def _files(self, target: Target) -> CgroupFiles:
+        """The session's files, open from its first use on: opening costs more than writing."""
+        files = self._open.get(target.id)
+        if files is None:
+            files = self._open.setdefault(target.id, CgroupFiles(target.cgroup))
+        return files
+
+    def prepare(self, target: Target) -> None:
+        """Have everything ready for the session's stop."""
+        with suppress(OSError):
+            self._files(target)
+
+    def forget(self, target: Target) -> None:
+        """The session is over."""
+        self._refuse(target.slot, False)  # noqa: FBT003
+        files = self._open.pop(target.id, None)
+        if files is not None:
+            files.close()
+        with self._lock:
+            self._stopped.discard(target.id)
+
+    def _wait(self, target: Target, wanted: str) -> bool:
         """Wait for a line of cgroup.events, until the deadline. A removed cgroup is empty."""
         start = self._now_ns()
         try:
-            file = os.open(cgroup / "cgroup.events", os.O_RDONLY)
-        except FileNotFoundError:
-            return wanted == "populated 0"
-        try:
+            files = self._files(target)
             poll = select.poll()
-            poll.register(file, select.POLLPRI | select.POLLERR)
-            while wanted.encode() not in os.pread(file, 128, 0):
+            poll.register(files.events_fd, select.POLLPRI | select.POLLERR)
+            while wanted not in files.events():
                 passed = self._now_ns() - start
                 if passed > self._deadline_ns:
                     return False
@@ -171,12 +274,9 @@ class KillSwitch:
                     poll.poll(10)
                 elif passed > _SPIN_NS:
                     time.sleep(_NAP_S)
-        except OSError:  # ENODEV: the cgroup was removed while we waited
+        except OSError:  # it was removed while we waited
             return wanted == "populated 0"
-        else:
-            return True
-        finally:
-            os.close(file)
+        return True
 
     def _unfinished(self, verb: str, cgroup: Path) -> str:
         network = "the network is given back" if verb == "thaw" else "the network stays cut"
@@ -185,14 +285,33 @@ class KillSwitch:
         return f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); {network}"
 
 
-def _cgroup_line(pid: int) -> str:
-    """The cgroup2 path of a process as /proc has it, from the root of the hierarchy."""
-    file = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY)
-    try:
-        text = os.read(file, 65536).decode("utf-8", "surrogateescape")
-    finally:
-        os.close(file)
-    return next((line[3:] for line in text.splitlines() if line.startswith("0::")), "/")
+def _cgroup_line(file: int) -> str:
+    """The cgroup2 path of a process, from the root of the hierarchy; `file` is its /proc/PID/cgroup."""
+    text = os.pread(file, 65536, 0).decode("utf-8", "surrogateescape")
+    # On hybrid hosts version 1 hierarchies have lines of their own, which start with another number.
+    at = 0 if text.startswith("0::") else text.find("\n0::") + 1
+    return text[at + 3 :].partition("\n")[0] if text.startswith("0::", at) else "/"
+
+
+class CgroupFiles:
+    """`cgroup.freeze` and `cgroup.events` of one cgroup, held open. ENODEV once it is removed."""
+
+    def __init__(self, cgroup: Path) -> None:
+        self.events_fd = os.open(cgroup / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        self._freeze_fd = os.open(cgroup / "cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
+
+    def freeze(self, value: bytes) -> None:
+        """`1` freezes everything in the cgroup and below it, `0` thaws."""
+        os.pwrite(self._freeze_fd, value, 0)
+
+    def events(self) -> str:
+        """`populated` and `frozen`, a line each, as of now."""
+        return os.pread(self.events_fd, 128, 0).decode()
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self.events_fd)
+        os.close(self._freeze_fd)
 
 
 def _write(cgroup: Path, name: str, value: bytes) -> None:

@@ -61,26 +61,49 @@ class Disarmer:
 
 
 _SAID = {Response.LOG: Action.LOGGED, Response.ALERT: Action.ALERTED}
-_WOULD = {Response.FREEZE: Action.WOULD_FREEZE, Response.KILL: Action.WOULD_KILL}
+_WOULD = {
+    Response.DENY: Action.WOULD_DENY,
+    Response.ASK: Action.WOULD_FREEZE,
+    Response.FREEZE: Action.WOULD_FREEZE,
+    Response.KILL: Action.WOULD_KILL,
+}
 _STOPPED = {State.FROZEN, State.KILLED, State.EXITED}
 
 
-def decide(rule: Rule, session: Session, *, disarmed: bool) -> Decision:
-    """The response to one match."""
-    if not rule.response.stops:
-        return Decision(rule.response, _SAID[rule.response])
+def decide(rule: Rule, session: Session, *, disarmed: bool, refused: bool = False) -> Decision:
+    """The response to one match. `refused`: the kernel did not let the act happen.
+
+    An `ask` is a freeze: whoever is asked resumes or kills. A `deny` whose act happened all the same
+    is a broken promise, and stops the session.
+    """
+    told = _told(rule.response, refused=refused)
+    return told or _stopping(rule.response, session, disarmed=disarmed)
+
+
+def _told(response: Response, *, refused: bool) -> Decision | None:
+    """What needs nothing more than to be told."""
+    if response in _SAID:
+        return Decision(response, _SAID[response])
+    if response is Response.DENY and refused:
+        return Decision(response, Action.DENIED, "the kernel refused it")
+    return None
+
+
+def _stopping(response: Response, session: Session, *, disarmed: bool) -> Decision:
     if session.mode is Mode.OBSERVE:
-        return Decision(Response.ALERT, _WOULD[rule.response], "the session is only observed")
+        return Decision(Response.ALERT, _WOULD[response], "the session is only observed")
     if disarmed:
         detail = (
             "the rule stopped too many sessions and is disarmed; a restart of the monitor arms it"
         )
         return Decision(Response.ALERT, Action.DISARMED, detail)
-    if session.state is State.FROZEN and rule.response is Response.KILL:
+    if session.state is State.FROZEN and response is Response.KILL:
         return Decision(Response.KILL, Action.STOPPING)
     if session.state in _STOPPED:
         return Decision(Response.ALERT, Action.ALREADY_STOPPED, f"the session is {session.state}")
-    return Decision(rule.response, Action.STOPPING)
+    if response is Response.DENY:
+        return Decision(Response.FREEZE, Action.STOPPING, "the act was not refused")
+    return Decision(response, Action.STOPPING)
 
 
 def strongest(decisions: Sequence[Decision]) -> Decision | None:

@@ -29,8 +29,8 @@ _ALL_STATES = 0xFFF
 class Scope(Protocol):
     """The part of `capture.kernel.Kernel` that puts things in scope."""
 
-    def watch(self, slot: int, cgroup_id: int, level: int) -> None:
-        """Put a cgroup and all below it in scope."""
+    def watch(self, slot: int, cgroup_id: int, level: int, *, observed: bool = False) -> None:
+        """Put a cgroup and all below it in scope; one that is observed is never held."""
         ...
 
     def watch_task(self, slot: int, pid: int) -> None:
@@ -119,6 +119,8 @@ def watch_sockets(pids: list[int], slot: int, scope: Scope) -> int:
         for _, target in _descriptors(pid):
             if target.startswith("socket:["):
                 inodes.add(int(target[8:-1]))
+    if not inodes:
+        return 0
     watched = 0
     with DiagSocket() as diag:
         for family in (2, 10):
@@ -126,6 +128,11 @@ def watch_sockets(pids: list[int], slot: int, scope: Scope) -> int:
                 for sock in diag.get_sock_stats(
                     family=family, protocol=protocol, states=_ALL_STATES
                 ):
+                    if "idiag_inode" not in sock:  # an error, which pyroute2 hands out as well
+                        raise AttachError(
+                            "the kernel does not list sockets, so that they could not be cut",
+                            mend="modprobe -a tcp_diag udp_diag",
+                        )
                     if sock["idiag_inode"] in inodes:
                         scope.watch_socket(slot, sock["idiag_cookie"])
                         watched += 1

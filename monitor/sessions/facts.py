@@ -17,7 +17,7 @@ from monitor import events
 from monitor.fields import Fact
 from monitor.sessions import facts_network, facts_privilege
 from monitor.sessions.live import LiveSession
-from monitor.sessions.places import HostMounts, Place, Roots, resolve
+from monitor.sessions.places import HostMounts, Place, Roots, resolve, view_of
 from monitor.sessions.settle import Settled
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Process
@@ -70,13 +70,18 @@ class FactMaker:
             if moved:
                 yield Fact(category=fact.category, fields={**fact.fields, **moved})
 
+    def look_around(self, pid: int) -> None:
+        """Know the watched paths as a process sees them before it has done anything."""
+        self._watched.aliases(self._roots.root(view_of(pid), (pid,)), 0, 0)
+
     def reachable(self, event: events.Opened, live: LiveSession) -> str:
         """A path by which the monitor itself can read the opened file."""
         return _join(self._root(event, live), event.file.path.text)
 
     def name_changed(self, fact: Fact) -> None:
         """A name came or went: if a watched path ends in it, that may be another inode now."""
-        self._watched.changed(_leaf(fact.fields.get("TargetFilename", "")))
+        for name in _PATH_FIELDS:
+            self._watched.changed(_leaf(fact.fields.get(name, "")))
 
     # Processes ----------------------------------------------------------------------------------
 
@@ -151,6 +156,19 @@ class FactMaker:
         target = resolve(event.target, root)
         extra = {"SourceFilename": source.path, **self._content(target, live)}
         yield from self._place("file_rename", target, root, live, process, **extra)
+        yield from self._moved_along(source.path, target.path, live, process)
+
+    def _moved_along(
+        self, source: str, target: str, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        """What lay in a directory that was renamed got another path, and so did what is there now."""
+        for path in self._watched.below(source):
+            away = {"SourceFilename": path}
+            place = (target + path.removeprefix(source),)
+            yield from self._file("file_rename", place, (0, 0), live, process, **away)
+        for path in self._watched.below(target):
+            there = {"SourceFilename": source + path.removeprefix(target)}
+            yield from self._file("file_rename", (path,), (0, 0), live, process, **there)
 
     def _linked(self, event: events.Linked, live: LiveSession, process: Process) -> Iterable[Fact]:
         root = self._root(event, live)

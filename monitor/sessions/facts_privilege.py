@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,9 +22,13 @@ _PTRACE_TRACEME = 0
 
 
 def _privileged(event: events.Privileged, live: LiveSession, process: Process) -> Iterable[Fact]:
+    refused = event.result < 0
     access = _PROCESS_ACCESS.get(event.operation)
     if access is None:
-        yield _operation(live, process, event.operation, event.text or str(event.args[0]))
+        at_us = event.operation == "kill" and event.args[0] == os.getpid()
+        operation = "monitor_signal" if at_us else event.operation
+        detail = event.text or str(event.args[0])
+        yield _operation(live, process, operation, detail, refused=refused)
         return
     if event.operation == "ptrace" and event.args[0] == _PTRACE_TRACEME:
         return  # a process asks its own parent to trace it
@@ -34,6 +39,7 @@ def _privileged(event: events.Privileged, live: LiveSession, process: Process) -
         "Operation": name,
         "TargetProcessId": target,
         "TargetInSession": any(p.pid == target for p in live.tree),
+        "Refused": refused,
     }
     yield Fact(category="process_access", fields=fields)
 
@@ -47,8 +53,10 @@ def _signalled(event: events.Signalled, live: LiveSession, process: Process) -> 
     yield _operation(live, process, "monitor_signal", str(event.signal))
 
 
-def _operation(live: LiveSession, process: Process, operation: str, detail: str) -> Fact:
-    own = {"Operation": operation, "Detail": detail}
+def _operation(
+    live: LiveSession, process: Process, operation: str, detail: str, *, refused: bool = False
+) -> Fact:
+    own = {"Operation": operation, "Detail": detail, "Refused": refused}
     return Fact(category="privileged_operation", fields={**live.tree.fields(process), **own})
 
 

@@ -48,6 +48,8 @@ class LiveSession:
     uid: int
     history_events: int
     argv: tuple[str, ...] = ()
+    hardening: tuple[str, ...] = ()
+    """What the launcher put it under."""
     home: str = ""
     """The agent's own directory, if the user named one."""
     user_home: str = ""
@@ -88,6 +90,7 @@ class LiveSession:
             ended=self.ended,
             processes=0 if self.ended else len(self.tree),
             events=self.events,
+            hardening=self.hardening,
         )
 
 

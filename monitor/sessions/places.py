@@ -189,7 +189,7 @@ class HostMounts:
             fields = line.split(" ")
             major, minor = fields[2].split(":")
             device = os.makedev(int(major), int(minor))
-            pair = (_unescape(fields[3]).rstrip("/"), _unescape(fields[4]).rstrip("/"))
+            pair = (unescape(fields[3]).rstrip("/"), unescape(fields[4]).rstrip("/"))
             mounts.setdefault(device, []).append(pair)
         self._mounts = mounts
 
@@ -211,7 +211,7 @@ class HostMounts:
         self._file.close()
 
 
-def _unescape(field: str) -> str:
+def unescape(field: str) -> str:
     r"""Mountinfo writes space, tab, newline and backslash as \040 and so on."""
     for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         field = field.replace(code, char)

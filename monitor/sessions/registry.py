@@ -134,7 +134,7 @@ class Registry:
         if not cgroups.move(pid, live.cgroup):
             self.close(live, State.EXITED)
             raise AttachError(f"process {pid} ended before it could be taken in")
-        live.tree.add(read_process(pid, uid=uid))
+        self._take_open_files(live, [pid])  # what it inherited, nobody saw it open
         live.populated = True
         return live
 
@@ -160,18 +160,24 @@ class Registry:
         except Exception:
             self.close(live, State.LOST)
             raise
+        self._facts.look_around(pid)
         live.populated = True
         return live
 
-    def restore(self, session: Session) -> LiveSession:
-        """Take a session back that an earlier monitor left running or frozen."""
+    def restore(self, session: Session, slot: int = 0) -> LiveSession:
+        """Take a session back that an earlier monitor left running or frozen.
+
+        `slot` is the one in which the kernel follows it already; 0 for none.
+        """
         with self._lock:
             live = self._new(
                 session.root_pid, session.name, session.argv, session.mode, session.uid,
                 session.origin, "",
             )  # fmt: skip
             live.id, live.started, live.state = session.id, session.started, session.state
+            live.hardening = session.hardening
             live.cgroup = Path(session.cgroup)
+            live.slot = slot or live.slot
             self._open(live)
         for pid in cgroups.members(live.cgroup):
             self._scope.watch_task(live.slot, pid)
@@ -179,11 +185,24 @@ class Registry:
         root = read_process(session.root_pid)
         live.program = find_program(root.argv or session.argv, root.cwd or "/")
         live.user_home = home_of(session.root_pid)
+        self._facts.look_around(session.root_pid)
         live.populated = True
         return live
 
+    def sweep(self) -> None:
+        """Remove empty cgroups of ours that no session has: a monitor was killed over them."""
+        known = {live.cgroup for live in self.live()}
+        if self.sessions_dir.is_dir():
+            for path in self.sessions_dir.iterdir():
+                if path.is_dir() and path not in known:
+                    cgroups.remove(path)
+
     def _take_in(self, live: LiveSession, *, moved: bool) -> None:
         pids = adopt.sweep(live.root_pid, live.slot, self._scope, live.cgroup if moved else None)
+        self._take_open_files(live, pids)
+
+    def _take_open_files(self, live: LiveSession, pids: list[int]) -> None:
+        """What these processes hold open counts as opened now, and its sockets can be cut."""
         adopt.watch_sockets(pids, live.slot, self._scope)
         now = self._clock(time.CLOCK_BOOTTIME)
         for pid in pids:
@@ -237,8 +256,13 @@ class Registry:
         """
         self._slots[live.slot] = live
         level = cgroups.level_of(live.cgroup, self.cgroup_root)
-        self._scope.watch(live.slot, live.cgroup.stat().st_ino, level)
+        observed = live.mode is Mode.OBSERVE
+        self._scope.watch(live.slot, live.cgroup.stat().st_ino, level, observed=observed)
         self._scope.watch_task(live.slot, live.root_pid)
+
+    def live_in(self, slot: int) -> LiveSession | None:
+        """The living session in a slot of the kernel's maps."""
+        return self._slots.get(slot)
 
     def running(self) -> bool:
         """Is there a session that could do something now?"""
@@ -251,6 +275,10 @@ class Registry:
     def caught_up(self, now_ns: int) -> None:
         """Every event from before this time has been observed; called by the pipeline."""
         self._caught_up_ns = now_ns
+
+    def has_seen(self, ktime_ns: int) -> bool:
+        """Has every event from before this time been judged?"""
+        return self._caught_up_ns > ktime_ns
 
     def end(self, live: LiveSession) -> bool:
         """Its last process is gone. True when that is news.
@@ -294,12 +322,28 @@ class Registry:
         live = self._slots.get(event.slot)
         if live is None:
             return None
+        self.keep(event, live)
+        refused = isinstance(event, events.Executed) and events.Verdict.REFUSED in event.verdict
+        before = live.tree.get(event.tgid, event.uid) if refused else None
+        process = self._follow(event, live)
+        facts = self._facts.facts(event, live, process)
+        if before is not None:
+            live.tree.add(before)  # it runs what it ran
+        return Observation(event, live, process, facts)
+
+    def keep(self, event: Event, live: LiveSession) -> None:
+        """It happened, or was refused: it belongs to the session's story."""
         live.events += 1
         live.sent_bytes = event.egress_bytes
         live.history.append(event)
-        process = self._follow(event, live)
-        facts = self._facts.facts(event, live, process)
-        return Observation(event, live, process, facts)
+
+    def consider(self, event: Event) -> Observation | None:
+        """What an event would be if it happened; nothing is remembered of it."""
+        live = self._slots.get(event.slot)
+        if live is None:
+            return None
+        process = live.tree.get(event.tgid, event.uid)
+        return Observation(event, live, process, self._facts.facts(event, live, process))
 
     def _follow(self, event: Event, live: LiveSession) -> Process:
         match event:
@@ -307,7 +351,7 @@ class Registry:
                 live.tree.fork(event)
             case events.Executed():
                 process = live.tree.exec(event)
-                if event.tgid == live.root_pid:
+                if event.tgid == live.root_pid and events.Verdict.REFUSED not in event.verdict:
                     argv = (event.image.path.text, *event.argv[1:])
                     live.program = find_program(argv, event.cwd.text, live.home)
                     live.user_home = home_of(event.tgid)
@@ -325,6 +369,8 @@ class Registry:
     def remember(self, observation: Observation) -> None:
         """What later events build on, once this one is judged: files written, names changed."""
         event, facts, live = observation.event, observation.facts, observation.live
+        if events.Verdict.REFUSED in event.verdict:
+            return
         if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):
             key = (event.file.path.device, event.file.inode)
             live.written.add(*key)

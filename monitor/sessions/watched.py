@@ -8,21 +8,36 @@ the housekeeper; between the two, a file that somebody outside replaced is known
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 
 _Inode = tuple[int, int]
+Table = Mapping[str, set[_Inode]]
 
 
 class WatchedPaths:
     """(device, inode) -> the watched paths that lead to it, for each root they were asked under."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        on_change: Callable[[Table], None] = lambda _: None,
+        on_name: Callable[[Sequence[tuple[str, str]]], None] = lambda _: None,
+    ) -> None:
+        """`on_change` is told, after every change, where each path leads under each known root.
+
+        `on_name` is told of names that came or went, even if the same inode number is there: each
+        as the path, and as we reach it.
+        """
+        self._on_change = on_change
+        self._on_name = on_name
         self._tables: dict[str, dict[str, _Inode]] = {}
         self._inverted: dict[str, dict[_Inode, list[str]]] = {}
         self.replace(paths)
 
     def replace(self, paths: Sequence[str]) -> None:
         """Watch other paths: the rules changed."""
+        self._sorted = sorted(paths)
         self._by_leaf: dict[str, list[str]] = {}
         for path in paths:
             self._by_leaf.setdefault(path.rpartition("/")[2], []).append(path)
@@ -35,6 +50,13 @@ class WatchedPaths:
         if paths:
             for root in list(self._tables):
                 self._set(root, self._tables[root] | _look(root, paths))
+                self._on_name([(path, root.rstrip("/") + path) for path in paths])
+
+    def below(self, directory: str) -> Sequence[str]:
+        """Watched paths that lie in this directory, however deep."""
+        first = bisect_left(self._sorted, directory + "/")
+        last = bisect_left(self._sorted, directory + "0")  # the character after the slash
+        return self._sorted[first:last]
 
     def aliases(self, root: str, device: int, inode: int) -> Sequence[str]:
         """Watched paths below `root` that are this inode."""
@@ -51,6 +73,10 @@ class WatchedPaths:
             else:
                 del self._tables[root], self._inverted[root]
 
+    def tables(self) -> Mapping[str, Mapping[str, _Inode]]:
+        """Root -> path -> inode, (0, 0) where there is none; no table is changed once it is here."""
+        return dict(self._tables)
+
     def _read(self, root: str) -> dict[_Inode, list[str]]:
         return self._set(root, _look(root, [p for paths in self._by_leaf.values() for p in paths]))
 
@@ -60,8 +86,18 @@ class WatchedPaths:
             inverted.setdefault(inode, []).append(path)
         inverted.pop(_NOTHING, None)
         self._inverted[root] = inverted
+        changed = self._tables.get(root) != table
         self._tables[root] = table
+        if changed:
+            self._on_change(self._everywhere())
         return inverted
+
+    def _everywhere(self) -> Table:
+        found: dict[str, set[_Inode]] = {}
+        for table in list(self._tables.values()):
+            for path, inode in table.items():
+                found.setdefault(path, set()).add(inode)
+        return {path: inodes - {_NOTHING} for path, inodes in found.items()}
 
 
 _NOTHING = (0, 0)

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -44,22 +46,50 @@ def burst(rate: int, seconds: float) -> None:
         print(made / seconds)
 
 
-def edit(links: str) -> None:
+def edit(links: str, busy: str = "") -> None:
     """On every line of input: edit the hosts file in the way it names; print when that began.
 
     `links` holds a symbolic and a hard link to the file. The answer comes after the act, so the
-    freeze comes before it: who reads it has to resume us first.
+    freeze comes before it: who reads it has to resume us first. `busy`: builds go on beside it.
     """
+    if busy:
+        subprocess.Popen(
+            ["sh", "-c", f"while :; do {sys.executable} {__file__} build 15; done >/dev/null"]
+        )
+    print("ready", flush=True)
     for line in sys.stdin:
         way = line.strip()
-        if way == "rename":  # the temporary file is made before the clock starts
+        rename = way == "rename"
+        if rename:  # the temporary file is made before the clock starts
             Path("/etc/hosts.new").write_text("127.0.0.1 localhost\n")
-        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        if way == "rename":
-            os.rename("/etc/hosts.new", "/etc/hosts")
-        else:
-            os.close(os.open(_way(way, links), os.O_WRONLY))
+        path = "" if rename else _way(way, links)
+        with suppress(PermissionError):  # refused: it did not happen
+            before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            if rename:
+                os.rename("/etc/hosts.new", "/etc/hosts")
+            else:
+                os.close(os.open(path, os.O_WRONLY))
         print(before, flush=True)
+
+
+def leak(case: str, port: str, secret: str, uring: str, delay_ms: str) -> None:
+    """Once told to: have bytes on their way out by `case`, then edit the hosts file, and wait."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if case == "queued":
+        client = socket.create_connection(("127.0.0.1", int(port)))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
+        client.settimeout(0)
+        with suppress(BlockingIOError):
+            while True:
+                client.send(bytes(1 << 20))
+    else:
+        ring = subprocess.Popen([uring, case, delay_ms, port, secret], stdout=subprocess.PIPE)
+        assert ring.stdout is not None
+        assert ring.stdout.readline() == b"armed\n"
+    with suppress(PermissionError):
+        os.close(os.open("/etc/hosts", os.O_WRONLY))
+    time.sleep(60)
 
 
 def _way(way: str, links: str) -> str:
@@ -77,5 +107,6 @@ if __name__ == "__main__":
         "loop": lambda: loop(int(arguments[0])),
         "build": lambda: build(int(arguments[0])),
         "burst": lambda: burst(int(arguments[0]), float(arguments[1])),
-        "edit": lambda: edit(arguments[0]),
+        "edit": lambda: edit(*arguments),
+        "leak": lambda: leak(*arguments),
     }[name]()

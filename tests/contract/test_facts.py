@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -158,7 +159,7 @@ def happenings(here: Path) -> Iterable[Event]:
                 operation=operation.name.lower(),
                 text="/mnt",
                 args=(target, target, 0, 0),
-                result=0,
+                result=-errno.EPERM if target == OUTSIDER else 0,
             )
     yield _event(events.Signalled, signal=signal.SIGKILL)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bpf/event.h and monitor/capture/wire.py say the same, by the word of a C compiler."""
+"""bpf/event.h, bpf/maps.h and monitor/capture/wire.py say the same, by the word of a C compiler."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from monitor import events, lowered
 from monitor.capture import kernel, wire
+from monitor.lowered import Act
+from monitor.response.holds import Reason
 
 BPF = Path(__file__).parents[2] / "bpf"
 
 _PROGRAM = """
 #include <stddef.h>
 #include <stdio.h>
-#include "event.h"
+#define BPF_ARRAY(...)
+#define BPF_F_TABLE(...)
+#define BPF_HASH(...)
+#define BPF_LPM_TRIE(...)
+#define BPF_TABLE(...)
+#define BPF_RINGBUF_OUTPUT(...)
+#include "maps.h"
 int main(void) {{
 {lines}
 return 0;
@@ -38,7 +47,9 @@ def _show(name: str, expression: str) -> str:
     return f'printf("%s %lld\\n", "{name}", (long long)({expression}));'
 
 
-@pytest.mark.parametrize("layout", wire.LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize(
+    "layout", [*wire.LAYOUTS, *wire.MAP_LAYOUTS], ids=lambda layout: layout.name
+)
 def test_every_member_lies_where_c_puts_it_and_nothing_is_padded(layout, tmp_path):
     lines = [_show("size", f"sizeof(struct {layout.name})")]
     offset, expected = 0, {"size": layout.size}
@@ -53,6 +64,18 @@ def test_kinds_and_operations_have_the_numbers_of_the_header(tmp_path):
     names = {f"ESTOP_{kind.name}": kind.value for kind in wire.Kind}
     names |= {f"ESTOP_OP_{op.name}": op.value for op in wire.Operation}
     names["ESTOP_TEXT_CUT"] = wire.TEXT_CUT
+    names |= {f"ESTOP_{v.name}": v.value for v in events.Verdict if v}
+    names |= {f"ESTOP_ACT_{act.name}": act.value for act in Act}
+    names |= {f"ESTOP_HELD_{reason.name}": reason.value for reason in Reason}
+    assert _ask_compiler(tmp_path, [_show(name, name) for name in names]) == names
+
+
+def test_flags_and_bounds_of_the_maps_have_the_numbers_of_the_header(tmp_path):
+    names = {"ESTOP_LIVE": wire.LIVE, "ESTOP_QUARANTINED": wire.QUARANTINED}
+    names |= {"ESTOP_OBSERVED": wire.OBSERVED, "MAX_LEVEL": wire.MAX_LEVEL}
+    sizes = ("NAMES_BYTES", "PARENT_BYTES", "PARENTS", "PORTS")
+    names |= {name: getattr(lowered, name) for name in sizes}
+    names["WATCHED_NAME_BYTES"] = lowered.NAME_BYTES
     assert _ask_compiler(tmp_path, [_show(name, name) for name in names]) == names
 
 

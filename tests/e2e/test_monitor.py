@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,10 +57,12 @@ def rules(ground: Path) -> Path:
 
 
 @pytest.fixture
-def scratch(ground: Path) -> Path:
+def scratch(ground: Path) -> Iterator[Path]:
     directory = Path(f"{ground}/daemon-{time.monotonic_ns()}")
     directory.mkdir()
-    return directory
+    yield directory
+    if (directory / "run" / "bpf").is_mount():  # a test that failed in between
+        subprocess.run(["umount", directory / "run" / "bpf"], check=True)
 
 
 @contextmanager
@@ -89,35 +93,182 @@ def touch(path: Path, after: str = "import time; time.sleep(60)") -> str:
     return f"import os; open({str(path)!r}, 'w').close(); {after}"
 
 
-def attached_links() -> set[str]:
-    out = subprocess.run(["bpftool", "link", "list"], capture_output=True, text=True, check=True)
-    return {line.split(":")[0] for line in out.stdout.splitlines() if line[:1].isdigit()}
+def pinned_links(monitor: Monitor) -> set[int]:
+    """Ids of the links that are pinned for this monitor; others may run beside it."""
+    pins = (monitor.runtime_dir / "bpf").glob("*_*/links/*")
+    return {_bpftool("show", "pinned", str(pin))["id"] for pin in pins}
 
 
-def test_sigterm_leaves_no_program_no_empty_cgroup_and_a_frozen_session_frozen(scratch, rules):
-    before = attached_links()
-    root = find_root()
-    with private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor:
-        assert len(attached_links()) > len(before)
+def gone(links: set[int]) -> bool:
+    """Does the kernel know none of them any more?"""
+    return not links & {link["id"] for link in _bpftool("list")}
+
+
+def _bpftool(*words: str):
+    command = ["bpftool", "-j", "link", *words]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def test_sigterm_without_living_sessions_leaves_no_program_and_no_cgroup(scratch, rules):
+    with private_monitor(scratch, "--listen", "", "--rules", str(rules), keep=True) as monitor:
+        links = pinned_links(monitor)
+        assert len(links) == len(monitor.health()["programs"])
         with started(monitor, "short", "pass") as short:
             short.wait()
+        cgroup = Path(monitor.session(_id(monitor, "short"))["cgroup"])
+    assert until(lambda: gone(links), 5)
+    assert not cgroup.parent.exists()
+    assert not (monitor.runtime_dir / "bpf").exists()
+
+
+def test_sigterm_leaves_a_frozen_session_frozen_and_cut_and_the_next_monitor_has_it(scratch, rules):
+    root = find_root()
+    options = ("--listen", "", "--rules", str(rules))
+    with private_monitor(scratch, *options, keep=True) as monitor:
         agent = subprocess.Popen(
             [*monitor.run_command("held"), sys.executable, "-c", touch(scratch / "freeze-me")]
         )
         assert until(lambda: _state(monitor, "held") == "frozen", 20)
         cgroup = Path(monitor.session("held")["cgroup"])
-    assert attached_links() == before
-    assert [p.name for p in cgroup.parent.iterdir() if p.is_dir()] == [cgroup.name]
+        links = pinned_links(monitor)
+    assert pinned_links(monitor) == links
+    assert "programs.left" in monitor.log.read_text()
     assert "frozen 1" in (cgroup / "cgroup.events").read_text()
 
-    with private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor:
+    with private_monitor(scratch, *options) as monitor:
+        assert pinned_links(monitor) == links
         assert _state(monitor, "held") == "frozen"
         assert monitor.alerts("held")[0]["outcome"]["action"] == "frozen"
         assert estop("kill", "held", "--runtime-dir", monitor.runtime_dir).returncode == 0
         agent.wait(20)
         assert until(lambda: not cgroup.exists(), 10)
+    assert until(lambda: gone(links), 5)
     assert not cgroup.parent.exists()
     assert cgroup.is_relative_to(root)
+
+
+def _kill_hard(monitor: Monitor) -> None:
+    os.kill(monitor.pid, signal.SIGKILL)
+    assert until(lambda: psutil.Process(monitor.pid).status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def _told(monitor: Monitor, name: str) -> list[str]:
+    fields = [a["event"]["fields"] for a in monitor.alerts(name)]
+    return sorted(f["TargetFilename"].rpartition("/")[2] for f in fields)
+
+
+def test_what_happens_while_no_monitor_runs_is_told_once_by_the_next_one(scratch, rules):
+    write_rule(rules, 3, "/tell-1", "alert")
+    write_rule(rules, 4, "/tell-2", "alert")
+    options = ("--listen", "", "--rules", str(rules))
+    # For each file: wait for its `.go`, make it, and say so.
+    code = (
+        "import pathlib, time\n"
+        f"for name in ({str(scratch / 'tell-1')!r}, {str(scratch / 'tell-2')!r}):\n"
+        "    while not pathlib.Path(name + '.go').exists(): time.sleep(0.01)\n"
+        "    pathlib.Path(name).touch()\n"
+        "    pathlib.Path(name + '.done').touch()\n"
+        "time.sleep(60)\n"
+    )
+
+    def tell(name: str) -> None:
+        (scratch / f"{name}.go").touch()
+        assert until((scratch / f"{name}.done").exists, 10)
+
+    with private_monitor(scratch, *options, keep=True) as monitor:
+        agent = subprocess.Popen([*monitor.run_command("talker"), sys.executable, "-c", code])
+        tell("tell-1")
+        assert until(lambda: _told(monitor, "talker") == ["tell-1"], 20)
+        _kill_hard(monitor)
+    tell("tell-2")
+    both = ["tell-1", "tell-2"]
+    for last in (False, True):
+        with private_monitor(scratch, *options, keep=True) as monitor:
+            assert until(lambda m=monitor: _told(m, "talker") == both, 20)
+            time.sleep(0.5)
+            assert _told(monitor, "talker") == both
+            assert monitor.session("talker")["state"] == "running"
+            assert monitor.health()["ok"], monitor.health()["problems"]
+            if last:
+                monitor.act("talker", "kill", "seen")
+                agent.wait(20)
+            else:
+                _kill_hard(monitor)
+
+
+def test_who_acted_and_ended_while_no_monitor_ran_is_not_forgiven(scratch, rules):
+    options = ("--listen", "", "--rules", str(rules))
+    code = (
+        "import pathlib, time\n"
+        f"pathlib.Path({str(scratch / 'here')!r}).touch()\n"
+        f"while not pathlib.Path({str(scratch / 'go')!r}).exists(): time.sleep(0.01)\n"
+        f"pathlib.Path({str(scratch / 'freeze-me')!r}).touch()\n"
+    )
+    with private_monitor(scratch, *options, keep=True) as monitor:
+        agent = subprocess.Popen([*monitor.run_command("quick"), sys.executable, "-c", code])
+        assert until((scratch / "here").exists, 20)
+        session = _id(monitor, "quick")
+        _kill_hard(monitor)
+    (scratch / "go").touch()
+    agent.wait(20)
+    with private_monitor(scratch, *options) as monitor:
+        assert until(lambda: len(monitor.alerts(session)) == 1, 20)
+        assert until(lambda: _state(monitor, "quick") == "exited", 20)
+
+
+def test_a_stopped_session_that_is_thawed_while_no_monitor_runs_stays_held_and_cut(scratch, rules):
+    options = ("--listen", "", "--rules", str(rules))
+    answers = scratch / "answers"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = (
+            "import socket, time\n"
+            f"open({str(scratch / 'freeze-me')!r}, 'w').close()\n"
+            "while True:\n"
+            "    with socket.socket() as s:\n"
+            f"        code = s.connect_ex(('127.0.0.1', {server.getsockname()[1]}))\n"
+            f"    with open({str(answers)!r}, 'a') as f: f.write(f'{{code}}\\n')\n"
+            "    time.sleep(0.01)\n"
+        )
+        with private_monitor(scratch, *options, keep=True) as monitor:
+            agent = subprocess.Popen([*monitor.run_command("cut"), sys.executable, "-c", code])
+            assert until(lambda: _state(monitor, "cut") == "frozen", 20)
+            cgroup = Path(monitor.session("cut")["cgroup"])
+            pid = monitor.session("cut")["root_pid"]
+            _kill_hard(monitor)
+        before = answers.read_text() if answers.exists() else ""
+        # Whoever thaws it behind the monitor's back lets it come no further than its next call.
+        (cgroup / "cgroup.freeze").write_text("0")
+        assert until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 10)
+        more = answers.read_text().removeprefix(before)
+        assert set(more.split()) <= {str(errno.EPERM)}
+        with private_monitor(scratch, *options) as monitor:
+            assert _state(monitor, "cut") == "frozen"
+            assert "frozen 1" in (cgroup / "cgroup.events").read_text()
+            monitor.act("cut", "resume", "seen")
+            assert until(lambda: answers.read_text().endswith("0\n"), 10)
+            monitor.act("cut", "kill", "seen")
+            agent.wait(20)
+
+
+def test_unload_is_refused_while_a_monitor_runs_and_afterwards_removes_what_it_left(scratch, rules):
+    options = ("--listen", "", "--rules", str(rules))
+    with private_monitor(scratch, *options, keep=True) as monitor:
+        agent = subprocess.Popen([*monitor.run_command("left"), "sleep", "60"])
+        assert until(lambda: _state(monitor, "left") == "running", 20)
+        refused = estop("unload", "--runtime-dir", monitor.runtime_dir)
+        assert refused.returncode == 1
+        assert "another estop daemon" in refused.stderr
+        cgroup = Path(monitor.session("left")["cgroup"])
+    links = pinned_links(monitor)
+    assert links
+    done = estop("unload", "--runtime-dir", monitor.runtime_dir)
+    assert done.returncode == 0, done.stderr
+    assert until(lambda: gone(links), 5)
+    (cgroup / "cgroup.kill").write_text("1")
+    agent.wait(20)
+    assert until(lambda: not (cgroup / "cgroup.procs").read_text(), 5)
+    cgroup.rmdir()
+    cgroup.parent.rmdir()
 
 
 def _state(monitor: Monitor, name: str) -> str:

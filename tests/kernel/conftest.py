@@ -10,8 +10,10 @@ import pytest
 from laboratory import Laboratory
 
 from monitor.capture.kernel import KernelSettings, load
+from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.sessions import cgroups
+from monitor.tier import Tier
 
 BPF = Path(__file__).parents[2] / "bpf"
 
@@ -24,17 +26,18 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def kernel_settings(request):
+def kernel_settings(request, tmp_path_factory):
     if os.geteuid() != 0:
         pytest.skip("loading BPF and making cgroups needs root")
 
     def settings(**changes):
+        fixed = {"runtime_dir": tmp_path_factory.mktemp("run")} | changes
         return KernelSettings(
             source=BPF,
             header_cache=request.config.cache.mkdir("kernel-headers"),
             cgroup_root=cgroups.find_root(),
             monitor_pid=os.getpid(),
-            **changes,
+            **fixed,
         )
 
     return settings
@@ -54,6 +57,13 @@ def lab(kernel_settings, tmp_path_factory):
 @pytest.fixture
 def kernel(lab):
     return lab.kernel
+
+
+@pytest.fixture
+def nothing_refused(kernel):
+    """For what the other tier refuses: test_kernel_lsm.py has the same act."""
+    if kernel.tier is Tier.LSM:
+        pytest.skip("refused on this tier: test_kernel_lsm.py")
 
 
 @pytest.fixture
@@ -77,6 +87,7 @@ def scratch(tmp_path):
 def killswitch(lab):
     return KillSwitch(
         lambda slot, on: lab.kernel.quarantine(slot, on=on),
+        Holds(lab.kernel),
         cgroup_root=lab.cgroup_root,
         deadline_ms=1000,
     )

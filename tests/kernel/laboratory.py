@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from tiers import PATIENCE
+
 from monitor import events
 from monitor.capture import syscalls
 from monitor.capture.decode import decode
@@ -25,7 +27,7 @@ from monitor.sessions import cgroups
 
 PROGRAMS = Path(__file__).with_name("programs")
 _FIRST_SLOT = 100
-_GRACE_S = 5.0
+_GRACE_S = 5.0 * PATIENCE
 
 AnyEvent = TypeVar("AnyEvent", bound=events.Event)
 
@@ -110,6 +112,7 @@ class Laboratory:
                 if event.slot not in self._used:
                     self.strangers.append(event)
                 self._events[event.slot].append(event)
+            self.kernel.commit()
 
     def taken(self, slot: int) -> list[events.Event]:
         """The session's events since the last time, oldest first."""
@@ -153,11 +156,11 @@ class Inside:
         self.id = f"session-{slot}"
         self._started: list[subprocess.Popen[bytes]] = []
 
-    def watch(self) -> None:
+    def watch(self, *, observed: bool = False) -> None:
         """Put the cgroup in scope."""
         self.lab.accept(self.slot)
         level = cgroups.level_of(self.cgroup, self.lab.cgroup_root)
-        self.lab.kernel.watch(self.slot, self.cgroup.stat().st_ino, level)
+        self.lab.kernel.watch(self.slot, self.cgroup.stat().st_ino, level, observed=observed)
 
     def start(self, program: str, *argv: str | bytes, **options: object) -> subprocess.Popen[bytes]:
         """Start a helper (by name) or a program (by path) in the cgroup."""
@@ -226,6 +229,7 @@ class Puppet:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.pid = process.pid
+        self.image = os.readlink(f"/proc/{process.pid}/exe")
 
     def become(self, name: str, *arguments: int | bytes) -> None:
         """A call that does not return, or not soon: its `answer` is not waited for."""

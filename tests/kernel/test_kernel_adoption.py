@@ -238,3 +238,30 @@ def test_a_launched_child_is_in_its_cgroup_and_in_scope(registry, lab, kernel, f
     assert kernel.task_slot(child.pid) == live.slot
     assert live.name == "a-b-c"
     assert registry.slot_of(child.pid) == live.slot
+
+
+def test_files_that_a_launched_child_inherited_become_events(registry, lab, free, scratch):
+    (scratch / "inherited").touch()
+    child = Puppet(free.ready("puppet"))
+    child("openat", CWD, os.fsencode(scratch / "inherited"), os.O_RDWR)
+    live = registry.launch(child.pid, name="agent", argv=["x"], mode=Mode.ENFORCE, uid=0)
+    lab.accept(live.slot)
+    [event] = [e for e in registry.pending() if "inherited" in e.file.path.text]
+    assert (event.slot, event.tgid) == (live.slot, child.pid)
+    assert event.access == Access.READ | Access.WRITE
+
+
+def test_a_socket_that_a_launched_child_inherited_is_cut_by_the_quarantine(
+    registry, lab, kernel, free
+):
+    child = Puppet(free.ready("puppet"))
+    with listener("127.0.0.1") as server:
+        stream = connect(child, address("127.0.0.1", server.getsockname()[1]))
+        with server.accept()[0] as accepted:
+            live = registry.launch(child.pid, name="agent", argv=["x"], mode=Mode.ENFORCE, uid=0)
+            lab.accept(live.slot)
+            accepted.settimeout(0.05)
+            kernel.quarantine(live.slot, on=True)
+            child("write", stream, b"cut", 3)
+            with pytest.raises(TimeoutError):
+                accepted.recv(8)

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from laboratory import Laboratory, until
 
+from monitor.capture import bpf
 from monitor.capture.kernel import load
-from monitor.events import Privileged
+from monitor.capture.programs import programs_of
+from monitor.events import Forked, Opened, Privileged
 from monitor.sessions import cgroups
 
 
@@ -90,15 +95,39 @@ def kernels_ids(kind):
     return {row["id"] for row in json.loads(out)}
 
 
+def tail_called(kernel):
+    """Ids of the programs that no link keeps: the pinned map of handlers does."""
+    number = struct.Struct("<I")
+    with closing(bpf.Map(kernel._generation.map("handlers"), number, number)) as handlers:
+        return {program for _, (program,) in handlers.items()}
+
+
 def test_after_close_nothing_of_ours_is_attached_or_loaded(kernel_settings):
     before = {kind: own_ids(kind) for kind in ("prog", "link", "map")}
     descriptors = len(os.listdir("/proc/self/fd"))
-    kernel = load(kernel_settings())
-    ours = {kind: own_ids(kind) - before[kind] for kind in before}
-    assert len(ours["prog"]) == 16
-    assert len(ours["link"]) >= 5
-    assert ours["prog"] <= kernels_ids("prog")
-    kernel.close()
+    settings = kernel_settings()
+    with load(settings) as kernel:
+        ours = {kind: own_ids(kind) - before[kind] for kind in before}
+        ours["prog"] |= tail_called(kernel)
+        assert len(ours["prog"]) == len(programs_of(kernel.tier))
+        assert len(ours["link"]) == len(kernel.programs())
+        assert ours["prog"] <= kernels_ids("prog")
     for kind, ids in ours.items():
         assert until(lambda kind=kind, ids=ids: not ids & kernels_ids(kind)), kind
     assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert not list(settings.runtime_dir.iterdir())
+
+
+def test_of_400000_opens_every_file_is_seen_once_and_every_child_too(inside, kernel, scratch):
+    files, opens, children = 2_000, 400_000, 100
+    for number in range(files):
+        (scratch / str(number)).touch()
+    before = kernel.lost()
+    words = (str(scratch), str(files), str(opens), str(children))
+    assert inside.start("reopens", *words).wait(60) == 0
+    events = inside.events()
+    seen = Counter(e.file.path.text for e in events if isinstance(e, Opened))
+    ours = {path: times for path, times in seen.items() if path.startswith(f"{scratch}/")}
+    assert ours == {f"{scratch}/{number}": 1 for number in range(files)}
+    assert sum(isinstance(e, Forked) for e in events) == children
+    assert kernel.lost() == before

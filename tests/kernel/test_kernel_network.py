@@ -156,6 +156,7 @@ def test_a_local_datagram_socket_tells_its_name(inside, puppet, scratch):
     assert [e.name for e in inside.events(UnixConnected)] == [os.fsdecode(path)]
 
 
+@pytest.mark.usefixtures("nothing_refused")
 def test_while_quarantined_no_connection_and_no_datagram_leaves(inside, puppet, kernel):
     kernel.quarantine(inside.slot, on=True)
     with listener() as server:

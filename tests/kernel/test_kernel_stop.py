@@ -18,6 +18,7 @@ from wires import address, connect, listener
 from monitor.errors import GuardError
 from monitor.response import killswitch as killswitch_module
 from monitor.response.evidence import collect
+from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.sessions import cgroups
 
@@ -33,6 +34,11 @@ class Aim:
     id: str
     slot: int
     cgroup: Path
+
+
+def pid_of(file):
+    """Whose /proc/PID/cgroup a descriptor is."""
+    return int(Path(f"/proc/self/fd/{file}").readlink().parts[2])
 
 
 def says(cgroup):
@@ -122,7 +128,7 @@ def test_the_network_is_cut_before_the_freeze_is_asked_for(inside, lab):
     def cut(slot, on):
         order.append(("cut", slot, on, says(inside.cgroup)))
 
-    switch = KillSwitch(cut, cgroup_root=lab.cgroup_root, deadline_ms=1000)
+    switch = KillSwitch(cut, Holds(lab.kernel), cgroup_root=lab.cgroup_root, deadline_ms=1000)
     inside.ready("family", "children", "0")
     assert switch.freeze(inside).done
     assert order == [("cut", inside.slot, True, ["populated", "1", "frozen", "0"])]
@@ -166,7 +172,9 @@ def nothing_written(monkeypatch):
 )
 def test_a_guard_refuses(inside, lab, which, verb):
     cut = []
-    switch = KillSwitch(lambda *a: cut.append(a), cgroup_root=lab.cgroup_root, deadline_ms=100)
+    switch = KillSwitch(
+        lambda *a: cut.append(a), Holds(lab.kernel), cgroup_root=lab.cgroup_root, deadline_ms=100
+    )
     process = inside.ready("family", "children", "0")
     with pytest.raises(GuardError):
         getattr(switch, verb)(aims(lab, inside)[which])
@@ -191,7 +199,9 @@ def test_the_cgroup_the_monitor_is_in_is_refused(inside, lab, depth):
     below = inside.cgroup / "below"
     below.mkdir()
     cut = []
-    switch = KillSwitch(lambda *a: cut.append(a), cgroup_root=lab.cgroup_root, deadline_ms=100)
+    switch = KillSwitch(
+        lambda *a: cut.append(a), Holds(lab.kernel), cgroup_root=lab.cgroup_root, deadline_ms=100
+    )
     with joined(inside.cgroup if depth == "its own" else below, lab.cgroup_root):
         with pytest.raises(GuardError, match="the monitor"):
             switch.freeze(inside)
@@ -205,9 +215,9 @@ def test_the_cgroup_init_is_in_is_refused(inside, lab, monkeypatch):
     # Init is not ours to move: what /proc says of it is all that can be changed.
     where = f"/{inside.cgroup.relative_to(lab.cgroup_root)}"
     lines = {1: where + "/deeper", os.getpid(): "/"}
-    monkeypatch.setattr(killswitch_module, "_cgroup_line", lambda pid: lines[pid])
+    monkeypatch.setattr(killswitch_module, "_cgroup_line", lambda file: lines[pid_of(file)])
     with pytest.raises(GuardError, match="init"):
-        KillSwitch(lambda *_: None, cgroup_root=lab.cgroup_root).freeze(inside)
+        KillSwitch(lambda *_: None, Holds(lab.kernel), cgroup_root=lab.cgroup_root).freeze(inside)
 
 
 def test_a_cgroup_whose_name_only_begins_like_the_monitors_is_not_refused(lab, monkeypatch):
@@ -215,7 +225,11 @@ def test_a_cgroup_whose_name_only_begins_like_the_monitors_is_not_refused(lab, m
         name = f"/{session.cgroup.relative_to(lab.cgroup_root)}"
         monkeypatch.setattr(killswitch_module, "_cgroup_line", lambda _: name + "-monitor")
         session.ready("family", "children", "0")
-        assert KillSwitch(lambda *_: None, cgroup_root=lab.cgroup_root).freeze(session).done
+        assert (
+            KillSwitch(lambda *_: None, Holds(lab.kernel), cgroup_root=lab.cgroup_root)
+            .freeze(session)
+            .done
+        )
 
 
 # What the kernel does on its own ----------------------------------------------------------------
@@ -318,6 +332,7 @@ def test_a_freeze_that_cannot_be_confirmed_says_so_in_time_and_the_network_is_cu
 ):
     switch = KillSwitch(
         lambda slot, on: kernel.quarantine(slot, on=on),
+        Holds(kernel),
         cgroup_root=lab.cgroup_root,
         deadline_ms=100,
     )
@@ -337,6 +352,7 @@ def test_a_freeze_that_cannot_be_confirmed_says_so_in_time_and_the_network_is_cu
 def test_a_kill_does_not_wait_for_a_freeze_that_cannot_be_confirmed(inside, stuck, lab, kernel):
     switch = KillSwitch(
         lambda slot, on: kernel.quarantine(slot, on=on),
+        Holds(kernel),
         cgroup_root=lab.cgroup_root,
         deadline_ms=100,
     )

@@ -15,7 +15,11 @@ from monitor.detection.ruleset import Signature
 from monitor.fields import CATEGORIES, Fact
 
 HERE = Path(__file__).parent
-VARIABLES = {"home": ["/root", "/home/ann"], "payment_address": ["203.0.113.0/24"]}
+VARIABLES = {
+    "home": ["/root", "/home/ann"],
+    "estop": ["/var/lib/estop", "/run/estop"],
+    "payment_address": ["203.0.113.0/24"],
+}
 RULESET = load([HERE.parents[1] / "rules"], variables=VARIABLES)
 ENGINE = Engine(RULESET)
 SIGNATURES = {signature.rule.name: signature for signature in RULESET.signatures}
@@ -84,7 +88,9 @@ def test_no_shipped_rule_is_off_on_a_host_with_all_variables():
 
 
 def test_only_the_listed_addresses_rule_is_off_without_a_list():
-    ruleset = load([HERE.parents[1] / "rules"], variables={"home": ["/root"]})
+    ruleset = load(
+        [HERE.parents[1] / "rules"], variables={"home": ["/root"], "estop": ["/run/estop"]}
+    )
     assert [off.rule.name for off in ruleset.inactive] == ["payment_address"]
     assert ruleset.inactive[0].reason == "%payment_address% has no value on this host"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 from monitor import pipeline
 from monitor.capture.decode import REHEARSALS
@@ -18,8 +19,33 @@ class Ring:
 
     behind = True
 
+    def wait(self, timeout_ms):
+        pass
+
     def read(self, timeout_ms):
         return [REHEARSALS[0]]
+
+    def beat(self):
+        pass
+
+    def mark(self):
+        return (0, 0)
+
+    def commit(self, mark=None):
+        pass
+
+
+class Record:
+    """A record that has everything on disk."""
+
+    taken = durable = 0
+
+
+class Gate:
+    """A gate at which nobody asks."""
+
+    def take(self):
+        return []
 
 
 class Broken:
@@ -44,7 +70,7 @@ class Broken:
 
 
 def loop(registry):
-    return Pipeline(Ring(), registry, None, None, Metrics())
+    return Pipeline(Ring(), registry, None, None, Record(), Metrics(), gate=Gate())
 
 
 def test_an_event_that_breaks_a_stage_is_counted_and_the_next_one_is_taken():
@@ -61,3 +87,96 @@ def test_a_flood_does_not_keep_the_monitor_from_stopping(monkeypatch):
     start = time.monotonic()
     loop(Broken()).run(stop)
     assert 0.05 <= time.monotonic() - start < 1
+
+
+class Book:
+    """A record whose disk is as slow as the test says."""
+
+    taken = 0
+    durable = 0
+
+
+class Tape(Ring):
+    """A source that notes what it was given back."""
+
+    def __init__(self):
+        self.read_so_far = 0
+        self.given_back = 0
+
+    def read(self, timeout_ms):
+        self.read_so_far += 1
+        return []
+
+    def mark(self):
+        return (self.read_so_far,)
+
+    def commit(self, mark=None):
+        self.given_back = self.read_so_far if mark is None else mark[0]
+
+
+class Idle(Broken):
+    """A registry in which nothing happens."""
+
+    def observe(self, event):
+        return None
+
+
+def test_records_are_given_back_once_what_was_recorded_of_them_is_on_disk():
+    tape, book = Tape(), Book()
+    loop = Pipeline(tape, Idle(), None, None, book, Metrics(), gate=Gate())
+    loop.step()
+    assert tape.given_back == 1
+    book.taken = 1
+    loop.step()
+    loop.step()
+    assert tape.given_back == 1
+    book.taken = 3
+    loop.step()
+    book.durable = 1
+    loop.step()
+    assert tape.given_back == 3
+    book.durable = 3
+    loop.step()
+    assert tape.given_back == 6
+    loop.step()
+    assert tape.given_back == 7
+
+
+def test_however_long_the_disk_is_away_marks_do_not_pile_up():
+    book = Book()
+    book.taken = 1
+    loop = Pipeline(Tape(), Idle(), None, None, book, Metrics(), gate=Gate())
+    for _ in range(100):
+        loop.step()
+    assert len(loop._held) == 1
+
+
+class Matching:
+    """An engine in which every fact matches two rules."""
+
+    def evaluate(self, fact):
+        return [SimpleNamespace(id="one"), SimpleNamespace(id="two")]
+
+
+def test_an_act_that_was_told_before_the_restart_is_not_told_again():
+    answered = []
+    responder = SimpleNamespace(respond=lambda _, matches, __: answered.append(matches))
+    loop = Pipeline(
+        Tape(),
+        Idle(),
+        Matching(),
+        responder,
+        Book(),
+        Metrics(),
+        gate=Gate(),
+        told=frozenset({("s", 5, "one")}),
+    )
+    for session, ktime_ns in (("s", 5), ("s", 6), ("t", 5)):
+        event = SimpleNamespace(ktime_ns=ktime_ns)
+        live = SimpleNamespace(id=session)
+        loop._judge(SimpleNamespace(event=event, live=live, facts=["fact"]))
+    assert [[rule.id for rule, _ in matches] for matches in answered] == [
+        ["two"],
+        ["one", "two"],
+        ["one", "two"],
+    ]

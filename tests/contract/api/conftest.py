@@ -17,13 +17,12 @@ from monitor.alerts import (
     Level,
     Outcome,
     Response,
-    Rule,
     RuleRef,
     SessionRef,
 )
 from monitor.api.app import create_app
 from monitor.api.server import Server
-from monitor.control import Health
+from monitor.control import Health, RuleInForce
 from monitor.errors import SessionNotFoundError, SessionStateError
 from monitor.metrics import Metrics
 from monitor.record.store import Store
@@ -43,6 +42,7 @@ class MemoryControl:
 
     def __init__(self):
         self.known = {}
+        self.rule_id = "hosts"
         self.knocks = []
         self.launches = []
         self.records = 0
@@ -109,12 +109,14 @@ class MemoryControl:
 
     def rules(self):
         return [
-            Rule(
-                id="hosts",
+            RuleInForce(
+                id=self.rule_id,
                 title="Hosts file",
                 level=Level.HIGH,
                 response=Response.FREEZE,
                 category="file_event",
+                enforcement="held in kernel",
+                enforcement_why="a test",
             )
         ]
 
@@ -125,6 +127,7 @@ class MemoryControl:
             version="0",
             tier="tracepoint",
             programs={"exec": True, "open": False},
+            hooks_missing=(),
             lost={},
             rules=1,
             disarmed=(),

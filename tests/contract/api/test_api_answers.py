@@ -187,7 +187,9 @@ def test_the_description_names_every_answer_and_resolves_every_reference(api):
     with api.local() as client:
         document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
-    assert {"Session", "Alert", "ActionRecord", "Health", "Page", "Problem", "Rule"} <= set(schemas)
+    assert {"Session", "Alert", "ActionRecord", "Health", "Page", "Problem", "RuleInForce"} <= set(
+        schemas
+    )
     assert set(schemas["Alert"]["properties"]) == set(Alert.__struct_fields__)
     for name in _references(document):
         assert name in schemas, name

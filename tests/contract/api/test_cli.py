@@ -176,6 +176,7 @@ def test_doctor_names_what_the_daemon_lacks_and_ends_with_1(estop):
     assert done.returncode == 1
     assert "1 of 2; not: open" in done.stdout
     assert "problem: one program is not attached" in done.stdout
+    assert "1 held" in done.stdout
     found = json.loads(estop("doctor", "--json").stdout)
     assert found["ok"] is False
     assert found["daemon"]["tier"] == "tracepoint"
@@ -187,7 +188,7 @@ def test_doctor_checks_the_host_without_a_daemon(tmp_path):
     assert found["daemon"] is None
     assert "sudo estop daemon" in found["not_running"]
     names = [requirement["name"] for requirement in found["requirements"]]
-    assert names == ["kernel", "BTF", "cgroup2", "root", "bcc", "bpftool"]
+    assert names == ["kernel", "BTF", "cgroup2", "root", "bcc", "seccomp", "bpftool"]
 
 
 def test_rules_check_reports_every_problem_with_file_and_line(tmp_path):
@@ -205,6 +206,46 @@ def test_rules_check_reports_every_problem_with_file_and_line(tmp_path):
 def test_the_bundled_rules_pass_their_check():
     done = run("rules", "check")
     assert done.returncode == 0, done.stderr
+
+
+RULE = """
+title: Hosts file
+id: 3f0b5b2e-6f0a-4f57-9d39-0d6a2f0e7c01
+name: my_hosts
+logsource: {product: linux, category: file_event}
+detection:
+    s: {TargetFilename|cased: /etc/hosts, Operation: open}
+    filter: {Image|cased: /usr/bin/editor}
+    condition: s and not filter
+level: high
+response: freeze
+"""
+
+
+def test_rules_explain_shows_what_the_kernel_is_told_without_a_daemon(tmp_path):
+    (tmp_path / "rule.yml").write_text(RULE)
+    done = run("rules", "explain", "--runtime-dir", tmp_path, "my_hosts", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for part in ("prevented in kernel", "start the daemon to know", "exact", "/usr/bin/editor"):
+        assert part in done.stdout
+    done = run("rules", "explain", "--runtime-dir", tmp_path, "--json", "Hosts FILE", tmp_path)
+    found = json.loads(done.stdout)
+    assert found["part"] == "whole"
+    assert found["watches"][0]["certain"] == ["write"]
+
+
+def test_rules_explain_asks_the_daemon_what_a_rule_is_worth(api, estop, tmp_path):
+    (tmp_path / "rule.yml").write_text(RULE)
+    api.control.rule_id = "3f0b5b2e-6f0a-4f57-9d39-0d6a2f0e7c01"
+    done = estop("rules", "explain", "--json", "my_hosts", tmp_path)
+    assert json.loads(done.stdout)["rule"]["enforcement"] == "held in kernel"
+
+
+def test_rules_explain_of_no_rule_says_where_to_look(tmp_path):
+    (tmp_path / "rule.yml").write_text(RULE)
+    done = run("rules", "explain", "--runtime-dir", tmp_path, "nope", tmp_path)
+    assert done.returncode == 1
+    assert "no rule has the id, name or title 'nope'" in done.stderr
 
 
 def test_a_daemon_with_an_unusable_setting_says_which(tmp_path):

@@ -18,8 +18,9 @@ import pytest
 RUN = """
 import sys
 from agent.launcher import run
-socket, user, *argv = sys.argv[1:]
-sys.exit(run(socket, name="demo", argv=argv, user=user or None, mode="enforce", home=None))
+socket, user, allow, *argv = sys.argv[1:]
+sys.exit(run(socket, name="demo", argv=argv, user=user or None, mode="enforce", home=None,
+             allow_new_privileges=bool(allow)))
 """
 ALERTS = [
     {"rule": {"title": "A copy was written"}, "outcome": {"action": "logged"}},
@@ -101,8 +102,8 @@ def monitor(tmp_path: Path) -> Iterator[Socket]:
 def command(monitor: Socket) -> Callable[..., list[str]]:
     """The argument list of `estop run` for some words, without the command line parser."""
 
-    def build(*words: str, user: str = "") -> list[str]:
-        return [sys.executable, "-c", RUN, monitor.path, user, *words]
+    def build(*words: str, user: str = "", allow: bool = False) -> list[str]:
+        return [sys.executable, "-c", RUN, monitor.path, user, "yes" if allow else "", *words]
 
     return build
 
@@ -111,9 +112,15 @@ def command(monitor: Socket) -> Callable[..., list[str]]:
 def launch(command) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command under the launcher to its end."""
 
-    def run(*words: str, user: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        *words: str,
+        user: str = "",
+        allow: bool = False,
+        before: tuple[str, ...] = (),
+        **options: Any,
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command(*words, user=user),
+            [*before, *command(*words, user=user, allow=allow)],
             check=False,
             capture_output=True,
             text=True,

@@ -49,6 +49,8 @@ def test_root_is_needed():
 def test_what_is_not_installed_is_named_with_its_package():
     assert "python3-bpfcc" in requirements.check_bcc("no_such_module_here").mend
     assert requirements.check_bcc("json").ok
+    assert "python3-seccomp" in requirements.check_seccomp("no_such_module_here").mend
+    assert requirements.check_seccomp("json").ok
     assert "bpftool" in requirements.check_bpftool("/nowhere").mend
 
 

@@ -11,7 +11,7 @@ from pathlib import Path as File
 import pytest
 
 from monitor import events
-from monitor.capture import kernel, wire
+from monitor.capture import wire
 from monitor.capture.decode import decode
 from monitor.capture.wire import Kind, Operation
 from monitor.events import Access, Name, Path
@@ -23,7 +23,7 @@ BPF = File(__file__).parents[3] / "bpf"
 
 def record(kind, layout, *fields, tail=b"", flags=0):
     size = layout.size + len(tail)
-    header = (size, kind, flags, 123, 456, 7, 1000, 1001, 33, 4026531840, 2)
+    header = (size, kind, flags, 123, 456, 7, 1000, 1001, 33, 4026531840, 2, 789)
     return layout.packed.pack(*header, *fields) + tail
 
 
@@ -53,8 +53,16 @@ def test_the_header_is_on_every_event():
         uid=33,
         view=events.View(4026531840, 2),
         cut=True,
+        held_ns=789,
         code=256,
     )
+
+
+def test_what_the_kernel_did_at_once_is_on_the_event():
+    flags = wire.CANDIDATE | wire.STOPPED | wire.TEXT_CUT
+    raw = record(Kind.EXIT, wire.EXIT, 256, 0, flags=flags)
+    assert decode(raw).verdict == events.Verdict.CANDIDATE | events.Verdict.STOPPED
+    assert (wire.verdict(raw), wire.slot(raw)) == (flags, 7)
 
 
 def test_a_fork_names_the_child():
@@ -210,4 +218,4 @@ def test_a_signal_has_its_number():
 
 def test_the_deepest_level_is_the_one_of_the_kernel_side():
     [level] = re.findall(r"#define MAX_LEVEL (\d+)", (BPF / "maps.h").read_text())
-    assert int(level) == kernel._MAX_LEVEL == cgroups.DEEPEST_LEVEL
+    assert int(level) == wire.MAX_LEVEL == cgroups.DEEPEST_LEVEL

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -53,3 +54,14 @@ def test_without_bpftool_the_error_names_it_and_nothing_is_left(tmp_path, monkey
     with pytest.raises(RequirementError, match="bpftool"):
         headers.header_tree(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_helpers_that_an_older_kernel_lacks_have_the_numbers_this_kernel_gives_them(tmp_path):
+    tree = headers.header_tree(tmp_path)
+    vmlinux = (tree / "include/linux/vmlinux.h").read_text()
+    numbers = dict(re.findall(r"\bBPF_FUNC_(\w+) = (\d+),", vmlinux))
+    missing = headers._missing_helpers("BPF_FUNC_timer_init = 169,")
+    defined = dict(re.findall(r"#define BPF_FUNC_(\w+) (\d+)\n", missing))
+    assert "cgrp_storage_delete" in defined
+    assert "timer_init" not in defined
+    assert {name: numbers.get(name, number) for name, number in defined.items()} == defined

@@ -229,8 +229,6 @@ def test_the_digest_follows_the_content(tmp_path):
         ("level: high", "level: high\nresponse: ferze", 7, "unknown response", "`freeze`?"),
         ("level: high", "level: high\nresponse: [kill]", 7, "unknown response", "`kill`?"),
         ("level: high", "level: high\nresponse:", 7, "unknown response `None`", "one of"),
-        ("level: high", "level: high\nresponse: deny", 7, "no tier that can refuse", "`freeze`"),
-        ("level: high", "level: high\nresponse: ask", 7, "no tier that can refuse", "`freeze`"),
         ("title: A rule", "title: ''", 1, "a rule needs a `title`", ""),
         (f"id: {ID}\n", "", 1, "a rule needs an `id`", "uuidgen"),
         (ID, "hosts", 2, "the id `hosts` is no UUID", "uuidgen"),

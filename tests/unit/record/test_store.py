@@ -269,6 +269,26 @@ def test_a_full_queue_refuses_counts_and_does_not_wait(directory, make_alert):
     again.close()
 
 
+def test_a_row_is_durable_once_it_is_on_disk_and_not_before(store, make_alert):
+    hold, held = threading.Event(), threading.Event()
+    store.subscribe(lambda seq: (held.set(), hold.wait(5)))
+    assert (store.taken, store.durable) == (0, 0)
+    store.save_alert(make_alert(0))
+    assert held.wait(5)
+    store.save_alert(make_alert(1))
+    store.save_alert(make_alert(0, outcome=Outcome(action=Action.FROZEN)))
+    assert (store.taken, store.durable) == (3, 0)
+    hold.set()
+    assert store.flush()
+    assert (store.taken, store.durable) == (3, 3)
+
+
+def test_what_was_told_is_known_by_session_act_and_rule(store, make_alert):
+    alert = make_alert(event={"category": "x", "ktime_ns": 2**60 + 1, "fields": {}})
+    save(store, alert)
+    assert store.told() == {(alert.session.id, 2**60 + 1, alert.rule.id)}
+
+
 def test_the_queue_is_bounded_in_bytes_too(directory, make_alert):
     store = Store(directory / "alerts.db", capacity_bytes=10_000)
     assert not store.save_alert(make_alert(evidence={"events": "x" * 20_000}))

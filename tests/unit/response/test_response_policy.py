@@ -11,7 +11,7 @@ from monitor.alerts import Action, Level, Response, Rule
 from monitor.response.policy import Decision, Disarmer, decide, strongest
 from monitor.subjects import Mode, Origin, Session, State
 
-LOG, ALERT, FREEZE, KILL = Response
+LOG, ALERT, DENY, ASK, FREEZE, KILL = Response
 RUNNING, HELD, FROZEN, KILLED, EXITED, LOST = State
 
 
@@ -30,6 +30,11 @@ def session(mode=Mode.ENFORCE, state=RUNNING):
 TABLE = {
     (LOG, RUNNING): (LOG, Action.LOGGED),
     (ALERT, RUNNING): (ALERT, Action.ALERTED),
+    (DENY, RUNNING): (FREEZE, Action.STOPPING),  # the act was not refused: see below
+    (DENY, FROZEN): (ALERT, Action.ALREADY_STOPPED),
+    (ASK, RUNNING): (ASK, Action.STOPPING),
+    (ASK, HELD): (ASK, Action.STOPPING),
+    (ASK, FROZEN): (ALERT, Action.ALREADY_STOPPED),
     (FREEZE, RUNNING): (FREEZE, Action.STOPPING),
     (KILL, RUNNING): (KILL, Action.STOPPING),
     (FREEZE, HELD): (FREEZE, Action.STOPPING),
@@ -59,6 +64,8 @@ def test_an_armed_rule_in_an_enforced_session(case, expected):
     [
         (LOG, Action.LOGGED),
         (ALERT, Action.ALERTED),
+        (DENY, Action.WOULD_DENY),
+        (ASK, Action.WOULD_FREEZE),
         (FREEZE, Action.WOULD_FREEZE),
         (KILL, Action.WOULD_KILL),
     ],
@@ -79,6 +86,18 @@ def test_a_disarmed_rule_stops_nothing(response, state):
     if response.stops:
         assert decision.action is Action.DISARMED
         assert "disarmed" in decision.detail
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("mode", Mode)
+def test_what_the_kernel_refused_is_told_and_the_session_goes_on(state, mode):
+    decision = decide(rule(DENY), session(mode, state), disarmed=False, refused=True)
+    assert (decision.response, decision.action) == (DENY, Action.DENIED)
+
+
+def test_a_stronger_rule_stops_the_session_though_the_act_was_refused():
+    decision = decide(rule(FREEZE), session(), disarmed=False, refused=True)
+    assert decision.action is Action.STOPPING
 
 
 def test_the_strongest_decision_is_carried_out():

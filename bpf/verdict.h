@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * What the kernel does at once. An object is weighed against the watches; if the act on it may
+ * match a rule that stops, the session is held: its network is cut from here on, and the process is
+ * sent SIGSTOP, so that it does not return to user space before user space has answered.
+ *
+ * A watch is found by inode, by name in its directory, by either spelling of the path, or by a
+ * directory above. One of them is enough: too many holds cost a released process some time, one
+ * too few would let it run.
+ */
+#ifndef ESTOP_VERDICT_H
+#define ESTOP_VERDICT_H
+
+#include "path.h"
+
+#define SIGCONT_ 18
+#define SIGSTOP_ 19
+#define DEEPEST_BELOW 16 /* directories above a file that may be watched as a whole */
+#define LEAF_SCAN 255	 /* bytes of a caller's text in which its last two parts must lie */
+
+/* Keys are too large for the stack. `key` has room behind it for the copy of one more name. */
+struct estop_scratch {
+	struct estop_names_key key;
+	__u8 slack[NAMES_BYTES];
+	struct estop_name_key name;
+	struct estop_leaf_key leaf;
+	struct estop_leaf_key parent;
+	__u32 leaf_at;
+	__u32 parent_at;
+	__u32 slashes;
+};
+BPF_PERCPU_ARRAY(scratches, struct estop_scratch, RECORD_ROWS);
+
+/* Whose record it is, his is the scratch. */
+static __always_inline struct estop_scratch *scratch_buffer(struct estop_record *r)
+{
+	__u32 row = r->row;
+	return scratches.lookup(&row);
+}
+
+/* Holding ------------------------------------------------------------------------------------ */
+
+/*
+ * Would a stop and a continue be noticed? A parent with job control waits for stopped children: its
+ * jobs have a process group of their own in the parent's session. A tracer sees every signal, and
+ * who handles SIGCONT runs its handler. These are not stopped here; user space freezes the cgroup,
+ * which nobody notices, some 100 us later, and the network is cut meanwhile all the same.
+ */
+static __always_inline int unnoticed(struct task_struct *task)
+{
+	struct signal_struct *own = KERNEL(task_struct, task, signal);
+	struct task_struct *parent = KERNEL(task_struct, task, real_parent);
+	struct signal_struct *above = KERNEL(task_struct, parent, signal);
+	struct sighand_struct *handlers = KERNEL(task_struct, task, sighand);
+
+	if (KERNEL(task_struct, task, ptrace) || !handlers)
+		return 0;
+	if ((__u64)KERNEL(sighand_struct, handlers, action[SIGCONT_ - 1].sa.sa_handler) > 1)
+		return 0; /* neither SIG_DFL nor SIG_IGN */
+	return KERNEL(signal_struct, own, pids[PIDTYPE_PGID]) ==
+		       KERNEL(signal_struct, above, pids[PIDTYPE_PGID]) ||
+	       KERNEL(signal_struct, own, pids[PIDTYPE_SID]) !=
+		       KERNEL(signal_struct, above, pids[PIDTYPE_SID]);
+}
+
+static __always_inline int stop_process(__u32 session, __u32 reason)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct estop_hold hold = {.session = session, .reason = reason};
+
+	hold.ktime_ns = bpf_ktime_get_boot_ns();
+	/* The map first: whoever stops must be findable, or nobody would continue it. */
+	if (held.update(&tgid, &hold))
+		return 0;
+	return !bpf_send_signal(SIGSTOP_);
+}
+
+/* The session stands still from here on until the answer: see quarantined(). */
+static __always_inline void ask(__u32 session)
+{
+	__u64 *asked = candidates.lookup(&session);
+	if (asked)
+		__sync_fetch_and_add(asked, 1);
+}
+
+/* For an LSM program: the act has not happened, and shall not if a rule that stops is certain. */
+static __always_inline int refuse(struct estop_record *r, __u32 session, __u32 acts)
+{
+	if (!(r->certain & acts) || observed(session))
+		return 0;
+	r->flags |= ESTOP_CANDIDATE | ESTOP_CERTAIN | ESTOP_REFUSED;
+	ask(session);
+	r->held_ns = bpf_ktime_get_boot_ns();
+	return 1;
+}
+
+/* What was weighed (r->hold, r->certain) against what was done: the act has happened, so the
+ * process is kept from making use of it. */
+static __always_inline void contain(struct estop_record *r, __u32 session, __u32 acts)
+{
+	if (!(r->hold & acts) || observed(session))
+		return;
+	r->flags |= ESTOP_CANDIDATE;
+	if (r->certain & acts)
+		r->flags |= ESTOP_CERTAIN;
+	ask(session);
+	if (unnoticed((struct task_struct *)bpf_get_current_task()) &&
+	    stop_process(session, ESTOP_HELD_CANDIDATE))
+		r->flags |= ESTOP_STOPPED;
+	r->held_ns = bpf_ktime_get_boot_ns();
+}
+
+/* A task of a session that is stopped, and yet runs: it left the cgroup before the freeze. Or
+ * nobody is there to judge what it does. */
+static __always_inline void stop_the_unjudged(__u32 session)
+{
+	if (is_stopped(session))
+		stop_process(session, ESTOP_HELD_QUARANTINE);
+	else if (monitor_is_dead() && !observed(session))
+		stop_process(session, ESTOP_HELD_SILENCE);
+}
+
+/* What an LSM program saw coming but may not refuse: the sensor behind the act holds for it. */
+static __always_inline void leave_note(struct estop_record *r)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+
+	if (r->hold)
+		noted.update(&tid, &r->hold);
+	else if (noted.lookup(&tid))
+		noted.delete(&tid); /* of an act that came to nothing */
+}
+
+static __always_inline void take_note(struct estop_record *r)
+{
+#ifdef ESTOP_LSM
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 *hold = noted.lookup(&tid);
+
+	if (!hold)
+		return;
+	r->hold |= *hold;
+	noted.delete(&tid);
+#endif
+}
+
+/* Weighing ----------------------------------------------------------------------------------- */
+
+static __always_inline int forgives(struct estop_watch *w, __u64 image_inode)
+{
+	struct estop_exempt_key key = {.image_inode = image_inode, .group = w->exempt};
+	return key.group && exempt_programs.lookup(&key);
+}
+
+static __always_inline void weigh(struct estop_record *r, struct estop_watch *w, __u64 image_inode,
+				  int below)
+{
+	if (!w || forgives(w, image_inode))
+		return;
+	r->hold |= below ? w->hold_below : w->hold;
+	r->certain |= below ? w->certain_below : w->certain;
+}
+
+/* Close the key behind `length` bytes of names, and look it up. */
+static __always_inline void weigh_key(struct estop_record *r, struct estop_scratch *s, __u64 length,
+				      __u64 image_inode, int below)
+{
+	BOUND(length, NAMES_BYTES - 1);
+	s->key.names[length] = 0;
+	s->key.prefixlen = ((__u32)length + 1) * 8;
+	weigh(r, watched_paths.lookup(&s->key), image_inode, below);
+}
+
+static __always_inline void weigh_names(struct estop_record *r, struct estop_scratch *s, __u64 at,
+					__u64 length, __u64 image_inode, int below)
+{
+	if (length > NAMES_BYTES - 1)
+		length = NAMES_BYTES - 1;
+	BOUND(length, NAMES_BYTES - 1);
+	BOUND(at, TAIL_MASK);
+	bpf_probe_read_kernel(s->key.names, length, r->tail + at);
+	weigh_key(r, s, length, image_inode, below);
+}
+
+/* The path within the file's own filesystem: the same names for every mount of it. */
+static __always_inline void weigh_within(struct estop_record *r, struct estop_scratch *s,
+					 struct estop_wire_path *path, __u64 at, __u64 image_inode)
+{
+	__u64 own = path->own_len, above = path->above_len, from = at + path->len;
+
+	if (own == path->len && !above) /* it is the path itself */
+		return;
+	if (own + above > NAMES_BYTES - 1)
+		return;
+	BOUND(own, NAMES_BYTES - 1);
+	BOUND(above, NAMES_BYTES - 1);
+	BOUND(at, TAIL_MASK);
+	BOUND(from, TAIL_MASK);
+	bpf_probe_read_kernel(s->key.names, own, r->tail + at);
+	bpf_probe_read_kernel(s->key.names + own, above, r->tail + from);
+	weigh_key(r, s, own + above, image_inode, 0);
+}
+
+static __always_inline void weigh_below(struct estop_record *r, struct estop_scratch *s, __u32 end,
+					__u64 image_inode)
+{
+	for (int i = 1; i < DEEPEST_BELOW; i++) {
+		__u32 at = r->starts[i];
+		if (i >= r->depth || at >= end)
+			break;
+		weigh_names(r, s, at, end - at, image_inode, 1);
+	}
+}
+
+/* `at`: where the names of `file` begin in the tail; it must be the path that was walked last. */
+static __always_inline void weigh_file(struct estop_record *r, struct estop_wire_file *file,
+				       struct dentry *d, __u32 at, __u64 image_inode)
+{
+	struct estop_inode_key inode = {.inode = file->inode, .dev = file->path.dev};
+	struct estop_settings *settings = settings_row();
+	struct estop_scratch *s = scratch_buffer(r);
+
+	if (!s || !settings)
+		return;
+	/* The row of an inode speaks for every watch that its own path matches: the walk through the
+	 * tries, which is most of the time from the call to the hold, would add nothing. */
+	struct estop_watch *known = watched_inodes.lookup(&inode);
+	if (known) {
+		weigh(r, known, image_inode, 0);
+		return;
+	}
+	__builtin_memset(&s->name, 0, sizeof(s->name));
+	s->name.parent_inode = file->parent_inode;
+	s->name.dev = file->path.dev;
+	bpf_probe_read_kernel_str(s->name.name, sizeof(s->name.name),
+				  KERNEL(dentry, d, d_name.name));
+	weigh(r, watched_names.lookup(&s->name), image_inode, 0);
+	weigh_names(r, s, at, file->path.len, image_inode, 0);
+	weigh_within(r, s, &file->path, at, image_inode);
+	if (settings->watches_below)
+		weigh_below(r, s, at + file->path.len, image_inode);
+}
+
+/* Where the last two parts of a text in the tail begin. A text that ends in a slash has no leaf
+ * here, nor has one whose parts are longer than LEAF_SCAN. */
+static __always_inline void find_leaf(struct estop_record *r, struct estop_scratch *s, __u32 at,
+				      __u32 length)
+{
+	s->slashes = 0;
+	s->leaf_at = s->parent_at = at;
+	for (int i = 1; i <= LEAF_SCAN; i++) {
+		if (i > length)
+			break;
+		__u64 position = at + length - i;
+		BOUND(position, TAIL_MASK);
+		if (r->tail[position] != '/')
+			continue;
+		s->slashes++;
+		if (s->slashes == 1)
+			s->leaf_at = position + 1;
+		if (s->slashes == 2) {
+			s->parent_at = position + 1;
+			break;
+		}
+	}
+}
+
+static __always_inline void copy_part(struct estop_record *r, struct estop_leaf_key *key, __u64 at,
+				      __u64 end)
+{
+	__u64 length = end > at ? end - at : 0;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	if (length > sizeof(key->name) - 1)
+		return;
+	BOUND(length, WATCHED_NAME_BYTES - 1);
+	BOUND(at, TAIL_MASK);
+	bpf_probe_read_kernel(key->name, length, r->tail + at);
+}
+
+/* Names that say nothing about the directory: a filesystem's root, `.`, `..`, `//`. */
+static __always_inline int could_be_any(const char *name)
+{
+	return !name[0] || name[0] == '/' ||
+	       (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])));
+}
+
+static __always_inline int is_parent(const char *wanted, const char *parent)
+{
+	const __u64 *a = (const __u64 *)wanted, *b = (const __u64 *)parent;
+	return a[0] && a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
+/*
+ * A name as the caller spelled it: `length` bytes of text at `at` in the tail. Its last part and the
+ * one before are compared; user space resolves the rest. `d` is the directory a relative text
+ * starts at.
+ */
+static __always_inline void weigh_text(struct estop_record *r, __u32 at, __u32 length,
+				       struct dentry *d)
+{
+	struct estop_scratch *s = scratch_buffer(r);
+	struct estop_leaf *leaf;
+
+	if (!s || !length)
+		return;
+	find_leaf(r, s, at, length);
+	copy_part(r, &s->leaf, s->leaf_at, at + length);
+	if (s->slashes) {
+		copy_part(r, &s->parent, s->parent_at, (__u64)s->leaf_at - 1);
+	} else {
+		__builtin_memset(&s->parent, 0, sizeof(s->parent));
+		if (d)
+			bpf_probe_read_kernel_str(s->parent.name, sizeof(s->parent.name),
+						  KERNEL(dentry, d, d_name.name));
+	}
+	leaf = watched_leaves.lookup(&s->leaf);
+	if (leaf) {
+		int known = leaf->any_parent || could_be_any(s->parent.name);
+#pragma unroll
+		for (int i = 0; i < PARENTS; i++)
+			known |= is_parent(leaf->parents[i], s->parent.name);
+		if (known)
+			r->hold |= leaf->hold;
+	}
+	leaf = watched_leaves.lookup(&s->parent);
+	if (leaf)
+		r->hold |= leaf->hold_below;
+}
+
+#endif

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions moved from the maps of one generation of programs to those of the next, both attached.
+
+Rows are copied as bytes: a value that has grown keeps its beginning, because new members come last.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import closing
+
+from monitor.capture.bpf import Map, MapInfo
+from monitor.capture.pins import Generation
+from monitor.capture.ring import RingReader
+
+RINGS = ("events", "alarms")
+"""In the order of reading: whatever an event builds on (a fork) is then in the alarms read after."""
+
+# What a session is cut by comes before what brings its tasks in scope, and the levels come last:
+# until then the new programs look at no cgroup.
+_CARRIED = (
+    "session_flags", "candidates", "answers", "held", "egress", "sockets", "tasks", "cgroups",
+    "settings",
+)  # fmt: skip
+
+
+def hand_over(old: Generation, new: Generation) -> None:
+    """Everything that puts sessions in scope and keeps them cut."""
+    there = set(old.maps()) & set(new.maps())
+    # Twice: what forked behind the first walk's back, of a parent that the new programs did not
+    # know yet, is in the old map by the second.
+    for _ in range(2):
+        for name in _CARRIED:
+            if name in there:
+                _copy(old.map(name), new.map(name))
+
+
+def unread(old: Generation) -> list[bytes]:
+    """What nobody gave back to it. Acts while both were attached may be in here and come anew."""
+    records: list[bytes] = []
+    for name in RINGS:
+        fd = old.map(name)
+        with closing(RingReader(fd, MapInfo.of(fd).max_entries)) as ring:
+            records += ring.read(ring.size_bytes)
+        os.close(fd)
+    return records
+
+
+def _copy(old: int, new: int) -> None:
+    ours, theirs = MapInfo.of(new), MapInfo.of(old)
+    with closing(_raw(old, theirs)) as source, closing(_raw(new, ours)) as target:
+        if ours.key_size != theirs.key_size:
+            return  # another kind of map by the same name: nothing of it can be kept
+        for key, (value,) in source.items():
+            target.set(key, (value[: ours.value_size],))  # short ones are filled with zero
+            # A task that ended between our two calls would be followed for ever.
+            if source.get(*key) is None:
+                target.delete(*key)
+
+
+def _raw(fd: int, info: MapInfo) -> Map:
+    return Map(fd, struct.Struct(f"{info.key_size}s"), struct.Struct(f"{info.value_size}s"))

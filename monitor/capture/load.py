@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m monitor.capture.load`: compile, load, attach and pin everything, and end.
+
+A process of its own, because bcc brings 150 MB of compiler that the daemon would keep for ever; the
+only importer of bcc. It is told the directory to pin in and the settings as JSON on standard input,
+and answers with a report as JSON on standard output; on failure it ends with 1, with one line on
+standard error, and what it had attached goes with it, except for pins, which its parent removes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from monitor.capture import bpf, syscalls
+from monitor.capture.btf import KernelBtf
+from monitor.capture.headers import header_tree
+from monitor.capture.probe import probe
+from monitor.capture.programs import KernelSettings, Kind, Program, programs_of
+from monitor.errors import CaptureError, EstopError
+
+_KINDS = {
+    Kind.RAW_TRACEPOINT: "RAW_TRACEPOINT",
+    Kind.TAIL_CALL: "RAW_TRACEPOINT",
+    Kind.CGROUP_SKB: "CGROUP_SKB",
+    Kind.CGROUP_ADDRESS: "CGROUP_SOCK_ADDR",
+}
+_MEND = "run `estop doctor`"
+_AT_FUNCTIONS = {Kind.LSM, Kind.RETURN}
+
+
+class Loader:
+    """One compilation and what becomes of it."""
+
+    def __init__(self, settings: KernelSettings) -> None:
+        # bcc reads the variable while it is imported and while it compiles.
+        os.environ["BCC_KERNEL_SOURCE"] = str(header_tree(settings.header_cache))
+        try:
+            import bcc  # noqa: PLC0415 - after the variable is set
+            from bcc.libbcc import lib  # noqa: PLC0415
+        except ImportError as error:
+            raise CaptureError(
+                "bcc's Python package is not importable", mend="run `make setup`"
+            ) from error
+        self._bcc, self._lib = bcc, lib
+        # bcc attaches what it knows by name as soon as it has compiled it; the order is ours.
+        bcc.BPF._trace_autoload = lambda _: None  # noqa: SLF001 - it has no switch for that
+        self.tier = probe(lib)
+        self._btf = KernelBtf()
+        self._settings = settings
+        self._bpf = self._compile()
+
+    def _compile(self) -> Any:  # noqa: ANN401 - bcc has no types
+        settings = self._settings
+        flags = [f"-I{settings.source}", *settings.defines(self.tier), "-Wno-macro-redefined"]
+        try:
+            return self._bcc.BPF(text=settings.text(self.tier).encode(), cflags=flags)
+        except Exception as error:
+            raise CaptureError(f"the BPF programs do not compile: {error}", mend=_MEND) from error
+
+    def pin_all(self, directory: Path) -> dict[str, Any]:
+        """Maps first, then programs in the order of their table: a half-attached set can hold."""
+        for name in ("maps", "links"):
+            (directory / name).mkdir()
+        (directory / "tier").symlink_to(self.tier)
+        maps = self._maps()
+        for name, fd in maps.items():
+            bpf.pin(fd, str(directory / "maps" / name))
+        self._fill_syscalls()
+        root = os.open(self._settings.cgroup_root, os.O_RDONLY | os.O_DIRECTORY)
+        missing = self._missing()
+        (directory / "missing").symlink_to(" ".join(missing) or "-")
+        for name, program in programs_of(self.tier).items():
+            if name in missing:
+                continue
+            loaded = self._load(name, program)
+            if program.kind is Kind.TAIL_CALL:
+                self._bpf[b"handlers"][ctypes.c_int(int(program.at))] = ctypes.c_int(loaded)
+            else:
+                link = self._attach(name, program, loaded, root)
+                bpf.pin(link, str(directory / "links" / name))
+        return {
+            "tier": self.tier,
+            "programs": {name: p.kind for name, p in programs_of(self.tier).items()},
+            "maps": sorted(maps),
+        }
+
+    def _missing(self) -> list[str]:
+        """Programs whose function this kernel does not have: that differs by version."""
+        return [
+            name
+            for name, program in programs_of(self.tier).items()
+            if program.kind in _AT_FUNCTIONS and not self._btf.function(str(program.at))
+        ]
+
+    def _maps(self) -> dict[str, int]:
+        module, lib = self._bpf.module, self._lib
+        lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
+        lib.bpf_num_tables.restype = ctypes.c_size_t
+        lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        lib.bpf_table_name.restype = ctypes.c_char_p
+        names = [lib.bpf_table_name(module, n) for n in range(lib.bpf_num_tables(module))]
+        return {name.decode(): lib.bpf_table_fd(module, name) for name in names}
+
+    def _fill_syscalls(self) -> None:
+        table = self._bpf[b"syscalls"]
+        for index, shape in syscalls.rows().items():
+            table[ctypes.c_int(index)] = table.Leaf(
+                shape.handler,
+                shape.event,
+                shape.from_dir,
+                shape.from_text,
+                shape.to_dir,
+                shape.to_text,
+                shape.aux,
+                0,
+            )
+
+    def _load(self, name: str, program: Program) -> int:
+        if program.kind in _AT_FUNCTIONS:
+            return self._load_at_function(name, program)
+        kind = getattr(self._bcc.BPF, _KINDS[program.kind])
+        wanted = int(program.at) if program.kind is Kind.CGROUP_ADDRESS else -1
+        try:
+            return int(self._bpf.load_func(name.encode(), kind, attach_type=wanted).fd)
+        except Exception as error:
+            raise CaptureError(f"the kernel does not load {name}: {error}", mend=_MEND) from error
+
+    def _load_at_function(self, name: str, program: Program) -> int:
+        """Not by bcc, which reads the kernel's BTF anew for each: minutes in an emulated guest."""
+        code = self._bpf.dump_func((program.code or name).encode())
+        where = self._btf.function(str(program.at))
+        try:
+            return bpf.load_at_function(code, name, where, refuses=program.kind is Kind.LSM)
+        except OSError as error:
+            raise CaptureError(
+                f"the kernel does not load {name}: {error.strerror}", mend=_MEND
+            ) from error
+
+    def _attach(self, name: str, program: Program, loaded: int, cgroup_root: int) -> int:
+        """The descriptor of the link; all three kinds are links to the kernel and can be pinned."""
+        try:
+            match program.kind:
+                case Kind.RAW_TRACEPOINT:
+                    at = str(program.at).encode()
+                    return _made(self._lib.bpf_attach_raw_tracepoint(loaded, at))
+                case Kind.LSM | Kind.RETURN:
+                    return bpf.attach_at_function(loaded)
+                case _:
+                    return bpf.link_cgroup(loaded, cgroup_root, int(program.at))
+        except OSError as error:
+            raise CaptureError(
+                f"cannot attach {name}: {error.strerror}",
+                mend="estop needs Linux 5.14 or later, CAP_NET_ADMIN and CAP_BPF",
+            ) from error
+
+
+def _made(fd: int) -> int:
+    if fd < 0:
+        # libbpf answers -errno; older ones -1, and errno says why.
+        code = ctypes.get_errno() if fd == -1 else -fd
+        raise OSError(code, os.strerror(code))
+    return fd
+
+
+def main() -> None:
+    """Told `{"directory": ..., "settings": ...}`; tells `{"tier", "programs", "maps"}`."""
+    asked = json.load(sys.stdin)
+    # What bcc and LLVM print is for people: standard output is the report's alone.
+    report = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        done = Loader(KernelSettings.of(asked["settings"])).pin_all(Path(asked["directory"]))
+    except EstopError as error:
+        done = {"error": str(error), "mend": error.mend}
+    except OSError as error:
+        done = {"error": f"the programs cannot be pinned: {error}", "mend": _MEND}
+    with report:
+        json.dump(done, report)
+    # bcc detaches at exit what it attached itself, which is nothing; its clean-up frees LLVM's
+    # memory piece by piece, which the end of the process does at once.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a rule is enforced on a host: never more than its weakest part; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from monitor.alerts import Response, Rule
+from monitor.detection.ruleset import RuleSet
+from monitor.errors import RuleProblem
+from monitor.lowered import Act, Lowered, Part, RuleLowering, Where
+from monitor.tier import Tier
+
+
+class Facility(StrEnum):
+    """What acts in the kernel on this host, besides telling what happened."""
+
+    HOLD = "hold"
+    """A process is stopped before it returns from the act."""
+    OPENS = "opens"
+    """Opens of files that exist are refused, by fanotify."""
+    NETWORK = "network"
+    """Connections and packets are refused, by cgroup hooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the daemon found here. The LSM tier refuses whatever is certain."""
+
+    tier: Tier
+    facilities: frozenset[Facility]
+
+
+USUAL_HOST = Host(Tier.TRACEPOINT, frozenset(Facility))
+"""What is assumed where no daemon can be asked."""
+
+
+class Word(StrEnum):
+    """The four things that can be said; `OFF` is followed by its reason."""
+
+    PREVENTED = "prevented in kernel"
+    HELD = "held in kernel"
+    DETECTED = "detected in user space"
+    OFF = "off"
+
+
+class Enforcement(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of one rule on one host."""
+
+    word: Word
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.why}" if self.word is Word.OFF else str(self.word)
+
+
+_REFUSED_OPENS = Act.READ | Act.WRITE
+"""Not EXEC: what a program is started with is not known yet when its file is asked about."""
+
+
+def enforcement(rule: Rule, lowering: RuleLowering | None, host: Host) -> Enforcement:
+    """What becomes of an act that the rule forbids. `lowering` is None for a rule that only tells."""
+    if lowering is None:
+        why = f"its response is {rule.response}: there is nothing to hold"
+        return Enforcement(word=Word.DETECTED, why=why)
+    if lowering.part in {Part.SOME, Part.NONE}:
+        holds = lowering.part is Part.SOME and Facility.HOLD in host.facilities
+        also = "; what is watched is held" if holds else ""
+        return Enforcement(word=Word.DETECTED, why=lowering.reason + also)
+    if lowering.part is Part.WHOLE and not (not_refused := _not_refused(lowering, host)):
+        return Enforcement(word=Word.PREVENTED, why=lowering.reason)
+    if Facility.HOLD not in host.facilities:
+        why = f"nothing is held on this host: {lowering.reason}"
+        return Enforcement(word=Word.DETECTED, why=why)
+    why = lowering.reason if lowering.part is Part.PART else not_refused
+    return Enforcement(word=Word.HELD, why=why)
+
+
+def of_rules(ruleset: RuleSet, lowered: Lowered, host: Host) -> dict[str, Enforcement]:
+    """Rule id -> how it is enforced, for every rule of the set, active or not."""
+    found = {rule.id: enforcement(rule, lowered.rules.get(rule.id), host) for rule in ruleset.rules}
+    off = {one.rule.id: Enforcement(word=Word.OFF, why=one.reason) for one in ruleset.inactive}
+    return found | off
+
+
+def problems(ruleset: RuleSet, lowered: Lowered, host: Host) -> list[RuleProblem]:
+    """Rules that ask the kernel to refuse what it cannot refuse here: errors, at load."""
+    found = of_rules(ruleset, lowered, host)
+    return [
+        RuleProblem(s.rule.file, s.line, f"`response: deny`: {_short(found[s.rule.id])}", _MEND)
+        for s in ruleset.signatures
+        if s.rule.response is Response.DENY and found[s.rule.id].word is not Word.PREVENTED
+    ]
+
+
+_MEND = "use `freeze`"
+
+
+def _short(found: Enforcement) -> str:
+    can = "can only hold" if found.word is Word.HELD else "can only detect"
+    return f"this host {can} what the rule forbids: {found.why}"
+
+
+def _not_refused(lowering: RuleLowering, host: Host) -> str:
+    """The first thing the rule forbids that this host cannot refuse, or nothing."""
+    if host.tier is Tier.LSM:
+        return ""
+    if lowering.networks and Facility.NETWORK not in host.facilities:
+        return "connections are not refused here"
+    if lowering.sockets:
+        return "connections to local sockets are not refused on this tier"
+    opens = _REFUSED_OPENS if Facility.OPENS in host.facilities else Act(0)
+    for watch in lowering.watches:
+        if watch.hold & ~opens:
+            return f"{_names(watch.hold & ~opens)} of {watch.path} is not refused on this tier"
+        if watch.where is not Where.EXACT:
+            return f"only whole paths are refused on this tier, not {watch.where} {watch.path}"
+    return ""
+
+
+def _names(acts: Iterable[Act]) -> str:
+    return ", ".join(str(act.name).lower() for act in acts)

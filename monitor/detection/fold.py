@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conditions of which something is known already: simplified, with `not` at the leaves only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+
+from monitor.alerts import Level, Response, Rule
+from monitor.detection.compile import Program, build
+from monitor.detection.condition import AllOf, AnyOf, Condition, Leaf, Not
+from monitor.detection.ruleset import Signature
+
+TRUE = AllOf(())
+FALSE = AnyOf(())
+
+Decide = Callable[[Leaf], bool | None]
+"""Whether a leaf holds; None where that is not known."""
+
+_PROBE = Rule(id="probe", title="", level=Level.LOW, response=Response.LOG, category="")
+
+
+def fold(condition: Condition, decide: Decide, *, positive: bool = True) -> Condition:
+    """What is left of a condition: `TRUE`, `FALSE`, or a tree of leaves that nobody decided."""
+    match condition:
+        case Leaf():
+            known = decide(condition)
+            if known is None:
+                return condition if positive else Not(condition)
+            return TRUE if known is positive else FALSE
+        case Not(term):
+            return fold(term, decide, positive=not positive)
+        case AllOf(terms) | AnyOf(terms):
+            every = isinstance(condition, AllOf) is positive
+            return _join((fold(term, decide, positive=positive) for term in terms), every=every)
+
+
+def holds(leaf: Leaf, value: object) -> bool:
+    """Does a field with this value (None: absent) satisfy the leaf, by the engine's own reading?"""
+    return bool(_program(leaf)({leaf.field: value}, _raise))
+
+
+def leaves(condition: Condition) -> Iterator[Leaf]:
+    """Every leaf, whether it helps or hinders."""
+    match condition:
+        case Leaf():
+            yield condition
+        case Not(term):
+            yield from leaves(term)
+        case AllOf(terms) | AnyOf(terms):
+            for term in terms:
+                yield from leaves(term)
+
+
+def _join(terms: Iterable[Condition], *, every: bool) -> Condition:
+    kind = AllOf if every else AnyOf
+    kept: list[Condition] = []
+    for term in terms:
+        if isinstance(term, kind):
+            kept += term.terms  # none of them, if it decides nothing here
+        elif isinstance(term, Leaf | Not) or term.terms:
+            kept.append(term)
+        else:
+            return term  # the one constant that decides
+    return kept[0] if len(kept) == 1 else kind(tuple(kept))
+
+
+def forget() -> None:
+    """Let go of the programs of single leaves: they are of use while a rule set is lowered."""
+    _program.cache_clear()
+
+
+@lru_cache(maxsize=4096)
+def _program(leaf: Leaf) -> Program:
+    return build([Signature(_PROBE, leaf)])
+
+
+def _raise(rule_id: str) -> None:
+    raise ValueError(rule_id)

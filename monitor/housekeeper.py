@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be looked at now and then: losses, sensors, holds that nobody answered, gauges.
+
+Twice a second, on a thread of its own, so that it works while the pipeline is stuck.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from monitor.alerts import Level, Response, Rule
+from monitor.capture.gate import Gate
+from monitor.capture.kernel import Kernel
+from monitor.config import FailMode
+from monitor.detection.engine import Engine
+from monitor.errors import CaptureError
+from monitor.metrics import Metrics
+from monitor.responder import Responder
+from monitor.response.holds import Holds, Reason
+from monitor.sessions.live import LiveSession
+from monitor.sessions.registry import Registry
+from monitor.subjects import State
+
+_log = structlog.get_logger()
+
+
+def _own(rule: str, title: str, level: Level, response: Response = Response.ALERT) -> Rule:
+    return Rule(
+        id=rule, title=title, level=level, response=response, category="monitor", author="estop"
+    )
+
+
+EVENTS_LOST = _own("estop-events-lost", "Events Of A Session Were Lost", Level.HIGH)
+PROGRAM_GONE = _own(
+    "estop-program-detached", "A Sensor Of The Monitor Was Detached", Level.CRITICAL
+)
+GATE_GONE = _own(
+    "estop-gate-gone", "The Process That Asks Before Files Are Opened Was Ended", Level.CRITICAL
+)
+FLOOD = _own("estop-event-flood", "Sessions Opened More Files Than Were Looked At", Level.HIGH)
+VERDICT_LATE = _own(
+    "estop-verdict-late", "A Held Act Was Not Judged In Time", Level.CRITICAL, Response.FREEZE
+)
+BLIND = _own("estop-blind", "Too Much Was Lost To Judge A Session", Level.CRITICAL, Response.FREEZE)
+SILENCE = _own("estop-monitor-silent", "A Session Was Held While No Monitor Ran", Level.HIGH)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When `fail_mode` applies. Losses are counted between two looks."""
+
+    fail_mode: FailMode
+    hold_timeout_s: float
+    losses: int
+
+
+class Housekeeper:
+    """Looks after the running sessions; `look` belongs to one thread."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        registry: Registry,
+        engine: Engine,
+        responder: Responder,
+        holds: Holds,
+        metrics: Metrics,
+        limits: Limits,
+        gate: Gate,
+    ) -> None:
+        self._kernel = kernel
+        self._registry = registry
+        self._engine = engine
+        self._responder = responder
+        self._holds = holds
+        self._metrics = metrics
+        self._limits = limits
+        self._gate = gate
+        self._gate_trouble = ""
+        self._lost = kernel.lost() | {"judge": 0}
+        self._gone: set[str] = set()
+        self._asked: dict[str, tuple[int, float]] = {}
+        self._rule_errors = 0
+
+    def look(self) -> None:
+        """One round."""
+        programs = self._kernel.programs()
+        self._watch_losses()
+        self._watch_programs(programs)
+        self._watch_gate()
+        for live in self._registry.live():
+            self._watch_hold(live)
+        self._continue_the_judged()
+        self._set_gauges(programs)
+
+    # Losses -------------------------------------------------------------------------------------
+
+    def _watch_losses(self) -> None:
+        lost = self._kernel.lost() | {"judge": self._registry.unjudged}
+        new = {hook: n - self._lost[hook] for hook, n in lost.items() if n > self._lost[hook]}
+        self._lost = lost
+        for hook, count in new.items():
+            self._metrics.events_lost.labels(hook).inc(count)
+        over_budget = new.pop("budget", 0)
+        too_many = sum(new.values()) >= self._limits.losses
+        for live in self._registry.live():
+            if over_budget:
+                self._responder.own_alert(FLOOD, live, {"NotLookedAt": over_budget})
+            if too_many and self._fails_closed:
+                self._responder.own_stop(BLIND, live, {"Lost": new})
+            elif new:
+                self._responder.own_alert(EVENTS_LOST, live, {"Lost": new})
+
+    @property
+    def _fails_closed(self) -> bool:
+        return self._limits.fail_mode is FailMode.CLOSED
+
+    def _watch_programs(self, programs: dict[str, bool]) -> None:
+        gone = {name for name, there in programs.items() if not there}
+        for program in gone - self._gone:
+            for live in self._registry.live():
+                act = self._responder.own_stop if self._fails_closed else self._responder.own_alert
+                act(PROGRAM_GONE, live, {"Program": program})
+        self._gone = gone
+
+    def _watch_gate(self) -> None:
+        """A gate that is gone has no marks: until there is another, the kernel side holds alone."""
+        trouble, before = self._gate.trouble(), self._gate_trouble
+        self._gate_trouble = trouble
+        if not trouble:
+            return
+        with suppress(CaptureError):  # `Gate.off` says why; the next round tries again
+            self._gate.start()
+        if trouble == before:
+            return
+        _log.error("gate.gone", why=trouble, gate=self._gate.off or "started again")
+        for live in self._registry.live():
+            self._responder.own_alert(GATE_GONE, live, {"Trouble": trouble})
+
+    # Holds --------------------------------------------------------------------------------------
+
+    def _watch_hold(self, live: LiveSession) -> None:
+        """A candidate that is neither answered nor overtaken by a later answer is overdue."""
+        waiting = self._holds.waiting(live.slot)
+        now = time.monotonic()
+        if not waiting:
+            self._asked.pop(live.id, None)
+            return
+        answered, since = self._asked.get(live.id, (-1, now))
+        if answered != self._holds.answered(live.slot):
+            since = now
+        self._asked[live.id] = (self._holds.answered(live.slot), since)
+        if now - since < self._limits.hold_timeout_s:
+            return
+        del self._asked[live.id]
+        fields = {"Candidates": waiting, "FailMode": self._limits.fail_mode.value}
+        if self._fails_closed:
+            self._responder.own_stop(VERDICT_LATE, live, fields)
+        else:
+            self._responder.own_alert(VERDICT_LATE, live, fields)
+        self._holds.answer_all(live.slot)
+
+    def _continue_the_judged(self) -> None:
+        """Processes that an earlier monitor left stopped, once all that they did is judged."""
+        silent: set[int] = set()
+        for hold in self._holds.stopped():
+            live = self._registry.live_in(hold.slot)
+            if (
+                live is not None
+                and live.state is State.RUNNING
+                and self._registry.has_seen(hold.ktime_ns)
+                and not self._holds.waiting(hold.slot)
+                and self._responder.let_go(live, hold.pid)
+            ):
+                silent |= {hold.slot} if hold.reason is Reason.SILENCE else set()
+        for slot in silent:
+            if (live := self._registry.live_in(slot)) is not None:
+                self._responder.own_alert(SILENCE, live, {})
+
+    # Gauges -------------------------------------------------------------------------------------
+
+    def _set_gauges(self, programs: dict[str, bool]) -> None:
+        metrics = self._metrics
+        states = [s.state for s in self._registry.live()]
+        for state in State:
+            metrics.sessions.labels(state.value).set(states.count(state))
+        metrics.programs_expected.set(len(programs))
+        metrics.programs_attached.set(sum(programs.values()))
+        metrics.rules_loaded.set(len(self._engine.ruleset.rules))
+        errors = sum(self._engine.errors.values())
+        metrics.rule_errors.inc(errors - self._rule_errors)
+        self._rule_errors = errors

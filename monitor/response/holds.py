@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions that the kernel holds, and the answers they wait for; it sends no signal itself.
+
+The kernel counts a session's candidates, we count our answers, and while the two differ the
+session's network is cut (`waits_for_answer` of bpf/scope.h). The processes it stopped are in `held`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
+
+Row = tuple[Any, ...]
+
+
+class Table(Protocol):
+    """A map of the kernel side; keys and values are the members of its C structs, in their order."""
+
+    def get(self, *key: Any) -> Row | None:  # noqa: ANN401 - the map says which types
+        """The row, if there is one."""
+        ...
+
+    def set(self, key: Row, value: Row) -> None:
+        """Write the row."""
+        ...
+
+    def delete(self, *key: Any) -> bool:  # noqa: ANN401 - the map says which types
+        """Remove the row; False where there was none."""
+        ...
+
+    def keys(self) -> Iterator[Row]:
+        """The keys of all rows, as of now."""
+        ...
+
+
+class Tables(Protocol):
+    """Where the maps come from: `capture.kernel.Kernel`."""
+
+    def map(self, name: str) -> Table:
+        """A map by its name in bpf/maps.h."""
+        ...
+
+
+class Reason(IntEnum):
+    """Why the kernel stopped a process: ESTOP_HELD_* of bpf/maps.h."""
+
+    CANDIDATE = 1
+    QUARANTINE = 2
+    SILENCE = 3
+
+
+class Hold(NamedTuple):
+    """A process that waits for SIGCONT, since `ktime_ns`."""
+
+    pid: int
+    slot: int
+    reason: Reason
+    ktime_ns: int
+
+
+class Holds:
+    """One for the monitor; any thread may ask, answers are counted under a lock."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._held = tables.map("held")
+        self._candidates = tables.map("candidates")
+        self._answers = tables.map("answers")
+        self._lock = threading.Lock()
+
+    def answer(self, slot: int) -> None:
+        """One candidate of the session is judged."""
+        with self._lock:
+            # Never more than was asked: a record may come twice, once before and once after a restart.
+            answered = min(_count(self._answers, slot) + 1, _count(self._candidates, slot))
+            self._answers.set((slot,), (answered,))
+
+    def answered(self, slot: int) -> int:
+        """How many candidates of the session were answered since it was opened."""
+        return _count(self._answers, slot)
+
+    def waiting(self, slot: int) -> int:
+        """Candidates of the session that nobody has answered."""
+        return _count(self._candidates, slot) - _count(self._answers, slot)
+
+    def answer_all(self, slot: int) -> None:
+        """Whatever the session asked is answered: a decision was made over its head."""
+        with self._lock:
+            self._answers.set((slot,), (_count(self._candidates, slot),))
+
+    def is_stopped(self, pid: int) -> bool:
+        """Does the process wait for our SIGCONT? The kernel forgets it at its exit."""
+        return self._held.get(pid) is not None
+
+    def stopped(self, slot: int = 0) -> Iterator[Hold]:
+        """The processes that wait, of one session or of all."""
+        for (pid,) in list(self._held.keys()):
+            row = self._held.get(pid)
+            if row is not None and slot in {0, row[0]}:
+                yield Hold(pid, row[0], Reason(row[1]), row[2])
+
+    def forget(self, pid: int) -> None:
+        """It was continued."""
+        self._held.delete(pid)
+
+
+def _count(table: Table, slot: int) -> int:
+    row = table.get(slot)
+    return int(row[0]) if row is not None else 0

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files the gate asks about: those whose open a rule that stops may mean, while it may stop.
+
+A mark is paid by everybody who opens the file, so there are marks only while a session lives that
+is not merely observed, and directories are chosen with care. What has no mark is still held by the
+kernel side, after its open.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from monitor.lowered import Act, Lowered, Where
+
+Inode = tuple[int, int]
+Tables = Mapping[str, Mapping[str, Inode]]
+"""Root -> path -> inode, as `sessions.watched.WatchedPaths` knows them; (0, 0) where there is none."""
+
+_OPENS = Act.READ | Act.WRITE | Act.CREATE
+"""Not EXEC: what a program is started with is not known yet when its file is asked about."""
+_NOTHING = (0, 0)
+_SHARED = {".config", ".local", ".local/share", ".local/state", ".local/bin", ".cache"}
+"""Dot directories of a home in which every program looks for its own (the XDG base directories)."""
+_KERNELS_OWN = ("/dev/", "/proc/", "/sys/")
+"""To ask, the kernel opens the file for us: here that may be an act of its own."""
+_MOST_ENTRIES = 64
+_LEAST_DEPTH = 2
+
+
+class Gate(Protocol):
+    """The part of `capture.gate.Gate` that is told what to ask about."""
+
+    def set_marks(self, files: Mapping[Inode, str], directories: Mapping[Inode, str]) -> None:
+        """Ask about exactly these; each with a path by which we reach it."""
+        ...
+
+    def mark(self, path: str) -> None:
+        """Ask about the file that lies there now."""
+        ...
+
+
+class Marks:
+    """Keeps the gate's marks in step with rules, file system and sessions. Thread-safe.
+
+    `homes_of_sessions` gives root and home of each session that may be stopped: without one there
+    are no marks.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        homes_of_sessions: Callable[[], Sequence[tuple[str, str]]],
+        *,
+        homes: Sequence[str],
+    ) -> None:
+        self._gate = gate
+        self._tables: Tables = {}
+        self._homes_of_sessions = homes_of_sessions
+        self._homes = homes
+        self._lock = threading.Lock()
+        self._lowered = Lowered()
+        self._asks: dict[str, bool] = {}
+        self._set = False
+
+    def replace(self, lowered: Lowered) -> None:
+        """Ask what these watches need from now on."""
+        with self._lock:
+            self._lowered = lowered
+            self._asks.clear()
+
+    def follow(self, tables: Tables) -> None:
+        """Mark what the watched paths lead to by now."""
+        with self._lock:
+            self._tables = tables
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Mark what should be marked now, all of it anew: an inode's number may be another's."""
+        with self._lock:
+            sessions = self._homes_of_sessions()
+            if sessions:
+                files = dict(self._files(sessions))
+                self._gate.set_marks(files, dict(self._directories(sessions)))
+            elif self._set:
+                self._gate.set_marks({}, {})
+            self._set = bool(sessions)
+
+    def renewed(self, names: Iterable[tuple[str, str]]) -> None:
+        """Another file may lie at these names: (path, a path by which we reach it)."""
+        with self._lock:
+            if not self._set:
+                return
+            for path, reachable in names:
+                if self._asked_about(path):
+                    self._gate.mark(reachable)
+
+    def _asked_about(self, path: str) -> bool:
+        found = self._asks.get(path)
+        if found is None:
+            found = self._asks[path] = not path.startswith(_KERNELS_OWN) and any(
+                watch.hold & _OPENS and watch.matches(path) for watch in self._lowered.watches
+            )
+        return found
+
+    def _files(self, sessions: Sequence[tuple[str, str]]) -> Iterator[tuple[Inode, str]]:
+        for root, table in self._tables.items():
+            for path, inode in table.items():
+                if inode != _NOTHING and self._asked_about(path):
+                    yield inode, _join(root, path)
+        for root, home in self._strange(sessions):
+            for path in self._in_home(home):
+                found = _inode(_join(root, path))
+                if found is not None:
+                    yield found, _join(root, path)
+
+    def _strange(self, sessions: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """An agent may have been given a home that is no user's: `FactMaker` knows it too."""
+        return (pair for pair in set(sessions) if pair[1] and pair[1] not in self._homes)
+
+    def _in_home(self, home: str) -> Iterator[str]:
+        for watch in self._lowered.watches:
+            if watch.where is Where.ENDING and watch.hold & _OPENS and watch.path.startswith("/."):
+                yield home + watch.path
+
+    def _directories(self, sessions: Sequence[tuple[str, str]]) -> Iterator[tuple[Inode, str]]:
+        """Directories in which also what is made later is asked about.
+
+        Everybody pays for every open in them, so: those that a rule names as a whole, and those
+        where the files of one program of one user lie (`_is_private`); none that is full.
+        A directory's mark does not reach into those below it.
+        """
+        named = {
+            w.path.rstrip("/")
+            for w in self._lowered.watches
+            if w.where is Where.BELOW and w.hold & _OPENS
+        }
+        for root, table in self._tables.items():
+            parents = {os.path.dirname(p) for p in table if self._asked_about(p)}
+            private = {p for p in parents if self._is_private(p, self._homes)}
+            yield from _small(root, named | private)
+        for root, home in self._strange(sessions):
+            parents = {os.path.dirname(p) for p in self._in_home(home)}
+            yield from _small(root, {p for p in parents if self._is_private(p, [home])})
+
+    def _is_private(self, directory: str, homes: Sequence[str]) -> bool:
+        for home in homes:
+            if directory.startswith(home + "/."):
+                return directory.removeprefix(home + "/") not in _SHARED
+        return False
+
+
+def _small(root: str, directories: Iterable[str]) -> Iterator[tuple[Inode, str]]:
+    for directory in directories:
+        if directory.count("/") < _LEAST_DEPTH or f"{directory}/".startswith(_KERNELS_OWN):
+            continue
+        reachable = _join(root, directory)
+        found = _inode(reachable)
+        if found is not None and _entries(reachable) <= _MOST_ENTRIES:
+            yield found, reachable
+
+
+def _entries(directory: str) -> int:
+    """How many, or one too many."""
+    try:
+        with os.scandir(directory) as entries:
+            return sum(1 for _, _ in zip(entries, range(_MOST_ENTRIES + 1), strict=False))
+    except OSError:
+        return _MOST_ENTRIES + 1
+
+
+def _inode(path: str) -> Inode | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _join(root: str, path: str) -> str:
+    return root.rstrip("/") + path

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lowered signatures, written into the kernel's maps; what they mean there is bpf/verdict.h's.
+
+A watch on a path is written under every key by which the kernel may meet the file: the path's names,
+the inode it leads to, its name in its directory, and the last parts of what a caller may write.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+from typing import Protocol
+
+from monitor.lowered import (
+    NAME_BYTES,
+    NAMES_BYTES,
+    PARENT_BYTES,
+    PARENTS,
+    PORTS,
+    Act,
+    Lowered,
+    NetworkWatch,
+    Watch,
+    Where,
+)
+from monitor.response.holds import Row, Tables
+
+_MINOR_BITS = 20  # of the kernel's dev_t
+_V4_MAPPED = bytes(10) + b"\xff\xff"
+_DIRECTORY_ACTS = Act.RENAME_FROM | Act.RENAME_TO
+"""A directory above a watched path: who renames it, replaces the file."""
+_REPLACING = Act.WRITE | Act.CREATE | Act.RENAME_TO
+"""A rule about one of these means that the path shall keep its content."""
+
+Rows = dict[Row, Row]
+
+
+class Judge(Tables, Protocol):
+    """The part of `capture.kernel.Kernel` that is told what to look for."""
+
+    def judge_by(self, *, below: bool, operations: Iterable[str]) -> None:
+        """What the programs need to know beside the maps; operations as rules name them."""
+        ...
+
+
+@dataclass
+class _Acts:
+    """The value of a watch in the making. `certain` holds only for who has its exemptions."""
+
+    hold: Act = Act.NOTHING
+    certain: Act = Act.NOTHING
+    hold_below: Act = Act.NOTHING
+    certain_below: Act = Act.NOTHING
+    groups: set[int] = field(default_factory=set)
+
+    def add(self, watch: Watch, group: int, *, directly: bool = False) -> None:
+        if watch.where is Where.BELOW and not directly:
+            self.hold_below |= watch.hold
+            self.certain_below |= watch.certain
+        else:
+            self.hold |= watch.hold
+            self.certain |= watch.certain
+        self.groups.add(group)
+
+    def take_in(self, shorter: _Acts) -> None:
+        """The kernel finds the longest key only, so that one has to speak for the shorter ones."""
+        self.hold |= shorter.hold
+        self.certain |= shorter.certain
+        self.groups |= shorter.groups
+
+    def row(self) -> Row:
+        """`struct estop_watch`."""
+        if len(self.groups) == 1:
+            (group,) = self.groups
+            acts = (self.hold, self.certain, self.hold_below, self.certain_below)
+            return (*map(int, acts), group, 0)
+        # Rules that forgive different programs meet here: nobody is exempt, and nothing is certain.
+        return (int(self.hold), 0, int(self.hold_below), 0, 0, 0)
+
+
+class Verdicts:
+    """Keeps the maps in step with the rules and with the file system. Thread-safe."""
+
+    def __init__(self, kernel: Judge, own: Sequence[Watch] = ()) -> None:
+        """`own` is watched whatever the rules are: see `protection.py`."""
+        self._kernel = kernel
+        self._own = tuple(own)
+        self._lock = threading.Lock()
+        self._lowered = Lowered()
+        self._groups: dict[frozenset[str], int] = {frozenset(): 0}
+        self._written: dict[str, Rows] = {}
+        self._by_path: dict[str, _Acts] = {}
+
+    def replace(self, lowered: Lowered) -> None:
+        """Judge by these watches from now on."""
+        with self._lock:
+            lowered = replace(lowered, watches=(*lowered.watches, *self._own))
+            self._lowered = lowered
+            self._by_path.clear()
+            self._groups = {frozenset(): 0}
+            for watch in lowered.watches:
+                self._groups.setdefault(watch.exempt, len(self._groups))
+            self._write("exempt_programs", self._exempt())
+            self._write("watched_paths", self._paths())
+            self._write("watched_leaves", self._leaves())
+            self._write("watched_networks", _networks(lowered.networks))
+            self._kernel.judge_by(
+                below=any(w.where is Where.BELOW for w in lowered.watches),
+                operations=lowered.operations,
+            )
+
+    def follow(self, found: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        """Watch these inodes: path -> (device, inode) wherever some session's root has that path.
+
+        Devices as in `os.stat`. A path need not exist for its name in its directory to be watched.
+        """
+        with self._lock:
+            inodes: dict[Row, _Acts] = {}
+            names: dict[Row, _Acts] = {}
+            for path, where in found.items():
+                acts = self._acts_on(path)
+                for device, inode in where:
+                    key = (inode, kernel_device(device), 0)
+                    inodes.setdefault(key, _Acts()).take_in(acts)
+                if (name := _name_key(path)) is not None:
+                    names.setdefault(name, _Acts()).take_in(acts)
+            self._write("watched_inodes", {key: acts.row() for key, acts in inodes.items()})
+            self._write("watched_names", {key: acts.row() for key, acts in names.items()})
+
+    def _acts_on(self, path: str) -> _Acts:
+        """What is watched of one path, by all watches that it matches."""
+        acts = self._by_path.get(path)
+        if acts is None:
+            acts = self._by_path[path] = _Acts()
+            for watch in self._lowered.watches:
+                if watch.matches(path):
+                    acts.add(watch, self._groups[watch.exempt], directly=True)
+        return acts
+
+    def refresh(self) -> None:
+        """Exempt programs may have been replaced by an upgrade."""
+        with self._lock:
+            self._write("exempt_programs", self._exempt())
+
+    def _write(self, name: str, rows: Rows) -> None:
+        """New rows first: between the two steps too much is watched, never too little."""
+        table = self._kernel.map(name)
+        before = self._written.get(name)
+        if before is None:  # what an earlier monitor left
+            before = dict.fromkeys(table.keys(), ())
+        for key, value in rows.items():
+            if before.get(key) != value:
+                table.set(key, value)
+        for key in before.keys() - rows.keys():
+            table.delete(*key)
+        self._written[name] = rows
+
+    def _exempt(self) -> Rows:
+        rows: Rows = {}
+        for programs, group in self._groups.items():
+            for program in programs:
+                try:
+                    found = os.stat(program)
+                except OSError:
+                    continue  # nobody runs what is not there
+                image = found.st_ino ^ (kernel_device(found.st_dev) << 40) & (2**64 - 1)
+                rows[image, group, 0] = (1,)
+        return rows
+
+    def _paths(self) -> Rows:
+        acts: dict[bytes, _Acts] = {}
+        ending = set()
+        for watch in self._lowered.watches:
+            names = names_of(watch.path, whole=watch.where is not Where.ENDING)
+            if len(names) >= NAMES_BYTES:
+                continue  # found by inode and by name, or by user space
+            acts.setdefault(names, _Acts()).add(watch, self._groups[watch.exempt])
+            if watch.where is Where.ENDING:
+                ending.add(names)
+            for above in _above(watch):
+                acts.setdefault(names_of(above.path, whole=True), _Acts()).add(above, 0)
+        for socket in self._lowered.sockets:
+            certain = Act.CONNECT if socket.certain else Act.NOTHING
+            watch = Watch(socket.where, socket.path, Act.CONNECT, certain)
+            names = names_of(watch.path, whole=watch.where is not Where.ENDING)
+            acts.setdefault(names, _Acts()).add(watch, 0)
+        for names, own in sorted(acts.items(), key=lambda pair: len(pair[0])):
+            for length in range(1, len(names)):
+                if names[:length] in ending:
+                    own.take_in(acts[names[:length]])
+        return {
+            (len(names) * 8, names.ljust(NAMES_BYTES, b"\0")): own.row()
+            for names, own in acts.items()
+        }
+
+    def _leaves(self) -> Rows:
+        leaves: dict[bytes, _Leaf] = {}
+
+        def leaf(name: bytes) -> _Leaf:
+            return leaves.setdefault(name, _Leaf())
+
+        for watch in self._lowered.watches:
+            parts = os.fsencode(watch.path).strip(b"/").split(b"/")
+            if watch.where is Where.BELOW:
+                leaf(parts[-1]).hold_below |= watch.hold
+            else:
+                leaf(parts[-1]).add(watch.hold, parts[:-1], rooted=watch.where is Where.EXACT)
+            for depth in range(1, len(parts)):
+                leaf(parts[depth - 1]).add(
+                    _DIRECTORY_ACTS, parts[: depth - 1], rooted=watch.where is not Where.ENDING
+                )
+        for socket in self._lowered.sockets:
+            parts = os.fsencode(socket.path).strip(b"/").split(b"/")
+            leaf(parts[-1]).add(Act.CONNECT, parts[:-1], rooted=socket.where is Where.EXACT)
+        return {
+            (_padded(name),): found.row()
+            for name, found in leaves.items()
+            if len(name) < NAME_BYTES
+        }
+
+
+@dataclass
+class _Leaf:
+    """What may be done to a name, under which names above it."""
+
+    hold: Act = Act.NOTHING
+    hold_below: Act = Act.NOTHING
+    parents: set[bytes] = field(default_factory=set)
+    any_parent: bool = False
+
+    def add(self, acts: Act, above: list[bytes], *, rooted: bool) -> None:
+        self.hold |= acts
+        if above and len(above[-1]) < PARENT_BYTES:
+            self.parents.add(above[-1])
+        else:  # at the root the name above is empty, and so is that of a relative text
+            self.any_parent = self.any_parent or not rooted or not above
+
+    def row(self) -> Row:
+        """`struct estop_leaf`."""
+        parents = sorted(self.parents)
+        anywhere = self.any_parent or len(parents) > PARENTS
+        padded = ([] if anywhere else parents) + [b""] * PARENTS
+        return (int(self.hold), int(self.hold_below), int(anywhere), 0, *padded[:PARENTS])
+
+
+def _above(watch: Watch) -> Iterable[Watch]:
+    """The directories that lead to a file which nobody may replace, and what would replace it.
+
+    Nobody is forgiven: a rule forgives a program the file, not what else is in the directory.
+    """
+    if watch.where is Where.ENDING or not watch.certain & (_REPLACING | Act.MOUNT):
+        return
+    acts = _DIRECTORY_ACTS if watch.certain & _REPLACING else Act.NOTHING
+    acts |= watch.certain & Act.MOUNT
+    path = watch.path if watch.where is Where.BELOW else os.path.dirname(watch.path)
+    while len(path) > 1:
+        yield Watch(Where.EXACT, path, acts, acts)
+        path = os.path.dirname(path)
+
+
+def names_of(path: str, *, whole: bool) -> bytes:
+    r"""A path as `struct estop_names_key` has it: `/etc/hosts` is `hosts\0etc\0\0`."""
+    parts = os.fsencode(path).strip(b"/").split(b"/")
+    return b"".join(part + b"\0" for part in reversed(parts)) + (b"\0" if whole else b"")
+
+
+def kernel_device(device: int) -> int:
+    """`st_dev` as the kernel's dev_t has it."""
+    return os.major(device) << _MINOR_BITS | os.minor(device)
+
+
+def _padded(name: bytes) -> bytes:
+    return name.ljust(NAME_BYTES, b"\0")
+
+
+def _name_key(path: str) -> Row | None:
+    directory, _, leaf = path.rpartition("/")
+    name = os.fsencode(leaf)
+    try:
+        found = os.stat(directory or "/")
+    except OSError:
+        return None
+    if len(name) >= NAME_BYTES:
+        return None
+    return (found.st_ino, kernel_device(found.st_dev), 0, _padded(name))
+
+
+def _networks(watches: Iterable[NetworkWatch]) -> Rows:
+    """One row a network. Where two rules name it, the row is for both: any port, or all of them."""
+    ports: dict[Row, set[int]] = {}
+    certain: dict[Row, bool] = {}
+    for watch in watches:
+        network = ip_network(watch.network)
+        address, length = network.network_address.packed, network.prefixlen
+        if network.version == 4:  # noqa: PLR2004 - IPv4
+            address, length = _V4_MAPPED + address, length + 96
+        key = (length, address)
+        any_port = not watch.ports or 0 in ports.get(key, ())
+        ports[key] = {0} if any_port else ports.get(key, set()) | set(watch.ports)
+        certain[key] = watch.certain and certain.get(key, True)
+    rows: Rows = {}
+    for key, wanted in ports.items():
+        fits = len(wanted) <= PORTS
+        listed = sorted(wanted) if fits else [0]
+        padded = (listed + [listed[0]] * PORTS)[:PORTS]
+        rows[key] = (int(certain[key] and fits), *padded)
+    return rows

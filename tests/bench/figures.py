@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured, what it should be, and a monitor to measure it with."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.private_monitor import Monitor, private_monitor
+
+LOADS = Path(__file__).with_name("loads.py")
+
+Figures = dict[str, dict[str, Any]]
+
+AT_MOST = {
+    ("held_us", "p99"): 60,
+    ("verdict_us", "p99"): 300,
+    ("frozen_us", "p50"): 250,
+    ("frozen_us", "p99"): 1000,
+    ("frozen_beside_build_us", "p99"): 5000,
+    ("loop_outside_ratio", "value"): 1.20,
+    ("loop_inside_ratio", "value"): 1.50,
+    ("build_inside_ratio", "value"): 1.05,
+}
+"""(figure, part) -> what it should not exceed, on an idle machine."""
+
+
+@contextmanager
+def monitored(scratch: Path, figures: Figures | None = None, **settings: str) -> Iterator[Monitor]:
+    """A monitor of our own; how long its start took goes to `figures`."""
+    start = time.perf_counter()
+    environ = os.environ | {f"ESTOP_{name.upper()}": value for name, value in settings.items()}
+    with private_monitor(scratch, "--listen", "", environ=environ) as monitor:
+        if figures is not None:
+            figures["start_s"] = {"value": round(time.perf_counter() - start, 2)}
+        yield monitor
+
+
+def load(*words: str, inside: Monitor | None = None) -> float:
+    """Run one of `loads.py`, in or out of a session; the number it prints."""
+    command = [sys.executable, str(LOADS), *words]
+    if inside is not None:
+        command = [*inside.run_command("bench"), *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def percentiles(values: list[float]) -> dict[str, Any]:
+    """p50 and p99 in us, and of how many."""
+    cuts = statistics.quantiles(values, n=100)
+    return {"unit": "us", "n": len(values), "p50": round(cuts[49]), "p99": round(cuts[98])}
+
+
+def misses(figures: Figures) -> list[str]:
+    """Figures that are above what they should be."""
+    return [
+        f"{name} {part} is {figures[name][part]}, should be at most {limit}"
+        for (name, part), limit in AT_MOST.items()
+        if name in figures and figures[name].get(part, 0) > limit
+    ]

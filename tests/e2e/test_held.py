@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel holds by itself: while the verdict is out, while no monitor lives, and unnoticed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from test_monitor import _kill_hard, estop
+
+from agent.private_monitor import private_monitor, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
+
+# `certain`: the kernel may decide by itself. `asks`: user space has to be asked, and forgives some.
+_RULES = """\
+title: Certain
+id: 4f2a8f0e-7a39-4f6e-9a52-30a1c9a7b101
+status: experimental
+description: For tests.
+author: estop
+logsource:
+    product: linux
+    category: file_event
+detection:
+    selection:
+        TargetFilename|endswith|cased: /certain
+    condition: selection
+level: high
+response: freeze
+---
+title: Asks
+id: 4f2a8f0e-7a39-4f6e-9a52-30a1c9a7b102
+status: experimental
+description: For tests.
+author: estop
+logsource:
+    product: linux
+    category: file_event
+detection:
+    selection:
+        TargetFilename|endswith|cased: /asks
+    forgiven:
+        TargetFilename|contains: forgiven
+    condition: selection and not forgiven
+level: high
+response: freeze
+"""
+
+# For each name on standard input: open it to be written, and say so.
+_WRITER = """\
+import os, sys
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        os.close(os.open(line.strip(), os.O_WRONLY | os.O_CREAT, 0o600))
+        print("done", flush=True)
+    except OSError as error:
+        print(error.strerror, flush=True)
+"""
+
+
+@pytest.fixture
+def ground_rules(scratch: Path) -> Path:
+    directory = scratch / "rules"
+    directory.mkdir()
+    (directory / "rules.yml").write_text(_RULES)
+    return directory
+
+
+@pytest.fixture
+def scratch(ground: Path):
+    directory = Path(f"{ground}/held-{time.monotonic_ns()}")
+    (directory / "forgiven").mkdir(parents=True)
+    yield directory
+    if (directory / "run" / "bpf").is_mount():
+        subprocess.run(["umount", directory / "run" / "bpf"], check=True)
+
+
+def state_of(pid: int) -> str:
+    """`T` is stopped, and `S` of a frozen one asleep."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+class Writer:
+    """An agent that writes the files it is told to."""
+
+    def __init__(self, monitor, *options: str) -> None:
+        command = [*monitor.run_command("writer", *options), sys.executable, "-c", _WRITER]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.launcher = subprocess.Popen(command, **pipes)
+        assert self.launcher.stdout.readline() == "ready\n"
+        (self.pid,) = (c.pid for c in psutil.Process(self.launcher.pid).children())
+
+    def ask(self, path: Path) -> None:
+        self.launcher.stdin.write(f"{path}\n")
+        self.launcher.stdin.flush()
+
+    def write(self, path: Path) -> str:
+        self.ask(path)
+        return self.launcher.stdout.readline().strip()
+
+    def end(self) -> None:
+        """Nothing of it is left, with or without a monitor."""
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(self.pid).kill()
+        self.launcher.wait(20)
+        self.launcher.stdin.close()
+        self.launcher.stdout.close()
+
+
+@contextmanager
+def writing(monitor, *options: str):
+    writer = Writer(monitor, *options)
+    try:
+        yield writer
+    finally:
+        estop("kill", "writer", "--runtime-dir", monitor.runtime_dir)
+        writer.end()
+
+
+def options_of(rules: Path, *more: str) -> tuple[str, ...]:
+    return ("--listen", "", "--rules", str(rules), *more)
+
+
+@pytest.mark.parametrize("name", ["certain", "asks"])
+def test_an_act_is_held_frozen_and_told_with_the_time_it_was_held(scratch, ground_rules, name):
+    with private_monitor(scratch, *options_of(ground_rules)) as monitor, writing(monitor) as writer:
+        writer.ask(scratch / name)
+        assert until(lambda: monitor.session("writer")["state"] == "frozen", 20)
+        (alert,) = monitor.alerts("writer")
+        assert alert["timings_ns"]["held"] < alert["timings_ns"]["frozen"]
+        monitor.act("writer", "resume", "seen")
+        assert writer.launcher.stdout.readline() == "done\n"
+        assert writer.write(scratch / "harmless") == "done"
+
+
+def test_what_the_rule_forgives_goes_on_and_nobody_hears_of_it(scratch, ground_rules):
+    with private_monitor(scratch, *options_of(ground_rules)) as monitor, writing(monitor) as writer:
+        for _ in range(20):
+            assert writer.write(scratch / "forgiven" / "asks") == "done"
+        assert monitor.session("writer")["state"] == "running"
+        assert monitor.alerts("writer") == []
+
+
+def test_a_shell_with_job_control_sees_no_job_stop(scratch, ground_rules):
+    """A stop that a verdict lifts again must not look to a shell like Ctrl-Z."""
+    with private_monitor(scratch, *options_of(ground_rules)) as monitor:
+        ours, theirs = pty.openpty()
+        command = [*monitor.run_command("shell"), "bash", "--norc", "-i"]
+        shell = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        for number in range(5):
+            file = scratch / "forgiven" / "asks"
+            os.write(ours, f"touch {file} && echo done-$(({number} + 1))\n".encode())
+        os.write(ours, b"jobs; exit\n")
+        said = b""
+        while chunk := _read(ours):
+            said += chunk
+        shell.wait(20)
+        assert b"done-5" in said
+        assert b"Stopped" not in said
+        assert monitor.alerts("shell") == []
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 4096)
+    except OSError:  # the other end is closed
+        return b""
+
+
+@pytest.mark.parametrize("name", ["certain", "asks"])
+def test_a_monitor_killed_during_an_attack_leaves_it_held_and_the_next_one_tells(
+    scratch, ground_rules, name
+):
+    with private_monitor(scratch, *options_of(ground_rules), keep=True) as monitor:
+        writer = Writer(monitor)
+        _kill_hard(monitor)
+        writer.ask(scratch / name)
+        assert until(lambda: state_of(writer.pid) == "T", 10)
+    with private_monitor(scratch, *options_of(ground_rules)) as monitor:
+        assert until(lambda: monitor.session("writer")["state"] == "frozen", 20)
+        (alert,) = monitor.alerts("writer")
+        assert alert["event"]["fields"]["TargetFilename"] == str(scratch / name)
+        monitor.act("writer", "resume", "seen")
+        assert writer.launcher.stdout.readline() == "done\n"
+        writer.end()
+
+
+def test_a_session_whose_monitor_is_dead_is_held_and_goes_on_with_the_next_one(
+    scratch, ground_rules
+):
+    quick = {**os.environ, "ESTOP_DEADMAN_MS": "500"}
+    options = options_of(ground_rules)
+    with private_monitor(scratch, *options, environ=quick, keep=True) as monitor:
+        writer = Writer(monitor)
+        _kill_hard(monitor)
+        assert writer.write(scratch / "soon-after") == "done"
+        time.sleep(0.6)
+        writer.ask(scratch / "long-after")
+        assert until(lambda: state_of(writer.pid) == "T", 10)
+    with private_monitor(scratch, *options, environ=quick) as monitor:
+        assert writer.launcher.stdout.readline() == "done\n"
+        assert monitor.session("writer")["state"] == "running"
+        titles = [alert["rule"]["id"] for alert in monitor.alerts("writer")]
+        assert titles == ["estop-monitor-silent"]
+        assert writer.write(scratch / "later") == "done"
+        writer.end()
+
+
+def test_with_fail_mode_open_nobody_waits_for_a_dead_monitor(scratch, ground_rules):
+    free = {**os.environ, "ESTOP_DEADMAN_MS": "500", "ESTOP_FAIL_MODE": "open"}
+    options = options_of(ground_rules)
+    with private_monitor(scratch, *options, environ=free, keep=True) as monitor:
+        writer = Writer(monitor)
+        _kill_hard(monitor)
+        time.sleep(0.6)
+        assert writer.write(scratch / "long-after") == "done"
+        writer.end()
+    estop("unload", "--runtime-dir", monitor.runtime_dir)

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attacks on the monitor itself. All that these reach is the private monitor of the test: its pid, its
+// maps and its directories are given by the stage.
+#include "technique.h"
+#include <linux/bpf.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/timex.h>
+
+// L1, P4: many events ----------------------------------------------------------------------------
+
+static void *create_files(void *prefix)
+{
+	char name[64];
+	for (int i = 0; i < 20000; i++) {
+		snprintf(name, sizeof(name), "/run/%d-%ld", i & 1023, (long)prefix);
+		close(open(name, O_WRONLY | O_CREAT, 0600));
+		unlink(name);
+	}
+	return 0;
+}
+
+static void *read_hosts(void *nothing)
+{
+	for (int i = 0; i < 20000; i++)
+		close(open(HOSTS, O_RDONLY));
+	return nothing;
+}
+
+static void amid(void *(*noise)(void *), int count)
+{
+	pthread_t threads[64];
+	for (long i = 0; i < count; i++)
+		must((errno = pthread_create(&threads[i], 0, noise, (void *)i)) ? -1 : 0, "pthread_create");
+	usleep(30000); // in the middle of it
+	edit_path(HOSTS);
+	for (int i = 0; i < count; i++)
+		pthread_join(threads[i], 0);
+}
+
+static void in_a_flood(void) { amid(create_files, 4); }
+static void among_threads(void) { amid(read_hosts, 64); }
+
+// L2: text that slow matchers choke on -----------------------------------------------------------
+
+static void with_heavy_names(void)
+{
+	char name[4096] = "/tmp", *at = name + 4;
+	while (at < name + 4000)
+		at = stpcpy(at, "/home/root/.a/..");
+	for (int i = 0; i < 500; i++) {
+		snprintf(at, 16, "/%d", i);
+		close(open(name, O_WRONLY | O_CREAT, 0600)); // there is no such directory
+		symlink(name, "heavy");
+		unlink("heavy");
+	}
+	edit_path(HOSTS);
+}
+
+// S1: the process --------------------------------------------------------------------------------
+
+static void stop_it(void)
+{
+	must(kill(number("MONITOR"), SIGSTOP), "kill");
+}
+
+static void tell_the_oom_killer(void)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%ld/oom_score_adj", number("MONITOR"));
+	int fd = must(open(path, O_WRONLY), "open");
+	must(write(fd, "999", 3), "write");
+}
+
+static void limit_it(void)
+{
+	struct rlimit few = {16, 4096};
+	must(prlimit(number("MONITOR"), RLIMIT_NOFILE, &few, 0), "prlimit");
+}
+
+static void trace_it(void)
+{
+	must(syscall(SYS_ptrace, 0x4206 /* SEIZE */, number("MONITOR"), 0, 0), "ptrace");
+	must(syscall(SYS_ptrace, 0x4207 /* INTERRUPT */, number("MONITOR"), 0, 0), "ptrace");
+}
+
+// S2: its maps and programs ----------------------------------------------------------------------
+
+static long bpf(int command, union bpf_attr *attr)
+{
+	return syscall(SYS_bpf, command, attr, sizeof(*attr));
+}
+
+static void empty(int map)
+{
+	char key[4096], next[4096];
+	for (int i = 0; i < 100000; i++) {
+		union bpf_attr attr = {.map_fd = map, .key = 0, .next_key = (uintptr_t)next};
+		if (bpf(BPF_MAP_GET_NEXT_KEY, &attr))
+			return;
+		memcpy(key, next, sizeof(key));
+		attr = (union bpf_attr){.map_fd = map, .key = (uintptr_t)key};
+		if (bpf(BPF_MAP_DELETE_ELEM, &attr))
+			return; // an array: nothing can be deleted there
+	}
+}
+
+// Its map ids are given; after this no map says that we belong to a session.
+static void empty_its_maps(void)
+{
+	char *list = strdup(given("MAPS"));
+	for (char *word = strtok(list, " "); word; word = strtok(0, " ")) {
+		union bpf_attr attr = {.map_id = atoi(word)};
+		empty(must(bpf(BPF_MAP_GET_FD_BY_ID, &attr), "bpf"));
+	}
+	edit_path(HOSTS);
+}
+
+static void remove_its_pins(void)
+{
+	must(*given("PIN") ? 0 : (errno = ENOENT, -1), "a pin of the monitor");
+	must(unlink(given("PIN")), "unlink");
+}
+
+// S3, S4 -----------------------------------------------------------------------------------------
+
+static void kill_it_and_act(void)
+{
+	must(kill(number("MONITOR"), SIGKILL), "kill");
+	usleep(20000);
+	edit_path(HOSTS);
+}
+
+static void load_a_module(void)
+{
+	char image[64] = "not a module";
+	if (syscall(SYS_init_module, image, sizeof(image), "") && errno == ENOEXEC)
+		return say("opened", "the module loader"); // it looked at the image: anything goes
+	must(-1, "init_module");
+}
+
+static void load_a_program(void)
+{
+	const uint64_t code[] = {0xb7, 0x95}; // r0 = 0; return
+	union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_RAW_TRACEPOINT, .insns = (uintptr_t)code,
+			       .insn_cnt = 2, .license = (uintptr_t)"GPL"};
+	must(bpf(BPF_PROG_LOAD, &attr), "bpf");
+	say("opened", "the kernel");
+}
+
+// S5, S6, S8 -------------------------------------------------------------------------------------
+
+static void mount_over_its_directory(void)
+{
+	must(mkdir("nothing", 0700), "mkdir");
+	must(mount("nothing", given("RUNTIME"), 0, MS_BIND, 0), "mount");
+}
+
+static void edit_its_rules(void)
+{
+	edit_path(given("RULE"));
+}
+
+static void edit_its_record(void)
+{
+	edit_path(given("RECORD"));
+}
+
+static void set_the_clock(void)
+{
+	struct timex nothing = {.modes = ADJ_SETOFFSET}; // by zero: allowed is all we want to know
+	must(adjtimex(&nothing), "adjtimex");
+	say("opened", "the clock");
+}
+
+static void exhaust_it(void)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	snprintf(to.sun_path, sizeof(to.sun_path), "%s", given("SOCKET"));
+	for (int i = 0; i < 500; i++) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		if (fd < 0)
+			break;
+		connect(fd, (struct sockaddr *)&to, sizeof(to));
+	}
+	edit_path(HOSTS);
+}
+
+// S7: there before the monitor -------------------------------------------------------------------
+
+static void after_being_attached(void)
+{
+	edit_path(HOSTS); // main() waited until the monitor had been told of this process
+}
+
+// P5: the off switch -----------------------------------------------------------------------------
+
+static void ask_for_the_end(void)
+{
+	char request[512], answer[64] = "";
+	int length = snprintf(request, sizeof(request),
+			      "POST /api/v1/sessions/%s/resume HTTP/1.1\r\nhost: x\r\n"
+			      "content-type: application/json\r\ncontent-length: 14\r\n\r\n{\"why\":\"help\"}",
+			      given("NAME"));
+	int fd = join(AF_UNIX, given("SOCKET"));
+
+	must(write(fd, request, length), "write");
+	must(read(fd, answer, sizeof(answer) - 1), "read");
+	if (strstr(answer, " 403"))
+		errno = EPERM, must(-1, "the API");
+	say("opened", "the API");
+}
+
+const struct technique techniques[] = {
+	{"L1-flood", in_a_flood},
+	{"L2-heavy", with_heavy_names},
+	{"P4-threads", among_threads},
+	{"P5-api", ask_for_the_end},
+	{"S1-stop", stop_it},
+	{"S1-oom", tell_the_oom_killer},
+	{"S1-prlimit", limit_it},
+	{"S1-trace", trace_it},
+	{"S2-maps", empty_its_maps},
+	{"S2-pins", remove_its_pins},
+	{"S3-kill", kill_it_and_act},
+	{"S4-module", load_a_module},
+	{"S4-bpf", load_a_program},
+	{"S5-mount", mount_over_its_directory},
+	{"S5-rules", edit_its_rules},
+	{"S5-record", edit_its_record},
+	{"S6-clock", set_the_clock},
+	{"S7-attached", after_being_attached},
+	{"S8-exhaust", exhaust_it},
+	{0},
+};

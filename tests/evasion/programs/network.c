@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ways to get bytes to an address that a rule names, or out of the session at all.
+#include "technique.h"
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <linux/vm_sockets.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+
+static struct sockaddr_in sink(void)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(number("SINK_PORT"))};
+	inet_aton(given("SINK"), &to.sin_addr);
+	return to;
+}
+
+static int connected(struct sockaddr_in to)
+{
+	int fd = must(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	must(connect(fd, (struct sockaddr *)&to, sizeof(to)), "connect");
+	return fd;
+}
+
+// B0: without any evasion ------------------------------------------------------------------------
+
+static void by_connecting(void)
+{
+	edit(connected(sink()));
+}
+
+// N2: data with the SYN, no connect call ---------------------------------------------------------
+
+static void by_fast_open(void)
+{
+	struct sockaddr_in to = sink();
+	int fd = must(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	must(sendto(fd, LINE, strlen(LINE), MSG_FASTOPEN, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
+// N3: datagrams ----------------------------------------------------------------------------------
+
+static void by_datagram(void)
+{
+	struct sockaddr_in to = sink();
+	int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+	must(sendto(fd, LINE, strlen(LINE), 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
+static void by_datagrams(void)
+{
+	struct sockaddr_in to = sink();
+	struct iovec line = {LINE, strlen(LINE)};
+	struct mmsghdr two[2] = {0};
+	int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+
+	for (int i = 0; i < 2; i++)
+		two[i].msg_hdr = (struct msghdr){&to, sizeof(to), &line, 1, 0, 0, 0};
+	must(sendmmsg(fd, two, 2, 0), "sendmmsg");
+}
+
+// N4, N5: below the sockets that a cgroup hook knows ---------------------------------------------
+
+struct packet {
+	struct ether_header ether;
+	struct iphdr ip;
+	struct udphdr udp;
+	char data[sizeof(LINE)];
+} __attribute__((packed));
+
+static struct packet udp_packet(void)
+{
+	struct sockaddr_in to = sink();
+	struct packet p = {.ether.ether_type = htons(ETHERTYPE_IP)};
+	const unsigned char *bytes = (unsigned char *)&p.ip;
+	unsigned sum = 0;
+
+	p.ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 9, .protocol = IPPROTO_UDP,
+			      .tot_len = htons(sizeof(p) - sizeof(p.ether)),
+			      .saddr = htonl(INADDR_LOOPBACK), .daddr = to.sin_addr.s_addr};
+	p.udp.source = htons(4000);
+	p.udp.dest = to.sin_port;
+	p.udp.len = htons(sizeof(p.udp) + sizeof(p.data)); // no checksum: UDP over IPv4 may go without
+	memcpy(p.data, LINE, sizeof(p.data));
+	for (size_t i = 0; i < sizeof(p.ip); i += 2)
+		sum += bytes[i] << 8 | bytes[i + 1];
+	sum = (sum & 0xffff) + (sum >> 16);
+	p.ip.check = htons(~(sum + (sum >> 16)));
+	return p;
+}
+
+static void by_raw_ip(void)
+{
+	struct sockaddr_in to = sink();
+	struct packet p = udp_packet();
+	int fd = must(socket(AF_INET, SOCK_RAW, IPPROTO_RAW), "socket");
+	must(sendto(fd, &p.ip, sizeof(p) - sizeof(p.ether), 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
+static void by_packet_socket(void)
+{
+	struct packet p = udp_packet();
+	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = if_nametoindex("lo"),
+				 .sll_protocol = htons(ETH_P_IP), .sll_halen = 6};
+	int fd = must(socket(AF_PACKET, SOCK_RAW, 0), "socket");
+	must(sendto(fd, &p, sizeof(p), 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
+// N6: somebody outside of the session passes it on -----------------------------------------------
+
+static void by_local_proxy(void)
+{
+	edit(join(AF_UNIX, "@estop-proxy"));
+}
+
+static void by_proxy_at_a_path(void)
+{
+	edit(join(AF_UNIX, "/run/proxy.sock"));
+}
+
+// N7: other families -----------------------------------------------------------------------------
+
+static void by_vsock(void)
+{
+	struct sockaddr_vm to = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL, .svm_port = 4443};
+	int fd = must(socket(AF_VSOCK, SOCK_STREAM, 0), "socket");
+	must(connect(fd, (struct sockaddr *)&to, sizeof(to)), "connect");
+	edit(fd);
+}
+
+// N8: names that no packet shows -----------------------------------------------------------------
+
+// A ClientHello that names `host`; only what a reader of names looks at is real. Returns its length.
+static size_t client_hello(unsigned char *at, const char *host)
+{
+	size_t n = strlen(host);
+	const unsigned char head[] = {22, 3, 1, 0, n + 58, 1, 0, 0, n + 54, 3, 3};
+	const unsigned char tail[] = {0, 0, 2, 0x13, 1, 1, 0, 0, n + 9, 0, 0, 0, n + 5, 0, n + 3, 0, 0, n};
+
+	memcpy(at, head, sizeof(head));
+	memset(at + sizeof(head), 7, 32); // the client's random bytes
+	memcpy(at + sizeof(head) + 32, tail, sizeof(tail));
+	memcpy(at + sizeof(head) + 32 + sizeof(tail), host, n);
+	return sizeof(head) + 32 + sizeof(tail) + n;
+}
+
+static struct sockaddr_in anybody(void)
+{
+	struct sockaddr_in to = sink();
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK); // an address that no rule names
+	return to;
+}
+
+static void by_name(const char *host, size_t first_piece)
+{
+	unsigned char hello[512];
+	int one = 1, fd = connected(anybody());
+	size_t length = client_hello(hello, host);
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (first_piece) {
+		must(send(fd, hello, first_piece, 0), "send");
+		usleep(20000);
+	}
+	must(send(fd, hello + first_piece, length - first_piece, 0), "send");
+}
+
+static void by_split_hello(void) { by_name("api.stripe.com", 70); }
+static void by_other_name(void) { by_name("cdn.example", 0); }
+static void by_address_literal(void) { by_name("api.stripe.com", 0); } // nobody resolved it before
+
+// N9: sockets that were there, and servers -------------------------------------------------------
+
+static void by_inherited_socket(void)
+{
+	edit(number("SOCKET_FD"));
+}
+
+static void by_passed_socket(void)
+{
+	edit(receive_fd("@estop-socket"));
+}
+
+static void by_being_a_server(void)
+{
+	struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(number("DIAL_PORT")),
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = must(socket(AF_INET, SOCK_STREAM, 0), "socket");
+
+	must(bind(fd, (struct sockaddr *)&here, sizeof(here)), "bind");
+	must(listen(fd, 1), "listen");
+	edit(must(accept(fd, 0, 0), "accept"));
+}
+
+const struct technique techniques[] = {
+	{"B0-connect", by_connecting},
+	{"N2-fastopen", by_fast_open},
+	{"N3-sendto", by_datagram},
+	{"N3-sendmmsg", by_datagrams},
+	{"N4-raw", by_raw_ip},
+	{"N5-packet", by_packet_socket},
+	{"N6-abstract", by_local_proxy},
+	{"N6-path", by_proxy_at_a_path},
+	{"N7-vsock", by_vsock},
+	{"N8-literal", by_address_literal},
+	{"N8-split", by_split_hello},
+	{"N8-fronting", by_other_name},
+	{"N9-inherited", by_inherited_socket},
+	{"N9-passed", by_passed_socket},
+	{"N9-server", by_being_a_server},
+	{0},
+};

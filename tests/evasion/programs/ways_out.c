@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ways out of the session, and ways to have somebody outside of it act.
+#include "technique.h"
+#include <linux/sched.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+
+// C: the tree ------------------------------------------------------------------------------------
+
+static void move_to(const char *cgroup)
+{
+	char path[4200];
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	int fd = must(open(path, O_WRONLY), "open");
+	must(write(fd, "0", 1), "write");
+	close(fd);
+}
+
+static void to_another_cgroup(void)
+{
+	move_to(given("AWAY"));
+	edit_path(HOSTS);
+}
+
+static void edit_in_child(struct clone_args *args, size_t size)
+{
+	pid_t child = must(syscall(SYS_clone3, args, size), "clone3");
+	if (!child) {
+		edit_path(HOSTS);
+		rest();
+	}
+	usleep(50000);
+}
+
+static void born_in_another_cgroup(void)
+{
+	struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+	args.cgroup = must(open(given("AWAY"), O_RDONLY | O_DIRECTORY), "open");
+	edit_in_child(&args, sizeof(args));
+}
+
+static void to_a_cgroup_below(void)
+{
+	char path[4200], line[4096];
+	FILE *own = fopen("/proc/self/cgroup", "r");
+
+	*path = 0;
+	while (own && fgets(line, sizeof(line), own)) {
+		line[strcspn(line, "\n")] = 0;
+		if (!strncmp(line, "0::", 3))
+			snprintf(path, sizeof(path), "%s%s/below", given("CGROUPS"), line + 3);
+	}
+	must(mkdir(path, 0700), "mkdir");
+	move_to(path);
+	edit_path(HOSTS);
+}
+
+static void by_double_fork(void)
+{
+	if (must(fork(), "fork"))
+		return (void)usleep(50000);
+	setsid();
+	if (fork())
+		_exit(0);
+	while (getppid() == first)
+		usleep(200);
+	edit_path(HOSTS);
+	rest();
+}
+
+static void by_mounted_cgroups(void)
+{
+	must(unshare(CLONE_NEWNS | CLONE_NEWCGROUP), "unshare");
+	must(mkdir("groups", 0700), "mkdir");
+	must(mount("none", "groups", "cgroup2", 0, 0), "mount");
+	must(mkdir("groups/deeper", 0700), "mkdir");
+	move_to("groups/deeper");
+	edit_path(HOSTS);
+}
+
+static void with_a_used_pid(void)
+{
+	pid_t child = must(fork(), "fork");
+	if (!child)
+		_exit(0);
+	waitpid(child, 0, 0);
+	uint64_t again = child;
+	struct clone_args args = {.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&again, .set_tid_size = 1};
+	edit_in_child(&args, sizeof(args));
+}
+
+// D1, D2, D4: services that run programs for others ----------------------------------------------
+
+static void by_service_manager(void) { edit(join(AF_UNIX, "/run/systemd/private")); }
+static void by_system_bus(void) { edit(join(AF_UNIX, "/run/dbus/system_bus_socket")); }
+static void by_container_engine(void) { edit(join(AF_UNIX, "/run/docker.sock")); }
+static void by_other_name_of_the_engine(void) { edit(join(AF_UNIX, "/run/other/engine.sock")); }
+static void by_terminal_server(void) { edit(join(AF_UNIX, "/run/screen/S-root/1")); }
+static void by_key_agent(void) { edit(join(AF_UNIX, "/run/keys/agent.1")); }
+
+static void by_local_shell_server(void)
+{
+	unsigned char to[16] = {AF_INET, 0, 0, 22, 127, 0, 0, 1};
+	int fd = must(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	must(connect(fd, (void *)to, sizeof(to)), "connect");
+	edit(fd);
+}
+
+// D3, D7, D8: files that others run --------------------------------------------------------------
+
+static void by_schedule(void)
+{
+	put_file("/etc/.new", "* * * * * root true\n");
+	must(rename("/etc/.new", "/etc/cron.d/update"), "rename");
+}
+
+static void by_unit(void)
+{
+	put_file("/etc/systemd/system/update.service", "[Service]\nExecStart=/bin/true\n");
+}
+
+static void by_hook(void)
+{
+	put_file(in("WORK", ".git/hooks/post-commit"), "#!/bin/sh\n");
+}
+
+static void by_build_file(void)
+{
+	put_file(in("WORK", "Makefile"), "all:\n\ttrue\n");
+}
+
+static void by_core_pattern(void)
+{
+	int fd = must(open("/proc/sys/kernel/core_pattern", O_WRONLY), "open");
+	edit(fd);
+}
+
+// D5: inside of another process ------------------------------------------------------------------
+
+static void by_memory_call(void)
+{
+	struct iovec here = {LINE, 8}, there = {(void *)number("OUTSIDER_CLAY"), 8};
+	must(process_vm_writev(number("OUTSIDER"), &here, 1, &there, 1, 0), "process_vm_writev");
+}
+
+static void by_memory_file(void)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%ld/mem", number("OUTSIDER"));
+	int fd = must(open(path, O_RDWR), "open");
+	must(pwrite(fd, LINE, 8, number("OUTSIDER_CLAY")), "pwrite");
+}
+
+static void by_ptrace(void)
+{
+	long pid = number("OUTSIDER"), word;
+	memcpy(&word, LINE, sizeof(word));
+	must(ptrace(PTRACE_SEIZE, pid, 0, 0), "ptrace");
+	must(ptrace(PTRACE_INTERRUPT, pid, 0, 0), "ptrace");
+	waitpid(pid, 0, __WALL);
+	must(ptrace(PTRACE_POKEDATA, pid, number("OUTSIDER_CLAY"), word), "ptrace");
+	must(ptrace(PTRACE_DETACH, pid, 0, 0), "ptrace");
+}
+
+// D6: a program with other rights ----------------------------------------------------------------
+
+static void by_set_user_id(void)
+{
+	put_file("tool", "#!/bin/sh\n");
+	must(chmod("tool", 04755), "chmod");
+}
+
+const struct technique techniques[] = {
+	{"C1-move", to_another_cgroup},
+	{"C2-clone", born_in_another_cgroup},
+	{"C3-below", to_a_cgroup_below},
+	{"C4-daemon", by_double_fork},
+	{"C5-namespace", by_mounted_cgroups},
+	{"C6-pid", with_a_used_pid},
+	{"D1-systemd", by_service_manager},
+	{"D1-dbus", by_system_bus},
+	{"D2-docker", by_container_engine},
+	{"D2-renamed", by_other_name_of_the_engine},
+	{"D3-cron", by_schedule},
+	{"D3-unit", by_unit},
+	{"D3-hook", by_hook},
+	{"D4-screen", by_terminal_server},
+	{"D4-agent", by_key_agent},
+	{"D4-ssh", by_local_shell_server},
+	{"D5-writev", by_memory_call},
+	{"D5-mem", by_memory_file},
+	{"D5-ptrace", by_ptrace},
+	{"D6-setuid", by_set_user_id},
+	{"D7-makefile", by_build_file},
+	{"D8-core", by_core_pattern},
+	{0},
+};

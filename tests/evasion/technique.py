@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a technique is, what can come of it, and the scene it is tried on; nothing runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from monitor.sessions import cgroups
+
+ORIGINAL = "127.0.0.1 localhost\n"
+SETTINGS = "[Resolve]\n"
+
+
+class Outcome(StrEnum):
+    """What was observed, worst first."""
+
+    MISSED = "missed"
+    DETECTED = "detected only"
+    FROZEN_AFTER = "frozen after"
+    HELD = "held"
+    PREVENTED = "prevented"
+
+    @property
+    def rank(self) -> int:
+        return list(Outcome).index(self)
+
+
+MEANING = {
+    Outcome.PREVENTED: "the act had no effect: it was refused, or nothing went on after the stop",
+    Outcome.HELD: "the kernel stopped the process on its way out of the system call, before it could "
+    "make use of it; then the session was frozen",
+    Outcome.FROZEN_AFTER: "the session was frozen by the monitor's word; the act had its effect, or could "
+    "have had, for a freeze that won the race this time promises nothing",
+    Outcome.DETECTED: "the act had its effect and the session ran on; there is an alert",
+    Outcome.MISSED: "the act had its effect, and nobody noticed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where one try takes place: its directory, its stage, its processes, its target."""
+
+    place: Path
+    stage: int
+    """The pid through which the stage's mounts are seen."""
+    cgroup: Path
+    """Everything of the stage that is in no session; below it `away`, for who wants to move."""
+    secret: str
+    victim: int
+    """The monitor, or in the control a process that stands in for it."""
+    victim_dir: Path
+    """Its rules, state and runtime directories, or copies."""
+    session: Path | None = None
+    """The session's cgroup; None in the control."""
+
+    def output(self) -> str:
+        file = self.place / "out"
+        return file.read_text("utf-8", "replace") if file.exists() else ""
+
+    def received(self, file: str) -> bytes:
+        path = self.place / file
+        return path.read_bytes() if path.exists() else b""
+
+    def processes(self) -> set[int]:
+        """Those that carry out the technique, wherever they moved."""
+        places = [self.cgroup]
+        places += [self.session] if self.session and self.session.exists() else []
+        return {pid for place in places for pid in cgroups.members(place)} - {self.stage}
+
+    def views(self) -> list[Path]:
+        """The file system as the stage sees it and as each process does: mounts differ."""
+        return [Path(f"/proc/{pid}/root") for pid in (self.stage, *self.processes())]
+
+
+Effect = Callable[[Scene], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Technique:
+    """One way past a monitor. `program` is the source that has a function of this `id`."""
+
+    id: str
+    program: str
+    what: str
+    effect: Effect
+    gap: str = ""
+    """Why it is not stopped where it is not, shown in the table."""
+    world: bool = False
+    """Needs other processes on the stage: servers, somebody with a secret."""
+    inherits: bool = False
+    """Is given descriptors of the hosts file, the credential and a socket that were open before."""
+    control: bool = True
+    """False where it cannot be tried without a monitor."""
+    attach: bool = False
+    """The process is there first; the monitor is told of it later."""
+    then_kill: bool = False
+    """A person kills the frozen session before the effect is looked for."""
+    damages: bool = False
+    """The monitor may not be the same afterwards: it gets one of its own."""
+    late: bool = False
+    """The effect comes, if it comes, some time after the act."""
+
+    @property
+    def family(self) -> str:
+        """`F7` of `F7-rename`."""
+        return self.id.partition("-")[0]

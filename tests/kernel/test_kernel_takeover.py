@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a monitor leaves in the kernel, and what the next one finds there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import wires
+from laboratory import Laboratory, until
+
+from monitor.capture import bpffs
+from monitor.capture.decode import decode
+from monitor.capture.kernel import load
+from monitor.capture.pins import unload
+from monitor.errors import CaptureError
+from monitor.events import Opened
+from monitor.sessions import cgroups
+
+BPF = Path(__file__).parents[2] / "bpf"
+
+
+@pytest.fixture
+def settings(kernel_settings):
+    """Of a monitor of its own, which leaves nothing behind whatever happens to the test."""
+    settings = kernel_settings(events_ring_mib=1)
+    yield settings
+    unload(settings.runtime_dir)
+
+
+@pytest.fixture
+def first(settings, tmp_path):
+    """Its laboratory. The test may close the kernel side, and load the next one in its place."""
+    laboratory = Laboratory(load(settings), cgroups.find_root(), tmp_path)
+    yield laboratory
+    laboratory.close()
+    laboratory.kernel.close()
+
+
+def opened(records, path):
+    """How often the file appears among records."""
+    events = (decode(record) for record in records)
+    return sum(isinstance(e, Opened) and e.file.path.text == str(path) for e in events)
+
+
+def drained(kernel):
+    records = []
+    while found := kernel.read(0):
+        records += found
+    return records
+
+
+def is_stopped(puppet):
+    """Held on its way out of a call."""
+    return Path(f"/proc/{puppet.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def make(puppet, path):
+    puppet("close", puppet("open", os.fsencode(path) + b"\0", os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+def test_what_was_read_and_not_committed_is_read_again_and_what_was_committed_is_not(
+    settings, first, scratch
+):
+    with first.session() as inside:
+        puppet = inside.puppet()
+        make(puppet, scratch / "settled")
+        assert opened(drained(first.kernel), scratch / "settled") == 1
+        first.kernel.commit()
+        make(puppet, scratch / "open")
+        records = drained(first.kernel)
+        assert opened(records, scratch / "open") == 1
+        first.kernel.close(keep=True)
+
+        first.kernel = load(settings)
+        assert first.kernel.taken_over
+        assert drained(first.kernel) == records
+        first.kernel.commit()
+        assert drained(first.kernel) == []
+
+
+def test_a_commit_may_stop_at_a_mark(settings, first, scratch):
+    with first.session() as inside:
+        puppet = inside.puppet()
+        make(puppet, scratch / "before")
+        drained(first.kernel)
+        mark = first.kernel.mark()
+        make(puppet, scratch / "behind")
+        drained(first.kernel)
+        first.kernel.commit(mark)
+        first.kernel.close(keep=True)
+
+        first.kernel = load(settings)
+        records = drained(first.kernel)
+        assert opened(records, scratch / "before") == 0
+        assert opened(records, scratch / "behind") == 1
+
+
+def test_while_nobody_serves_it_a_session_is_followed_and_stays_cut(settings, first, scratch):
+    with first.session() as inside, wires.listener() as server:
+        puppet = inside.puppet()
+        first.kernel.quarantine(inside.slot, on=True)
+        first.kernel.close(keep=True)
+
+        with pytest.raises(PermissionError):
+            wires.connect(puppet, wires.address(*server.getsockname()))
+        puppet.become("open", os.fsencode(scratch / "meanwhile") + b"\0", os.O_CREAT, 0o600)
+        assert until(lambda: is_stopped(puppet))
+
+        first.kernel = load(settings)
+        cgroup_id = inside.cgroup.stat().st_ino
+        assert first.kernel.sessions() == {inside.slot: cgroup_id}
+        assert first.kernel.task_slot(puppet.pid) == inside.slot
+        level = cgroups.level_of(inside.cgroup, first.cgroup_root)
+        first.kernel.watch(inside.slot, cgroup_id, level)
+        first.kernel.watch_task(inside.slot, puppet.pid)
+        os.kill(puppet.pid, signal.SIGCONT)
+        assert puppet.answer() >= 0
+        with pytest.raises(PermissionError):
+            wires.connect(puppet, wires.address(*server.getsockname()))
+        assert opened(drained(first.kernel), scratch / "meanwhile") == 1
+        first.kernel.quarantine(inside.slot, on=False)
+        wires.connect(puppet, wires.address(*server.getsockname()))
+
+
+def test_programs_of_another_build_get_the_sessions_before_the_old_ones_go(
+    settings, kernel_settings, first, scratch
+):
+    with first.session() as inside, wires.listener() as server:
+        puppet = inside.puppet()
+        make(puppet, scratch / "earlier")
+        first.kernel.quarantine(inside.slot, on=True)
+        first.kernel.close(keep=True)
+        newer = kernel_settings(events_ring_mib=2, runtime_dir=settings.runtime_dir)
+        before = os.listdir(settings.runtime_dir / "bpf")
+
+        stop, let_through = threading.Event(), []
+
+        def knock():
+            to = wires.address(*server.getsockname())
+            while not stop.is_set():
+                fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+                try:
+                    puppet("connect", fd, to, len(to))
+                    let_through.append(time.monotonic())
+                except PermissionError:
+                    pass
+                puppet("close", fd)
+
+        knocking = threading.Thread(target=knock)
+        knocking.start()
+        first.kernel = load(newer)
+        stop.set()
+        knocking.join()
+        assert let_through == []
+
+        assert first.kernel.taken_over
+        assert first.kernel.sessions() == {inside.slot: inside.cgroup.stat().st_ino}
+        after = [n for n in os.listdir(settings.runtime_dir / "bpf") if "." not in n]
+        assert len(after) == 1
+        assert after[0] not in before
+        assert opened(drained(first.kernel), scratch / "earlier") == 1
+        with pytest.raises(PermissionError):
+            wires.connect(puppet, wires.address(*server.getsockname()))
+        first.kernel.quarantine(inside.slot, on=False)
+        make(puppet, scratch / "now")
+        assert opened(drained(first.kernel), scratch / "now") == 1
+
+
+def test_a_generation_that_lost_a_program_is_replaced(settings, first):
+    with first.session() as inside:
+        [generation] = first.kernel._pins.generations()
+        first.kernel.close(keep=True)
+        (generation.path / "links" / "on_exec").unlink()
+        first.kernel = load(settings)
+        assert all(first.kernel.programs().values())
+        assert "on_exec" in first.kernel.programs()
+        assert first.kernel.sessions() == {inside.slot: inside.cgroup.stat().st_ino}
+        [replaced] = first.kernel._pins.generations()
+        assert replaced.number == generation.number + 1
+
+
+def test_a_record_behind_one_that_is_held_is_seen_within_milliseconds(first, scratch):
+    with first.session() as inside:
+        puppet = inside.puppet()
+        make(puppet, scratch / "held")
+        drained(first.kernel)  # and not committed: the kernel wakes nobody now
+        start = time.monotonic()
+        assert first.kernel.read(4) == []
+        assert time.monotonic() - start > 0.003, "it spins: poll says that there is something"
+        seen = threading.Event()
+
+        def wait():
+            while not seen.is_set():
+                if opened(first.kernel.read(1000), scratch / "next"):
+                    seen.set()
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.05)
+        make(puppet, scratch / "next")
+        assert seen.wait(0.5)
+        waiting.join()
+
+
+def test_who_holds_everything_back_does_not_fill_the_ring(first, scratch):
+    with first.session() as inside:
+        before = first.kernel.lost()
+        process = inside.start("flood", "files", scratch, "12000")
+        read = 0
+        while process.poll() is None or first.kernel.behind:
+            read += len(first.kernel.read(1))  # and never commit
+        read += len(drained(first.kernel))
+        lost = {h: n - before[h] for h, n in first.kernel.lost().items() if n != before[h]}
+        assert read > 12000, lost  # some 5 MB went through a ring of one
+        assert first.kernel._rings[0].held_bytes <= first.kernel._rings[0].size_bytes // 2
+
+
+def test_a_second_monitor_on_the_same_runtime_directory_is_refused(settings, first):
+    with pytest.raises(CaptureError, match="another estop daemon"):
+        load(settings)
+    with pytest.raises(CaptureError, match="another estop daemon"):
+        unload(settings.runtime_dir)
+
+
+def test_unload_takes_away_what_was_left(settings, first):
+    with first.session() as inside:
+        first.kernel.close(keep=True)
+        assert bpffs.is_mounted(settings.runtime_dir / "bpf")
+        assert unload(settings.runtime_dir)
+        assert not list(settings.runtime_dir.iterdir())
+        assert not unload(settings.runtime_dir)
+        first.kernel = load(settings)
+        assert not first.kernel.taken_over
+        assert first.kernel.sessions() == {}
+        assert inside.cgroup.exists()
+
+
+def test_what_a_loader_left_half_done_is_removed(settings):
+    with load(settings) as kernel:
+        half = kernel._pins.directory / "new_0123_7"
+        half.mkdir()
+        kernel.close(keep=True)
+    with load(settings):
+        assert not half.exists()
+
+
+def test_what_is_in_the_way_is_named(settings):
+    pins = settings.runtime_dir / "bpf"
+    pins.mkdir()
+    (pins / "mine.txt").write_text("")
+    with pytest.raises(CaptureError, match=r"not a bpffs and holds mine.txt"):
+        load(settings)
+    shutil.rmtree(pins)
+    bpffs.mount(pins)
+    (pins / "stranger").mkdir()
+    with pytest.raises(CaptureError, match="stranger is not estop's"):
+        load(settings)
+    (pins / "stranger").rmdir()
+
+
+def test_programs_that_do_not_compile_are_an_error_with_the_compilers_word(settings, tmp_path):
+    broken = tmp_path / "bpf"
+    shutil.copytree(BPF, broken)
+    with (broken / "privilege.bpf.c").open("a") as file:
+        file.write("int on_nonsense(void) { return missing; }\n")
+    with pytest.raises(CaptureError, match="missing"):
+        load(type(settings)(**{**vars(settings), "source": broken}))
+    assert not list(settings.runtime_dir.iterdir())
+
+
+def test_the_pins_are_closed_to_everybody_else(settings, first):
+    found = (settings.runtime_dir / "bpf").stat()
+    assert found.st_mode & 0o077 == 0
+    assert found.st_uid == os.geteuid()

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line procfs shows of a call that sleeps, read for how a file is to be opened."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from monitor.capture.blocked import ANYTHING, UNTOLD, access_of, leader_of, parse
+from monitor.events import Access
+
+AT_FDCWD = 0xFFFFFF9C
+
+
+def line(number, *args, stack=0x7FFD0000, at=0x7F000000):
+    words = [*args, *[0] * (6 - len(args)), stack, at]
+    return f"{number} " + " ".join(f"{word:#x}" for word in words) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "access"),
+    [
+        (line(257, AT_FDCWD, 0x1000, os.O_RDONLY | os.O_CLOEXEC), Access.READ),
+        (line(257, AT_FDCWD, 0x1000, os.O_WRONLY | os.O_APPEND), Access.WRITE),
+        (line(257, AT_FDCWD, 0x1000, os.O_RDONLY | os.O_TRUNC), ANYTHING),
+        (line(2, 0x1000, os.O_RDWR), ANYTHING),
+        (line(5, 0x1000, os.O_WRONLY), Access.WRITE),
+        (line(295, AT_FDCWD, 0x1000, os.O_WRONLY), Access.WRITE),
+        (line(304, 3, 0x1000, os.O_WRONLY), Access.WRITE),
+        (line(342, 3, 0x1000, os.O_RDONLY), Access.READ),
+        (line(85, 0x1000, 0o600), Access.WRITE),
+        (line(8, 0x1000, 0o600), Access.WRITE),
+        (line(0x4000_0000 | 257, AT_FDCWD, 0x1000, os.O_WRONLY), Access.WRITE),
+        (line(59, 0x1000), Access.READ),
+        (line(358, AT_FDCWD, 0x1000), Access.READ),
+        (line(426, 3, 1, 1), ANYTHING),
+        ("-1 0x7ffd0000 0x7f000000\n", ANYTHING),
+        ("", ANYTHING),
+    ],
+)
+def test_a_call_says_how_it_opens_and_one_that_does_not_counts_as_everything(text, access):
+    assert parse(text) == access
+
+
+def test_registers_that_a_worker_of_io_uring_inherited_are_not_its_own_call():
+    inherited = line(257, AT_FDCWD, 0x1000, os.O_RDONLY, stack=0, at=0)
+    assert parse(inherited) == ANYTHING
+
+
+@pytest.mark.parametrize(
+    ("flags", "access"),
+    [(os.O_RDONLY, Access.READ), (os.O_WRONLY, Access.WRITE), (os.O_RDWR | os.O_CREAT, ANYTHING)],
+)
+def test_openat2_says_it_in_the_memory_of_its_caller(flags, access):
+    how = ctypes.create_string_buffer(struct.pack("<QQQ", flags, 0, 0))
+    call = line(437, AT_FDCWD, 0x1000, ctypes.addressof(how), 24)
+    assert parse(call, threading.get_native_id()) == access
+
+
+def test_memory_that_cannot_be_read_is_no_reason_to_refuse_a_reader():
+    assert parse(line(437, AT_FDCWD, 0x1000, 0x2000, 24), threading.get_native_id()) == Access.READ
+
+
+def test_of_a_thread_that_runs_or_is_gone_nothing_is_known():
+    assert access_of(2**22 + 1) == UNTOLD
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.3)
+        assert access_of(busy.pid) == UNTOLD
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+def test_a_thread_belongs_to_its_process():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(leader_of(threading.get_native_id())))
+    thread.start()
+    thread.join()
+    assert found == [os.getpid()] == [leader_of(os.getpid())]
+    assert leader_of(2**22 + 1) == 0

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of a rule on a host: never more than its weakest part is worth there."""
+
+from __future__ import annotations
+
+import pytest
+from ruletext import ID, detecting, loaded, written
+
+from monitor.detection.enforcement import USUAL_HOST, Facility, Host, of_rules, problems
+from monitor.detection.explain import explain, in_force, matching
+from monitor.detection.loader import load
+from monitor.detection.lower import lower
+from monitor.tier import Tier
+
+LSM = Host(Tier.LSM, frozenset(Facility))
+TRACEPOINT = USUAL_HOST
+NO_FANOTIFY = Host(Tier.TRACEPOINT, frozenset({Facility.HOLD, Facility.NETWORK}))
+ONLY_TELLS = Host(Tier.TRACEPOINT, frozenset())
+
+PREVENTED, HELD, DETECTED = "prevented in kernel", "held in kernel", "detected in user space"
+
+READ = ("file_access", {"TargetFilename|cased": "/etc/shadow"})
+READ_BELOW = ("file_access", {"TargetFilename|startswith|cased": "/etc/x/"})
+DELETE = ("file_delete", {"TargetFilename|cased": "/etc/hosts"})
+NARROWED = ("file_access", {"TargetFilename|cased": "/a", "WrittenBySession": True})
+SOME = ("file_access", {"TargetFilename|endswith|cased": ["/a", ".kdbx"]})
+SEARCHED = ("file_access", {"TargetFilename|contains|cased": "/a/"})
+ADDRESS = ("network_connection", {"DestinationIp|cidr": "10.0.0.0/8"})
+SOCKET = ("network_connection", {"Protocol": "unix", "DestinationHostname|cased": "/run/x"})
+OPERATION = ("privileged_operation", {"Operation": "bpf"})
+
+TABLE = [
+    (READ, LSM, PREVENTED),
+    (READ, TRACEPOINT, PREVENTED),
+    (READ, NO_FANOTIFY, HELD),
+    (READ, ONLY_TELLS, DETECTED),
+    (READ_BELOW, LSM, PREVENTED),
+    (READ_BELOW, TRACEPOINT, HELD),
+    (DELETE, LSM, PREVENTED),
+    (DELETE, TRACEPOINT, HELD),
+    (NARROWED, LSM, HELD),
+    (NARROWED, TRACEPOINT, HELD),
+    (NARROWED, ONLY_TELLS, DETECTED),
+    (SOME, LSM, DETECTED),
+    (SOME, TRACEPOINT, DETECTED),
+    (SEARCHED, LSM, DETECTED),
+    (ADDRESS, LSM, PREVENTED),
+    (ADDRESS, TRACEPOINT, PREVENTED),
+    (ADDRESS, ONLY_TELLS, DETECTED),
+    (SOCKET, LSM, PREVENTED),
+    (SOCKET, TRACEPOINT, HELD),
+    (OPERATION, LSM, HELD),
+    (OPERATION, TRACEPOINT, HELD),
+]
+
+
+@pytest.mark.parametrize(("what", "host", "word"), TABLE)
+def test_a_rule_on_a_host(tmp_path, what, host, word):
+    category, entries = what
+    ruleset = loaded(tmp_path, detecting(entries, category, response="freeze"))
+    found = of_rules(ruleset, lower(ruleset), host)[ID]
+    assert str(found) == word
+    assert found.why
+
+
+@pytest.mark.parametrize(("what", "host", "word"), TABLE)
+def test_a_deny_that_is_not_prevented_is_an_error_with_its_line(tmp_path, what, host, word):
+    category, entries = what
+    ruleset = loaded(tmp_path, detecting(entries, category, response="deny"))
+    found = problems(ruleset, lower(ruleset), host)
+    if word == PREVENTED:
+        assert found == []
+        return
+    (problem,) = found
+    text = (tmp_path / "rule.yml").read_text().splitlines()
+    assert text[problem.line - 1] == "response: deny"
+    can = "can only hold" if word == HELD else "can only detect"
+    assert f"this host {can}" in problem.message
+    assert "use `freeze`" in str(problem)
+
+
+@pytest.mark.parametrize("response", ["ask", "freeze", "kill", "alert"])
+def test_only_a_deny_asks_for_prevention(tmp_path, response):
+    ruleset = loaded(tmp_path, detecting(SEARCHED[1], SEARCHED[0], response=response))
+    assert problems(ruleset, lower(ruleset), TRACEPOINT) == []
+
+
+def test_a_rule_that_only_alerts_is_detected_and_says_why(tmp_path):
+    ruleset = loaded(tmp_path, detecting(READ[1], READ[0], response="alert"))
+    found = of_rules(ruleset, lower(ruleset), LSM)[ID]
+    assert str(found) == DETECTED
+    assert "alert" in found.why
+
+
+def test_a_rule_without_its_variable_is_off_and_says_why(tmp_path):
+    entries = {"DestinationIp|cidr|expand": "%payment_address%"}
+    file = written(tmp_path, detecting(entries, "network_connection", response="freeze"))
+    ruleset = load([file])
+    (shown,) = in_force(ruleset, lower(ruleset), LSM)
+    assert shown.enforcement == "off: %payment_address% has no value on this host"
+
+
+def test_what_is_watched_is_not_said_to_be_held_where_nothing_is(tmp_path):
+    ruleset = loaded(tmp_path, detecting(SOME[1], SOME[0], response="freeze"))
+    lowered = lower(ruleset)
+    assert "is held" in of_rules(ruleset, lowered, TRACEPOINT)[ID].why
+    assert "is held" not in of_rules(ruleset, lowered, ONLY_TELLS)[ID].why
+
+
+def test_a_rule_is_found_by_id_name_and_title_and_shown_with_its_acts_by_name(tmp_path):
+    ruleset = loaded(tmp_path, detecting(READ[1], READ[0], response="freeze", name="shadow"))
+    lowered = lower(ruleset)
+    everyone = in_force(ruleset, lowered, TRACEPOINT)
+    for word in (ID, ID.upper(), "shadow", "a RULE"):
+        assert matching(everyone, word) == everyone
+    assert matching(everyone, "shado") == []
+    shown = explain(everyone[0], lowered.rules[ID])
+    (watch,) = shown.watches
+    assert (watch.where, watch.path, watch.hold) == ("exact", "/etc/shadow", ("read",))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine of its own for one command: a stock kernel under emulation, this tree, its own /tmp.
+
+The guest reads the host's files over 9p and writes into memory only. What the command says and how
+it ends come back through one shared directory: the virtio ports that virtme-ng uses for that need
+udev, which containers lack, and without them its exit status is always 255.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tests.vm.kernels import GuestError, Kernel
+
+PROJECT = Path(__file__).parents[2]
+SHARE = "/run/estop/share"
+TREE = "/run/estop/tree"
+_MEMORY = "3G"
+_LOOK_AGAIN_S = 0.2
+_CONSOLE_LINES = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """What to boot, and for how long at most."""
+
+    kernel: Kernel
+    root: Path = Path("/")
+    timeout_s: float
+
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command in the project's directory, show what it says, return its exit status.
+
+        Raises GuestError if the guest did not get that far, or takes too long.
+        """
+        with tempfile.TemporaryDirectory(prefix="estop-guest-") as name:
+            share = Path(name)
+            (share / "project").write_text(f"{PROJECT}\n")
+            (share / "modules").write_text(f"{self.kernel.directory}\n")
+            (share / "command").write_text("".join(f"{word}\0" for word in command))
+            (share / "output").touch()
+            with (share / "console").open("wb") as console:
+                # No terminal, no signals: Ctrl-C reaches us, and the guest ends with us.
+                process = subprocess.Popen(
+                    [*_DIES_WITH_US, *self._virtme(share)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=console,
+                    start_new_session=True,
+                )
+            try:
+                self._follow(process, share / "output")
+            finally:
+                process.kill()
+                process.wait()
+            return _status(share)
+
+    def _virtme(self, share: Path) -> list[str]:
+        cpus = len(os.sched_getaffinity(0))
+        return [
+            str(Path(sys.executable).parent / "virtme-run"),
+            f"--kimg={self.kernel.image}",
+            f"--root={self.root}",
+            "--mods=auto",
+            "--disable-kvm",  # the same on every machine, and nested KVM breaks
+            "--disable-microvm",
+            "--force-9p",  # virtiofs wants a daemon
+            f"--memory={_MEMORY}",
+            f"--cpus={min(cpus, 4)}",
+            f"--rwdir={SHARE}={share}",
+            f"--rodir={TREE}={PROJECT}",
+            "--overlay-rwdir=/etc",  # also what puts the overlay module into the initramfs
+            "--show-boot-console",
+            f"--script-sh=exec bash {TREE}/tests/vm/inside.sh",
+        ]
+
+    def _follow(self, process: subprocess.Popen[bytes], output: Path) -> None:
+        end = time.monotonic() + self.timeout_s
+        with output.open("rb") as news:
+            while process.poll() is None:
+                _show(news)
+                if time.monotonic() > end:
+                    raise GuestError(f"the guest did not end within {self.timeout_s:.0f} s")
+                time.sleep(_LOOK_AGAIN_S)
+            _show(news)
+
+
+# A process namespace: whatever ends us or virtme-run (kill -9 too) ends its QEMU.
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child")
+
+
+def _show(news: BinaryIO) -> None:
+    sys.stdout.buffer.write(news.read())
+    sys.stdout.flush()
+
+
+def _status(share: Path) -> int:
+    try:
+        return int((share / "status").read_text())
+    except (FileNotFoundError, ValueError):
+        console = (share / "console").read_text(errors="replace").splitlines()[-_CONSOLE_LINES:]
+        raise GuestError("\n".join(["the guest did not come up; it said:", *console])) from None

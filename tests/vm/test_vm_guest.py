@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest gives back what its command did, changes nothing out here, and ends with whoever asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.vm.kernels import newest
+
+PROJECT = Path(__file__).parents[2]
+
+
+def guest(*arguments):
+    return [sys.executable, "-m", "tests.vm", *arguments]
+
+
+def run(*arguments):
+    return subprocess.run(guest(*arguments), capture_output=True, text=True, check=False)
+
+
+def test_the_newest_kernel_of_the_plain_flavour_is_meant():
+    names = [
+        "linux-image-6.1.0-56-amd64",
+        "linux-image-6.12-amd64",
+        "linux-image-6.12.99+deb12-amd64",
+        "linux-image-6.12.117+deb12-amd64",
+        "linux-image-6.12.117+deb12-amd64-unsigned",
+        "linux-image-6.12.118+deb12-cloud-amd64",
+        "linux-image-6.12.118+deb12-rt-amd64",
+        "linux-image-6.1.0-9-amd64",
+    ]
+    assert newest("6.12", names) == "6.12.117+deb12-amd64"
+    assert newest("6.1", names) == "6.1.0-56-amd64"
+    assert newest("6.13", names) is None
+
+
+@pytest.mark.guest
+def test_a_series_that_apt_does_not_offer_is_an_error_with_a_mend():
+    ended = run("--kernel=9.99", "--", "true")
+    assert ended.returncode == 1
+    assert "apt offers no linux-image-9.99.*-amd64: add" in ended.stderr
+
+
+@pytest.mark.guest
+def test_a_command_gives_back_its_words_and_its_status_and_the_tree_stays_as_it_was():
+    script = "rm README.md && touch tests/new && ls tests; exit 37"
+    ended = run("--", "bash", "-c", script)
+    assert ended.returncode == 37, ended.stderr
+    assert "new" in ended.stdout.splitlines()
+    assert (PROJECT / "README.md").exists()
+    assert not (PROJECT / "tests/new").exists()
+
+
+@pytest.mark.guest
+def test_nothing_of_a_guest_outlives_a_run_that_was_killed(tmp_path):
+    scratch = os.environ | {"TMPDIR": str(tmp_path)}  # a killed run cannot tidy up
+    asker = subprocess.Popen(guest("--", "sleep", "600"), stdout=subprocess.PIPE, env=scratch)
+    for line in asker.stdout:
+        if line.startswith(b"guest: "):
+            break
+    family = psutil.Process(asker.pid).children(recursive=True)
+    assert any("qemu" in process.name() for process in family)
+    asker.send_signal(signal.SIGKILL)
+    asker.communicate()
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+@pytest.mark.guest
+def test_a_guest_that_takes_too_long_is_ended():
+    ended = run("--timeout-s=1", "--", "sleep", "600")
+    assert (ended.returncode, ended.stderr) == (1, "estop: the guest did not end within 1 s\n")
