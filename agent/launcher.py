@@ -102,13 +102,13 @@ def _request(
 def _accompany(newborn: Newborn, notice: Notice) -> int:
     """Release the child, pass signals on, wait for its end and end like it."""
     with _signals_for(newborn.pidfd):
+        notice.start()  # a session that was stopped for what it inherited is not released by this
         try:
             newborn.release()
         except BirthError as error:
             os.waitpid(newborn.pid, 0)
             tell(str(error))
             return error.code
-        notice.start()
         end = _wait(newborn.pid)
         notice.finish()
     os.close(newborn.pidfd)

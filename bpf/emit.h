@@ -28,6 +28,8 @@ struct estop_record {
 	__u32 hold;    /* acts for which a rule that stops may match this object */
 	__u32 certain; /* acts for which one does */
 	__u32 flags;   /* of the record: what the kernel did at once */
+	__u32 answered; /* it was asked for, and is let through */
+	__u32 reserved;
 	__u32 depth;   /* components of the path that was walked last */
 	__u64 held_ns;
 	__u16 starts[64]; /* where each lies in the tail */
@@ -46,6 +48,7 @@ static __always_inline struct estop_record *cleared(struct estop_record *r, __u3
 	r->hold = 0;
 	r->certain = 0;
 	r->flags = 0;
+	r->answered = 0;
 	r->held_ns = 0;
 	return r;
 }

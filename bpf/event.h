@@ -55,6 +55,7 @@ struct estop_header {
 #define ESTOP_CERTAIN 4   /* the kernel's part is the whole rule: user space need not judge first */
 #define ESTOP_STOPPED 8   /* the process was sent SIGSTOP, and does not return to user space */
 #define ESTOP_REFUSED 16  /* the act did not happen */
+#define ESTOP_BEFORE 32   /* the act waits for the answer: the call starts anew after it */
 
 /* What is done to a file: bits of a watch (maps.h), as in monitor/detection/lowered.py. */
 enum estop_act {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /* Files: what was opened, and which names came and went. */
-#include "syscall.h"
+#include "before.h"
 
 #define S_IFMT_ 00170000
 #define S_IFDIR_ 0040000
@@ -8,41 +8,41 @@
 #define S_IFSOCK_ 0140000
 #define CHMOD_RISKY 06111 /* executable for anybody, setuid, setgid */
 
+/* An open that is told: when, how it will be known again, and how often it was before. */
+struct estop_news {
+	__u64 now;
+	__u64 repeats;
+	struct estop_touch_key touch;
+};
+
 /* First touch is sent, repeats are counted. The key holds the program, because a rule may forgive
  * one program what it does not forgive another, and the name and mount, because a rule may know
  * the file by one of its paths. After `again_ns` a repeat is sent with the count. */
 static __always_inline int touched_before(struct estop_task_state *state, struct file *file,
-					  struct inode *inode, __u32 access, __u64 *repeats,
-					  struct estop_touch_key *touch)
+					  struct inode *inode, __u32 access,
+					  struct estop_news *news)
 {
 	struct dentry *d = KERNEL(file, file, f_path.dentry);
-	struct dentry *parent = KERNEL(dentry, d, d_parent);
-	struct inode *above = KERNEL(dentry, parent, d_inode);
-	struct super_block *sb = KERNEL(inode, inode, i_sb);
 	struct estop_settings *s = settings_row();
-	__u64 now = bpf_ktime_get_boot_ns();
 
-	__builtin_memset(touch, 0, sizeof(*touch));
-	touch->inode = KERNEL(inode, inode, i_ino);
-	touch->parent_inode = above ? KERNEL(inode, above, i_ino) : 0;
-	touch->image_inode = state->image_inode;
-	touch->mount = (__u64)KERNEL(file, file, f_path.mnt);
-	touch->name_hash = KERNEL(dentry, d, d_name.hash_len);
-	touch->dev = KERNEL(super_block, sb, s_dev);
-	touch->session = state->session;
-	touch->access = access;
+	news->now = bpf_ktime_get_boot_ns();
+	news->repeats = 0;
+	news->touch.inode = KERNEL(inode, inode, i_ino);
+	news->touch.image_inode = state->image_inode;
+	news->touch.mount = (__u64)KERNEL(file, file, f_path.mnt);
+	news->touch.name_hash = KERNEL(dentry, d, d_name.hash_len);
+	news->touch.session = state->session;
+	news->touch.access = access;
 
-	struct estop_touch *seen = touched.lookup(touch);
+	struct estop_touch *seen = touched.lookup(&news->touch);
 	if (seen && s) {
 		__u64 again_ns = access & ESTOP_WRITE ? s->write_again_ns : s->read_again_ns;
-		if (now - seen->sent_ns < again_ns) {
+		if (news->now - seen->sent_ns < again_ns) {
 			__sync_fetch_and_add(&seen->repeats, 1);
 			return 1;
 		}
-		*repeats = seen->repeats;
+		news->repeats = seen->repeats;
 	}
-	struct estop_touch first = {.sent_ns = now};
-	touched.update(touch, &first);
 	return 0;
 }
 
@@ -67,44 +67,72 @@ static __always_inline int over_budget(struct estop_record *r, __u32 session)
 	return 1;
 }
 
-static __always_inline __u32 access_of(struct file *file)
+static __always_inline __u32 access_by(__u32 mode)
 {
-	__u32 mode = KERNEL(file, file, f_mode);
-
 	return (mode & FMODE_READ_ ? ESTOP_READ : 0) | (mode & FMODE_WRITE_ ? ESTOP_WRITE : 0) |
 	       (mode & FMODE_CREATED_ ? ESTOP_CREATED : 0);
 }
 
-/* A file that a session comes to have, and how: an event, and judged. 1: the kernel is to refuse it,
- * which only an LSM program can. */
+static __always_inline __u32 access_of(struct file *file)
+{
+	return access_by(KERNEL(file, file, f_mode));
+}
+
+/* What an LSM program says to an open. A file that was just made is there already, and O_EXCL would
+ * not make it again: whether its name may appear is asked at path_mknod. */
+static __always_inline int judge_open_first(struct estop_record *r, struct estop_task_state *state,
+					    struct file *file, __u32 acts)
+{
+	struct dentry *d = KERNEL(file, file, f_path.dentry);
+	struct vfsmount *mnt = KERNEL(file, file, f_path.mnt);
+
+	if (refuse(r, state->session, acts))
+		return REFUSE_IT;
+	if (!(r->hold & acts) || observed(state->session))
+		return 0;
+	if (acts & ESTOP_CREATED)
+		return judge_made(r, question_of(r, state, d, mnt, ESTOP_OPEN, ESTOP_CREATED), acts);
+	return judge_first(r, question_of(r, state, d, mnt, ESTOP_OPEN, acts), acts, RESTARTS_OPEN);
+}
+
+/* A file that a session comes to have, and how: an event, and judged. Answers what an LSM program,
+ * which is asked before, has to return; `refusable` says that it is one. */
 static __always_inline int judge_open(struct estop_record *r, struct estop_task_state *state,
-				      struct file *file, __u32 acts, int refusable)
+				      struct file *file, __u32 acts, struct estop_news *news,
+				      int refusable)
 {
 	struct inode *inode = KERNEL(file, file, f_inode);
-	struct estop_touch_key touch;
-	__u64 repeats = 0;
-	int refused = 0;
+	int verdict = 0;
 
-	if (touched_before(state, file, inode, acts, &repeats, &touch))
-		return 0;
 	if (!refusable) /* on_sys_exit left it to us */
 		stop_the_unjudged(state->session);
+	/* First of all by inode, and held at once: what follows is for the record. */
+	int known = weigh_by_inode(r, inode, state->image_inode);
+	if (known && !refusable)
+		contain(r, state->session, acts);
 	struct estop_open *e = HEAD(r, estop_open);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_OPEN, state->session);
+	e->header.ktime_ns = news->now;
 	put_file(r, &e->file, file);
-	weigh_file(r, &e->file, KERNEL(file, file, f_path.dentry), 0, state->image_inode);
+	if (!known)
+		weigh_by_name(r, &e->file, KERNEL(file, file, f_path.dentry), 0, state->image_inode);
 	if (refusable)
-		refused = refuse(r, state->session, acts);
-	if (!refused)
+		verdict = judge_open_first(r, state, file, acts);
+	else if (!known)
 		contain(r, state->session, acts);
-	if (r->flags & ESTOP_CANDIDATE) /* each one is judged: a rule may tell two processes apart */
-		touched.delete(&touch);
+	if (verdict && !r->flags) /* it was told when it was asked */
+		return verdict;
+	/* Of candidates each is judged: two processes may differ. */
+	if (!(r->flags & ESTOP_CANDIDATE) && !r->answered) {
+		struct estop_touch first = {.sent_ns = news->now};
+		touched.update(&news->touch, &first);
+	}
 	e->access = access_of(file);
-	e->repeats = repeats;
+	e->repeats = news->repeats;
 	if (!over_budget(r, state->session))
 		send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_OPEN);
-	return refused;
+	return verdict;
 }
 
 /* open, openat, openat2, creat, open_by_handle_at, pidfd_getfd: the result is a descriptor. */
@@ -112,16 +140,25 @@ int on_open(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct estop_task_state *state = ours();
-	struct estop_record *r = record_buffer();
 	struct file *file = file_by_fd(task, (__u32)ctx->args[1]);
+	struct estop_record *r;
+	struct estop_news news;
 
-	if (!state || !r || !file)
+	if (!state || !file)
 		return 0;
-	if (KERNEL(file, file, f_mode) & FMODE_PATH_) /* O_PATH gives a name, not the content */
+	__u32 mode = KERNEL(file, file, f_mode);
+	if (mode & FMODE_PATH_) /* O_PATH gives a name, not the content */
 		return 0;
 	struct inode *inode = KERNEL(file, file, f_inode);
-	if ((KERNEL(inode, inode, i_mode) & S_IFMT_) != S_IFDIR_)
-		judge_open(r, state, file, access_of(file), 0);
+	if ((KERNEL(inode, inode, i_mode) & S_IFMT_) == S_IFDIR_)
+		return 0;
+	/* Repeats are what sessions do most: they end here. */
+	__u32 acts = access_by(mode);
+	if (touched_before(state, file, inode, acts, &news))
+		return 0;
+	r = record_buffer();
+	if (r)
+		judge_open(r, state, file, acts, &news, 0);
 	return 0;
 }
 
@@ -159,7 +196,7 @@ static __always_inline void put_wire_name(struct estop_record *r, struct estop_w
 		d = put_base(r, &out->base, task, regs, dir);
 	__u32 at = r->used;
 	out->text_len = put_user_text(r, user);
-	weigh_text(r, at, out->text_len, d);
+	weigh_text(r, at, out->text_len, d, SCAN_NAME);
 }
 
 /* The acts that a call is, on the name it starts from and on the one it ends with. */
@@ -207,7 +244,7 @@ static __always_inline void tell_name(struct bpf_raw_tracepoint_args *ctx,
 
 int on_name(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct estop_task_state *state = returning(ctx);
+	struct estop_task_state *state = returning(ctx, 0);
 	struct estop_record *r = state ? sensor_record(ESTOP_LOST_NAME) : 0;
 
 	if (r) {
@@ -251,7 +288,7 @@ static __always_inline void tell_file(struct bpf_raw_tracepoint_args *ctx,
 
 int on_file(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct estop_task_state *state = returning(ctx);
+	struct estop_task_state *state = returning(ctx, 0);
 	struct estop_record *r = state ? sensor_record(ESTOP_LOST_NAME) : 0;
 
 	if (r) {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
  * Prevention: programs at LSM hooks, which the kernel asks before it acts. What a rule that stops
- * is certain about is refused and told; what it may be about is held, as on the other tier. Objects
- * come as kernel pointers: whatever way led there (a link, a bind mount, a descriptor that somebody
- * passed, io_uring), the hook sees the same dentry and inode.
+ * is certain about is refused and told; what it may be about is asked first (before.h), and held
+ * once it has happened where that is not possible. Objects come as kernel pointers: whatever way led
+ * there (a link, a bind mount, a descriptor that somebody passed, io_uring), the hook sees the same
+ * dentry and inode.
  *
  * Every hook is asked for every task of the machine: the first question is whether there is any
  * session, the second whether the task is of one. All others are let through, and so are sessions
  * that are only observed.
  */
-#include "syscall.h"
+#include "before.h"
 
-#define REFUSE_IT (-1) /* -EPERM */
 #define CGROUP_MAGIC 0x27e0eb
 #define CGROUP2_MAGIC 0x63677270
 #define BPFFS_MAGIC 0xcafe4a11
@@ -26,7 +26,6 @@
 #define RENAME_EXCHANGE_ 2
 #define PTRACE_ATTACH_ 2
 #define CLONE_INTO_CGROUP_ 0x200000000ull
-#define PF_IO_WORKER_ 0x10
 #define LOADING_MODULE_ 2 /* in both enums that tell what the kernel reads a file for */
 #define EVERY_ACT (~0u)
 
@@ -45,11 +44,28 @@ static __always_inline int stands_still(__u32 session)
 	return 1;
 }
 
+/* The same, where that is refused: then nobody comes back for an answer. */
+static __always_inline int begins_nothing(__u32 session)
+{
+	if (!stands_still(session))
+		return 0;
+	forget_question();
+	return 1;
+}
+
 /* No row is free: what cannot be judged is not done. */
 static __always_inline int unjudged(__u32 session, int hook)
 {
 	count_lost(hook);
 	return observed(session) ? 0 : REFUSE_IT;
+}
+
+/* What a hook may return, in constants that the verifier of 6.12 can follow. */
+static __always_inline int said(int verdict)
+{
+	if (verdict == START_ANEW)
+		return START_ANEW;
+	return verdict ? REFUSE_IT : 0;
 }
 
 static __always_inline __u64 magic_of(struct inode *inode)
@@ -75,6 +91,7 @@ static __always_inline struct estop_privileged *begin_operation(struct estop_rec
 	fill_header(&e->header, ESTOP_PRIVILEGED, session);
 	e->operation = operation;
 	e->result = REFUSE_IT;
+	note_told(operation);
 	r->flags |= ESTOP_REFUSED;
 	r->held_ns = bpf_ktime_get_boot_ns();
 	return e;
@@ -217,6 +234,7 @@ int lsm__task_kill(struct bpf_raw_tracepoint_args *ctx)
 	e->signal = signal;
 	e->target_tgid = KERNEL(task_struct, target, tgid);
 	alarms.ringbuf_submit(e, 0);
+	note_told(ESTOP_OP_KILL);
 	return REFUSE_IT;
 }
 
@@ -261,24 +279,31 @@ static __always_inline int judge_descriptor(struct estop_task_state *state, stru
 					    __u32 acts)
 {
 	struct inode *inode = KERNEL(file, file, f_inode);
+	struct estop_news news;
 	struct estop_record *r;
-	int refused;
+	int verdict;
 
 	/* What is only read may be what the way out needs. */
-	if (stands_still(state->session) && acts & (ESTOP_WRITE | ESTOP_CREATED))
+	int still = stands_still(state->session);
+	if (still && acts & (ESTOP_WRITE | ESTOP_CREATED)) {
+		forget_question();
 		return REFUSE_IT;
+	}
+	int cgroupfs = acts & ESTOP_WRITE && is_cgroupfs(inode) && !observed(state->session);
+	if (!cgroupfs && touched_before(state, file, inode, acts, &news))
+		return 0;
 	r = take_record();
 	if (!r)
 		return unjudged(state->session, ESTOP_LOST_OPEN);
-	if (acts & ESTOP_WRITE && is_cgroupfs(inode) && !observed(state->session)) {
-		refused = refuse_file(r, state, file, acts);
+	if (cgroupfs) {
+		verdict = refuse_file(r, state, file, acts);
 	} else {
-		refused = judge_open(r, state, file, acts, 1) ? REFUSE_IT : 0;
-		if (r->hold & acts)
+		verdict = judge_open(r, state, file, acts, &news, 1);
+		if (!verdict && r->hold & acts)
 			remember_judged(file, inode, state->session);
 	}
 	give_back(r);
-	return refused ? REFUSE_IT : 0;
+	return said(verdict);
 }
 
 /* do_dentry_open(), before the file system's own open and before O_TRUNC. O_PATH does not come
@@ -312,6 +337,33 @@ int lsm__file_receive(struct bpf_raw_tracepoint_args *ctx)
 	return judge_descriptor(state, file, access_of(file) & ~ESTOP_CREATED);
 }
 
+/* The use of a descriptor of a watched file. It is remembered once it is let through or was held
+ * afterwards: until then another process that has the descriptor is asked as well. */
+static __always_inline int judge_known_use(struct estop_record *r, struct estop_task_state *state,
+					   struct file *file, __u32 acts, struct estop_watch *w)
+{
+	struct dentry *d = KERNEL(file, file, f_path.dentry);
+	struct vfsmount *mnt = KERNEL(file, file, f_path.mnt);
+	struct estop_open *e = HEAD(r, estop_open);
+	int verdict;
+
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, ESTOP_OPEN, state->session);
+	put_file(r, &e->file, file);
+	e->access = acts & (ESTOP_READ | ESTOP_WRITE);
+	r->hold = w->hold;
+	r->certain = w->certain;
+	if (refuse(r, state->session, acts))
+		verdict = REFUSE_IT;
+	else
+		verdict = judge_first(r, question_of(r, state, d, mnt, 0, acts), acts, RESTARTS_USE);
+	if (!verdict)
+		remember_judged(file, KERNEL(file, file, f_inode), state->session);
+	if (!verdict || r->flags)
+		send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_OPEN);
+	return verdict;
+}
+
 /* What is done with a descriptor, judged by inode only: it was judged whole when the session opened
  * or received it. Left are those that it inherited, and rules that came after. */
 static __always_inline int judge_use(struct file *file, __u32 acts)
@@ -319,7 +371,7 @@ static __always_inline int judge_use(struct file *file, __u32 acts)
 	struct estop_task_state *state = judged();
 	struct estop_inode_key key = {};
 	struct estop_record *r;
-	int refused;
+	int verdict;
 
 	if (!state || observed(state->session))
 		return 0;
@@ -338,28 +390,16 @@ static __always_inline int judge_use(struct file *file, __u32 acts)
 		known.inode = key.inode;
 		if (opened.lookup(&known))
 			return 0;
-		remember_judged(file, inode, state->session);
 	}
 	r = take_record();
 	if (!r)
 		return unjudged(state->session, ESTOP_LOST_OPEN);
-	if (cgroupfs) {
-		refused = refuse_file(r, state, file, acts);
-	} else {
-		struct estop_open *e = HEAD(r, estop_open);
-		__builtin_memset(e, 0, sizeof(*e));
-		fill_header(&e->header, ESTOP_OPEN, state->session);
-		put_file(r, &e->file, file);
-		e->access = acts & (ESTOP_READ | ESTOP_WRITE);
-		r->hold = w->hold;
-		r->certain = w->certain;
-		refused = refuse(r, state->session, acts) ? REFUSE_IT : 0;
-		if (!refused)
-			contain(r, state->session, acts);
-		send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_OPEN);
-	}
+	if (cgroupfs)
+		verdict = refuse_file(r, state, file, acts);
+	else
+		verdict = judge_known_use(r, state, file, acts, w);
 	give_back(r);
-	return refused ? REFUSE_IT : 0;
+	return said(verdict);
 }
 
 int lsm__file_permission(struct bpf_raw_tracepoint_args *ctx)
@@ -425,20 +465,31 @@ static __always_inline struct estop_name *begin_name(struct estop_record *r, __u
 	return e;
 }
 
-/* What is refused is told here; what is done, by the sensor behind it, which also holds. Nobody is
- * behind a worker of io_uring. */
-static __always_inline int end_name(struct estop_record *r, __u32 session)
+/* What is refused or asked is told here; what is done, by the sensor behind it, which also holds.
+ * Nobody is behind a worker of io_uring. `from`: the other name of a call with two. */
+static __always_inline int end_name(struct estop_record *r, struct estop_task_state *state,
+				    struct dentry *to, struct dentry *from, struct vfsmount *mnt)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	int refused = refuse(r, session, EVERY_ACT);
+	struct estop_name *e = HEAD(r, estop_name);
+	struct estop_question *q;
+	int verdict = 0;
 
-	if (!refused && KERNEL(task_struct, task, flags) & PF_IO_WORKER_)
-		contain(r, session, EVERY_ACT);
+	if (refuse(r, state->session, EVERY_ACT)) {
+		verdict = REFUSE_IT;
+	} else if (KERNEL(task_struct, task, flags) & PF_IO_WORKER_) {
+		contain(r, state->session, EVERY_ACT);
+	} else if (r->hold) {
+		q = question_of(r, state, to, mnt, e->header.kind, 0);
+		if (q && from)
+			put_asked(&q->other, from);
+		verdict = ask_or_answer(r, q, RESTARTS_NAME, 0);
+	}
 	if (r->flags)
-		send(r, sizeof(struct estop_name), RING_ALARMS, ESTOP_LOST_NAME);
-	else
-		leave_note(r);
-	return refused ? REFUSE_IT : 0;
+		send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_NAME);
+	else if (!verdict)
+		leave_note(r->answered ? ESTOP_ANSWERED : r->hold);
+	return said(verdict);
 }
 
 static __always_inline int is_bpffs(struct dentry *d)
@@ -455,7 +506,7 @@ static __always_inline int judge_name(struct dentry *d, struct vfsmount *mnt, __
 
 	if (!state)
 		return 0;
-	if (stands_still(state->session))
+	if (begins_nothing(state->session))
 		return REFUSE_IT;
 	r = take_record();
 	if (!r)
@@ -464,9 +515,9 @@ static __always_inline int judge_name(struct dentry *d, struct vfsmount *mnt, __
 	weigh_spot(r, &e->to.base, d, mnt, state->image_inode, acts);
 	if (is_bpffs(d) && !observed(state->session))
 		r->certain |= acts;
-	int refused = end_name(r, state->session);
+	int verdict = end_name(r, state, d, 0, mnt);
 	give_back(r);
-	return refused ? REFUSE_IT : 0;
+	return said(verdict);
 }
 
 #define MOUNT_OF(path_) KERNEL(path, (struct path *)(path_), mnt)
@@ -513,13 +564,14 @@ int lsm__path_chmod(struct bpf_raw_tracepoint_args *ctx)
 int lsm__path_mknod(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct dentry *d = (struct dentry *)ctx->args[1];
+	struct vfsmount *mnt = MOUNT_OF(ctx->args[0]);
 	struct estop_task_state *state = judged();
 	struct estop_record *r;
-	int refused;
+	int verdict = 0;
 
 	if (!state)
 		return 0;
-	if (stands_still(state->session))
+	if (begins_nothing(state->session))
 		return REFUSE_IT;
 	r = take_record();
 	if (!r)
@@ -528,15 +580,19 @@ int lsm__path_mknod(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_wire_file object = {};
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_OPEN, state->session);
-	put_object(r, &object, 0, d, MOUNT_OF(ctx->args[0]));
+	put_object(r, &object, 0, d, mnt);
 	weigh_file(r, &object, d, 0, state->image_inode);
 	e->file = object;
 	e->access = ESTOP_WRITE | ESTOP_CREATED;
-	refused = refuse(r, state->session, ESTOP_ACT_CREATE);
-	if (refused)
+	if (refuse(r, state->session, ESTOP_ACT_CREATE))
+		verdict = REFUSE_IT;
+	else if (r->hold & ESTOP_ACT_CREATE) /* what is not asked is held by the open */
+		verdict = ask_or_answer(r, question_of(r, state, d, mnt, ESTOP_OPEN, ESTOP_CREATED),
+					RESTARTS_OPEN, 1);
+	if (r->flags)
 		send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_OPEN);
 	give_back(r);
-	return refused ? REFUSE_IT : 0;
+	return said(verdict);
 }
 
 static __always_inline int judge_two(struct dentry *from, struct dentry *to, struct vfsmount *mnt,
@@ -547,7 +603,7 @@ static __always_inline int judge_two(struct dentry *from, struct dentry *to, str
 
 	if (!state)
 		return 0;
-	if (stands_still(state->session))
+	if (begins_nothing(state->session))
 		return REFUSE_IT;
 	r = take_record();
 	if (!r)
@@ -557,9 +613,9 @@ static __always_inline int judge_two(struct dentry *from, struct dentry *to, str
 	weigh_spot(r, &e->to.base, to, mnt, state->image_inode, to_acts);
 	if (is_bpffs(to) && !observed(state->session))
 		r->certain |= to_acts;
-	int refused = end_name(r, state->session);
+	int verdict = end_name(r, state, to, from, mnt);
 	give_back(r);
-	return refused ? REFUSE_IT : 0;
+	return said(verdict);
 }
 
 int lsm__path_rename(struct bpf_raw_tracepoint_args *ctx)

@@ -15,7 +15,9 @@
 #define MAX_SESSIONS 1024
 #define MAX_TASKS 65536
 #define MAX_TOUCHED 131072
+#define MAX_TOLD 1024
 #define MAX_SOCKETS 65536
+#define MAX_QUESTIONS 8192
 #define MAX_LEVEL 12 /* deepest cgroup that may be a session's, counted from the root */
 #define MAX_DEPTH 40 /* path components that are walked */
 
@@ -52,14 +54,11 @@ struct estop_egress_count {
 
 struct estop_touch_key {
 	__u64 inode;
-	__u64 parent_inode;
 	__u64 image_inode;
-	__u64 mount;
-	__u64 name_hash;
-	__u32 dev;
+	__u64 mount; /* which is of one file system */
+	__u64 name_hash; /* of the name and, by its salt, of the directory */
 	__u32 session;
 	__u32 access;
-	__u32 reserved;
 };
 
 struct estop_touch {
@@ -159,6 +158,35 @@ struct estop_hold {
 	__u64 ktime_ns;
 };
 
+/* A file, or a name that may not be there yet, by what no other way to it changes. */
+struct estop_object {
+	__u64 inode; /* 0: the name is free */
+	__u64 parent_inode;
+	__u64 name_hash;
+	__u32 dev;
+	__u32 reserved;
+};
+
+#define ESTOP_UNANSWERED 0
+#define ESTOP_LET 1    /* the call that starts anew is let through */
+#define ESTOP_FORBID 2 /* it fails with EPERM */
+
+/* The act that a thread was stopped before: see before.h. */
+struct estop_question {
+	__u32 session;
+	__u32 answer; /* user */
+	__u32 acts;
+	__u32 kind; /* enum estop_kind; 0 for the use of a descriptor */
+	struct estop_object object;
+	struct estop_object other; /* of a call with two names */
+	__u64 mount;
+	__u64 image_inode;
+	__u64 stack; /* the caller's stack pointer: a signal handler's call is another */
+	__u64 ktime_ns; /* `held_ns` of the record */
+	__u32 misses; /* acts that it was not about, since it was answered */
+	__u32 reserved;
+};
+
 struct estop_opened_key {
 	__u64 file;
 	__u64 inode;
@@ -184,12 +212,17 @@ BPF_HASH(exempt_programs, struct estop_exempt_key, __u32, MAX_WATCHES);
 CELLS(candidates, __u64, MAX_SESSIONS);
 CELLS(answers, __u64, MAX_SESSIONS); /* user */
 BPF_HASH(held, __u32, struct estop_hold, MAX_TASKS); /* tgid -> who waits for SIGCONT */
+/* Thread -> what it asked. A row that was pushed out is asked again. */
+BPF_TABLE("lru_hash", __u32, struct estop_question, questions, MAX_QUESTIONS);
 /* Thread -> acts for which what it does now is to be held: from an LSM program to the sensor. */
 BPF_TABLE("lru_hash", __u32, __u32, noted, MAX_TOUCHED);
+/* Thread -> what an LSM program refused it and told: the sensor behind the call need not. */
+BPF_TABLE("lru_hash", __u32, __u32, told, MAX_TOLD);
 /* Watched files that were judged when the session opened them: reads need not ask again. */
 BPF_TABLE("lru_hash", struct estop_opened_key, __u32, opened, MAX_TOUCHED);
 BPF_ARRAY(budgets, struct estop_budget, MAX_SESSIONS);
 CELLS(beat, __u64, 1); /* user: CLOCK_BOOTTIME of the monitor's last sign of life */
+CELLS(displaced, __u64, 1); /* how often init or the monitor was moved to another cgroup */
 
 /* Two rings: a flood of opens must not push an alarm out. */
 BPF_RINGBUF_OUTPUT(events, EVENTS_PAGES);

@@ -314,7 +314,7 @@ static __always_inline void tell_unix(struct bpf_raw_tracepoint_args *ctx,
 			e->name_len = length;
 			r->used = length;
 			/* a path may or may not be bound with its NUL */
-			weigh_text(r, 0, length - !r->tail[(length - 1) & 127], 0);
+			weigh_text(r, 0, length - !r->tail[(length - 1) & 127], 0, SCAN_SOCKET);
 		}
 	}
 	contain(r, state->session, ESTOP_ACT_CONNECT);
@@ -323,7 +323,7 @@ static __always_inline void tell_unix(struct bpf_raw_tracepoint_args *ctx,
 
 int on_unix_connect(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct estop_task_state *state = returning(ctx);
+	struct estop_task_state *state = returning(ctx, 0);
 	struct estop_record *r = state ? sensor_record(ESTOP_LOST_UNIX) : 0;
 
 	if (r) {

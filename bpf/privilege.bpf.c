@@ -10,6 +10,8 @@ static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
 
 	if (!shape)
 		return;
+	if ((long)ctx->args[1] < 0 && was_told(shape->event))
+		return;
 	if (shape->event == ESTOP_OP_KILL && (long)ctx->args[1] >= 0) /* on_signal tells of the monitor */
 		return;
 	struct estop_privileged *e = HEAD(r, estop_privileged);
@@ -33,7 +35,7 @@ static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
 
 int on_privileged(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct estop_task_state *state = returning(ctx);
+	struct estop_task_state *state = returning(ctx, 1);
 	struct estop_record *r = state ? sensor_record(ESTOP_LOST_PRIVILEGED) : 0;
 
 	if (r) {

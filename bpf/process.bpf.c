@@ -92,6 +92,8 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!state)
 		return 0;
+	__u32 tid = KERNEL(task_struct, task, pid);
+	questions.delete(&tid); /* the number may soon be another's */
 	struct signal_struct *signal = KERNEL(task_struct, task, signal);
 	if (KERNEL(signal_struct, signal, live.counter) > 0)
 		return 0;
@@ -121,6 +123,12 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_settings *s = settings_row();
 	struct estop_record *r = record_buffer();
 
+	if (tgid == 1 || (s && tgid == s->monitor_tgid)) {
+		int zero = 0;
+		__u64 *count = displaced.lookup(&zero);
+		if (count)
+			__sync_fetch_and_add(count, 1);
+	}
 	if (!state || !s || !r)
 		return 0;
 	/* A version 1 hierarchy beside ours (hybrid hosts) is nobody's way out. */

@@ -38,7 +38,7 @@ struct estop_syscall_shape {
 	__u8 to_dir;
 	__u8 to_text;
 	__u8 aux;
-	__u8 reserved;
+	__u8 restarts; /* RESTARTS_* of before.h */
 };
 
 BPF_ARRAY(syscalls, struct estop_syscall_shape, 2 * (SYSCALL_MASK + 1));
@@ -77,13 +77,15 @@ static __always_inline __u64 argument(struct pt_regs *regs, __u32 index)
  * calls (fexit): where LSM programs run. Only those calls then cost anything, but such a program may
  * be preempted, and is not called while another task of the CPU is inside it; the kernel counts that.
  */
-static __always_inline struct estop_task_state *returning(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline struct estop_task_state *returning(struct bpf_raw_tracepoint_args *ctx,
+							  int refused_too)
 {
 	struct estop_task_state *state;
 #ifdef ESTOP_LSM
 	struct estop_settings *s = settings_row();
+	long result = ctx->args[1];
 
-	if ((long)ctx->args[1] < 0 || !s || !s->session_levels)
+	if (!s || !s->session_levels || (result < 0 && !(refused_too && result == -EPERM_)))
 		return 0;
 	state = ours();
 	if (state)

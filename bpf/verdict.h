@@ -16,7 +16,9 @@
 #define SIGCONT_ 18
 #define SIGSTOP_ 19
 #define DEEPEST_BELOW 16 /* directories above a file that may be watched as a whole */
-#define LEAF_SCAN 255	 /* bytes of a caller's text in which its last two parts must lie */
+/* Bytes of a caller's text in which its last two parts must lie. */
+#define SCAN_NAME 255
+#define SCAN_SOCKET 108 /* sun_path is no longer */
 
 /* Keys are too large for the stack. `key` has room behind it for the copy of one more name. */
 struct estop_scratch {
@@ -28,6 +30,8 @@ struct estop_scratch {
 	__u32 leaf_at;
 	__u32 parent_at;
 	__u32 slashes;
+	__u32 reserved;
+	struct estop_question question;
 };
 BPF_PERCPU_ARRAY(scratches, struct estop_scratch, RECORD_ROWS);
 
@@ -120,13 +124,16 @@ static __always_inline void stop_the_unjudged(__u32 session)
 		stop_process(session, ESTOP_HELD_SILENCE);
 }
 
-/* What an LSM program saw coming but may not refuse: the sensor behind the act holds for it. */
-static __always_inline void leave_note(struct estop_record *r)
+#define ESTOP_ANSWERED (1u << 31) /* beside the acts of a note: it was asked for, and is let through */
+
+/* What an LSM program saw coming but may not refuse: the sensor behind the act holds for it. Every
+ * call that has such a sensor passes here first, so no note is another call's. */
+static __always_inline void leave_note(__u32 acts)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 
-	if (r->hold)
-		noted.update(&tid, &r->hold);
+	if (acts)
+		noted.update(&tid, &acts);
 	else if (noted.lookup(&tid))
 		noted.delete(&tid); /* of an act that came to nothing */
 }
@@ -139,9 +146,30 @@ static __always_inline void take_note(struct estop_record *r)
 
 	if (!hold)
 		return;
-	r->hold |= *hold;
+	r->hold = *hold & ESTOP_ANSWERED ? 0 : r->hold | *hold;
 	noted.delete(&tid);
 #endif
+}
+
+static __always_inline void note_told(__u32 operation)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	told.update(&tid, &operation);
+}
+
+/* The hook knows process_vm_*() as ptrace. One that is left over from a call without a sensor may
+ * hide a second refusal of the same kind, never the first. */
+static __always_inline int was_told(__u32 operation)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 *known = told.lookup(&tid);
+
+	if (!known || (*known != operation &&
+		       (*known != ESTOP_OP_PTRACE ||
+			(operation != ESTOP_OP_VM_READ && operation != ESTOP_OP_VM_WRITE))))
+		return 0;
+	told.delete(&tid);
+	return 1;
 }
 
 /* Weighing ----------------------------------------------------------------------------------- */
@@ -212,23 +240,31 @@ static __always_inline void weigh_below(struct estop_record *r, struct estop_scr
 	}
 }
 
+/* By its inode, before anything else is known of it. The row of an inode speaks for every watch that
+ * its own path matches: where there is one, the walk through the tries, which is most of the time
+ * from the call to the hold, would add nothing. */
+static __always_inline int weigh_by_inode(struct estop_record *r, struct inode *object,
+				       __u64 image_inode)
+{
+	struct super_block *sb = KERNEL(inode, object, i_sb);
+	struct estop_inode_key key = {};
+
+	key.inode = KERNEL(inode, object, i_ino);
+	key.dev = KERNEL(super_block, sb, s_dev);
+	struct estop_watch *known = watched_inodes.lookup(&key);
+	weigh(r, known, image_inode, 0);
+	return known != 0;
+}
+
 /* `at`: where the names of `file` begin in the tail; it must be the path that was walked last. */
-static __always_inline void weigh_file(struct estop_record *r, struct estop_wire_file *file,
+static __always_inline void weigh_by_name(struct estop_record *r, struct estop_wire_file *file,
 				       struct dentry *d, __u32 at, __u64 image_inode)
 {
-	struct estop_inode_key inode = {.inode = file->inode, .dev = file->path.dev};
 	struct estop_settings *settings = settings_row();
 	struct estop_scratch *s = scratch_buffer(r);
 
 	if (!s || !settings)
 		return;
-	/* The row of an inode speaks for every watch that its own path matches: the walk through the
-	 * tries, which is most of the time from the call to the hold, would add nothing. */
-	struct estop_watch *known = watched_inodes.lookup(&inode);
-	if (known) {
-		weigh(r, known, image_inode, 0);
-		return;
-	}
 	__builtin_memset(&s->name, 0, sizeof(s->name));
 	s->name.parent_inode = file->parent_inode;
 	s->name.dev = file->path.dev;
@@ -241,14 +277,26 @@ static __always_inline void weigh_file(struct estop_record *r, struct estop_wire
 		weigh_below(r, s, at + file->path.len, image_inode);
 }
 
+static __always_inline void weigh_file(struct estop_record *r, struct estop_wire_file *file,
+				       struct dentry *d, __u32 at, __u64 image_inode)
+{
+	struct inode *object = KERNEL(dentry, d, d_inode);
+
+	if (!object || !weigh_by_inode(r, object, image_inode))
+		weigh_by_name(r, file, d, at, image_inode);
+}
+
 /* Where the last two parts of a text in the tail begin. A text that ends in a slash has no leaf
- * here, nor has one whose parts are longer than LEAF_SCAN. */
+ * here, nor has one whose parts are longer than `scan`. */
 static __always_inline void find_leaf(struct estop_record *r, struct estop_scratch *s, __u32 at,
-				      __u32 length)
+				      __u32 length, int scan)
 {
 	s->slashes = 0;
 	s->leaf_at = s->parent_at = at;
-	for (int i = 1; i <= LEAF_SCAN; i++) {
+	for (int i = 1; i <= scan; i++) {
+		/* The compiler must not count the length down instead: the verifier of 6.1 knows no
+		 * bound of it, and follows at most 8192 turns. */
+		asm volatile("" : "+r"(length));
 		if (i > length)
 			break;
 		__u64 position = at + length - i;
@@ -297,14 +345,14 @@ static __always_inline int is_parent(const char *wanted, const char *parent)
  * starts at.
  */
 static __always_inline void weigh_text(struct estop_record *r, __u32 at, __u32 length,
-				       struct dentry *d)
+				       struct dentry *d, int scan)
 {
 	struct estop_scratch *s = scratch_buffer(r);
 	struct estop_leaf *leaf;
 
 	if (!s || !length)
 		return;
-	find_leaf(r, s, at, length);
+	find_leaf(r, s, at, length, scan);
 	copy_part(r, &s->leaf, s->leaf_at, at + length);
 	if (s->slashes) {
 		copy_part(r, &s->parent, s->parent_at, (__u64)s->leaf_at - 1);

@@ -153,6 +153,7 @@ class Daemon:
             holds,
             cgroup_root=root,
             refuse=lambda slot, on: gate.refuse(slot, on=on),
+            displaced=self.kernel.displaced,
             deadline_ms=settings.freeze_deadline_ms,
         )
         window_ns = int(settings.disarm_window_s * 1e9)
@@ -196,8 +197,10 @@ class Daemon:
             fail_open=settings.fail_mode is FailMode.OPEN,
             hold_timeout_ms=settings.hold_timeout_ms,
             wake=self.kernel.wake_on,
+            denials=settings.runtime_dir / "denials",
         )
         self._stack.callback(gate.close)
+        gate.take_over(slots=self.kernel.sessions() if self.kernel.taken_over else ())
         if self.kernel.tier is Tier.TRACEPOINT and settings.refuse_opens:
             try:
                 gate.start()

@@ -64,6 +64,8 @@ class Verdict(IntFlag):
     """The process waits, stopped, on its way back to user space."""
     REFUSED = 16
     """The act did not happen."""
+    BEFORE = 32
+    """The act has not happened: it waits for the answer, and its call then starts anew."""
 
     @property
     def word(self) -> str:

@@ -20,7 +20,7 @@ from monitor.detection.engine import Engine
 from monitor.errors import CaptureError
 from monitor.metrics import Metrics
 from monitor.responder import Responder
-from monitor.response.holds import Holds, Reason
+from monitor.response.holds import Answer, Holds, Reason
 from monitor.sessions.live import LiveSession
 from monitor.sessions.registry import Registry
 from monitor.subjects import State
@@ -159,8 +159,10 @@ class Housekeeper:
         del self._asked[live.id]
         fields = {"Candidates": waiting, "FailMode": self._limits.fail_mode.value}
         if self._fails_closed:
+            self._holds.decide_all(live.slot, Answer.FORBID)
             self._responder.own_stop(VERDICT_LATE, live, fields)
         else:
+            self._holds.decide_all(live.slot, Answer.LET)
             self._responder.own_alert(VERDICT_LATE, live, fields)
         self._holds.answer_all(live.slot)
 

@@ -26,6 +26,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from monitor.alerts import Rule
 from monitor.capture import wire
@@ -187,8 +188,9 @@ class Pipeline:
         asks = Verdict.CANDIDATE in event.verdict
         live = self._registry.live_in(event.slot) if asks else None
         try:
-            observation = self._registry.observe(event)
-            if observation is not None:
+            if Verdict.BEFORE in event.verdict:
+                self._decide(event)
+            elif (observation := self._registry.observe(event)) is not None:
                 self._judge(observation)
                 self._registry.remember(observation)
             if live is not None:
@@ -196,6 +198,27 @@ class Pipeline:
         except Exception:  # noqa: BLE001 - whatever it is, the next event must be judged
             self._registry.unjudged += 1
             _log.exception("event.unjudged", kind=type(event).__name__, slot=event.slot)
+
+    def _decide(self, event: Event) -> None:
+        """An act that its thread was stopped before, in the words of bpf/before.h."""
+        if self._refuses(replace(event, verdict=event.verdict | Verdict.REFUSED)):
+            self._responder.forbid(event)
+
+    def _refuses(self, event: Event) -> bool:
+        """An act that has not happened: refused with the session's stop, or it is no event at all.
+
+        If it is allowed, its record follows and is judged like any other.
+        """
+        received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        observation = self._registry.consider(event)
+        if observation is None:
+            return False
+        matches = self._matches(observation)
+        if not self._responder.refuses(observation.live, matches):
+            return False
+        self._registry.keep(event, observation.live)
+        self._respond(observation, matches, received_ns)
+        return True
 
     def _events(self, wait_ms: int) -> Iterable[Event]:
         self._source.wait(0 if self._asked else wait_ms)
@@ -210,8 +233,8 @@ class Pipeline:
         for record in records:
             event = decode(record)
             if event is not None:
-                self._counters[type(event)].inc()
                 yield event
+                self._counters[type(event)].inc()  # which takes as long as a rule's verdict
         yield from self._registry.pending()
 
     def _contain(self, record: bytes) -> None:
@@ -226,45 +249,41 @@ class Pipeline:
         Without it the first verdict after 200 ms of sleep took three times as long.
         """
         for record in REHEARSALS:
-            for fact in self._registry.rehearse(decode(record)):
-                self._engine.evaluate(fact)
+            observation = self._registry.rehearse(decode(record))
+            if observation is not None:
+                self._matches(observation)
+                self._responder.rehearse(observation.live)
 
     def _may_judge(self, question: Question) -> bool:
         waits_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - question.ktime_ns
         return not self._source.behind or waits_ns > _PATIENCE_NS
 
     def _answer(self, question: Question) -> None:
-        """An open that has not happened: refused with the session's stop, or it is no event at all.
-
-        If it is allowed, its record follows and is judged like any other. One that breaks the stages
-        is not answered: `fail_mode` decides.
-        """
-        received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        """One that breaks the stages is not answered: `fail_mode` decides."""
         try:
             event = opened(question, self._responder.sent_bytes(question.slot))
-            observation = self._registry.consider(event)
-            matches = self._matches(observation.facts) if observation is not None else {}
-            refused = observation is not None and self._responder.refuses(observation.live, matches)
-            if observation is not None and refused:
-                self._registry.keep(event, observation.live)
-                self._responder.respond(observation, list(matches.values()), received_ns)
-            self._gate.answer(question, allow=not refused)
+            self._gate.answer(question, allow=not self._refuses(event))
         except Exception:  # noqa: BLE001 - as in `_take`
             self._registry.unjudged += 1
             _log.exception("question.unjudged", slot=question.slot)
 
-    def _matches(self, facts: Iterable[Fact]) -> dict[str, tuple[Rule, Fact]]:
+    def _matches(self, observation: Observation) -> dict[str, tuple[Rule, Fact]]:
+        """Each rule that matches, with the first fact that it does."""
         matches: dict[str, tuple[Rule, Fact]] = {}
-        for fact in facts:
+        for fact in observation.facts:
             for rule in self._engine.evaluate(fact):
                 matches.setdefault(rule.id, (rule, fact))
         return matches
 
     def _judge(self, observation: Observation) -> None:
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        matches = self._matches(observation.facts)
+        self._respond(observation, self._matches(observation), received_ns)
+
+    def _respond(
+        self, observation: Observation, matches: dict[str, tuple[Rule, Fact]], received_ns: int
+    ) -> None:
         if matches and self._told:
-            # A record that was judged, and not given back before the monitor was killed.
+            # Judged and told, and not given back before the monitor was killed: it stays refused.
             act = observation.live.id, observation.event.ktime_ns
             matches = {rule: m for rule, m in matches.items() if (*act, rule) not in self._told}
         if matches:

@@ -33,7 +33,7 @@ from monitor.fields import Fact
 from monitor.metrics import Metrics
 from monitor.record.store import Store
 from monitor.response.evidence import collect
-from monitor.response.holds import Holds
+from monitor.response.holds import Answer, Holds
 from monitor.response.killswitch import KillSwitch, StopReport
 from monitor.response.policy import Decision, Disarmer, decide, strongest
 from monitor.sessions.live import LiveSession, now_text
@@ -73,8 +73,19 @@ class Responder:
             with suppress(OSError):  # the session ended
                 self._killswitch.contain(live)
 
+    def rehearse(self, live: LiveSession) -> None:
+        """Go the way to the stop of a session that runs, up to the last step."""
+        with suppress(EstopError, OSError):
+            self._killswitch.rehearse(live)
+
+    def forbid(self, event: Event) -> None:
+        """The act that waits must not happen, whenever its thread goes on."""
+        self._holds.decide(event.tid, event.held_ns, Answer.FORBID)
+
     def answer(self, live: LiveSession, event: Event) -> None:
         """The candidate is judged: unless that stopped the session, it goes on as if nothing was."""
+        if Verdict.BEFORE in event.verdict:
+            self._holds.decide(event.tid, event.held_ns, Answer.LET)
         with suppress(OSError):  # the session ended
             contained = Verdict.CERTAIN in event.verdict
             self._killswitch.release(live, event.tgid, contained=contained)

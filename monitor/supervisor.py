@@ -34,8 +34,13 @@ from monitor.subjects import Session, State
 
 _log = structlog.get_logger()
 
+_BIRTH_S = 1.0
+"""A flood can keep the pipeline from ever being done; it must not keep sessions from starting."""
+_LOOK_S = 0.002
 _KNOCK_S = 10.0
 """One alert for a session in this time: an agent must not fill the record by asking."""
+_MARKED_S = 0.5
+"""A session starts at most so much later for the sake of the gate's marks."""
 
 API_KNOCK = Rule(
     id="estop-api-knock",
@@ -102,7 +107,9 @@ class Supervisor:
             home=request.home,
         )
         live.hardening = request.hardening
-        return self._opened(live, "launch", peer)
+        self._opened(live, "launch", peer)
+        self._await_judgement()
+        return live.snapshot()
 
     def attach(self, request: AttachRequest, peer: Peer) -> Session:
         """Adopt a tree that runs already."""
@@ -111,6 +118,13 @@ class Supervisor:
             request.pid, name=request.name, mode=request.mode, home=request.home
         )
         return self._opened(live, "attach", peer)
+
+    def _await_judgement(self) -> None:
+        """Of what a child inherited: one that must stop for it never becomes the agent."""
+        born_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        deadline = time.monotonic() + _BIRTH_S
+        while not self._registry.has_seen(born_ns) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
 
     def _own_process(self, pid: int, peer: Peer) -> None:
         try:
@@ -127,6 +141,8 @@ class Supervisor:
     def _opened(self, live: LiveSession, verb: str, peer: Peer) -> Session:
         self._killswitch.prepare(live)
         self._marks.refresh()
+        # The first open of who waits for our word is asked about too.
+        self._gate.catch_up(_MARKED_S)
         snapshot = live.snapshot()
         _log.info("session.opened", session=live.id, name=live.name, origin=live.origin.value)
         self._store.save_session(snapshot)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bpf(2) itself: maps, pins and links by system call; it loads no program (`load.py` does).
+"""bpf(2) itself: maps, programs, pins and links by system call; what they are, others know.
 
 Numbers and structs are those of <linux/bpf.h>, `union bpf_attr`. Every failure is the kernel's own
 OSError.
@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from errno import EEXIST, EINVAL, ENOENT
 from typing import Any, Self
 
@@ -29,19 +30,17 @@ _OBJ_GET = 7
 _OBJ_GET_INFO_BY_FD = 15
 _LINK_CREATE = 28  # Linux 5.7
 
-_MAP_TYPE_ARRAY = 2
+ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 _LINK_TYPE_CGROUP = 3
 _INFO_BYTES = 256
 
 _ELEMENT = struct.Struct("<IIQQQ")  # map_fd, padding, key, value or next_key, flags
 _PIN = struct.Struct("<QII")  # pathname, bpf_fd, file_flags
 _INFO = struct.Struct("<IIQ")  # bpf_fd, info_len, info
-_ARRAY = struct.Struct("<IIII")  # map_type, key_size, value_size, max_entries
+# map_type, key_size, value_size, max_entries, map_flags, inner_map_fd, numa_node, map_name
+_MAP = struct.Struct("<IIIIIII16s")
 _RAW_TRACEPOINT_OPEN = 17
-_PROG_TYPE_TRACING = 26
-_PROG_TYPE_LSM = 29
-_ATTACH_FEXIT = 25
-_ATTACH_LSM_MAC = 27
+_NAME_BYTES = 15
 _INSTRUCTION_BYTES = 8
 _LOG_BYTES = 1 << 24  # a kernel before 6.4 gives up where the report does not fit
 # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags,
@@ -82,23 +81,35 @@ def get(path: str) -> int:
     return _bpf(_OBJ_GET, _PIN.pack(_address(name), 0, 0))
 
 
-def create_array(value_size: int) -> int:
-    """A descriptor of a new array of one row."""
-    return _bpf(_MAP_CREATE, _ARRAY.pack(_MAP_TYPE_ARRAY, 4, value_size, 1))
+def create_map(
+    kind: int, key_size: int, value_size: int, max_entries: int, flags: int = 0, *, name: str = ""
+) -> int:
+    """A descriptor of a new map. `kind` is one of enum bpf_map_type."""
+    short = name.encode()[:_NAME_BYTES]
+    attr = _MAP.pack(kind, key_size, value_size, max_entries, flags, 0, 0, short)
+    return _bpf(_MAP_CREATE, attr)
 
 
-def load_at_function(code: bytes, name: str, function: int, *, refuses: bool) -> int:
-    """Load a program for the function of this number in BTF; its descriptor.
+class Load(Enum):
+    """What a program is loaded as: its enum bpf_prog_type, its expected enum bpf_attach_type."""
 
-    One that refuses is for an LSM hook's function, another is called when the function returns.
+    CGROUP_SKB = (8, 0)
+    RAW_TRACEPOINT = (17, 0)
+    CGROUP_ADDRESS = (18, 0)  # the caller says which
+    RETURN = (26, 25)  # TRACING, TRACE_FEXIT
+    LSM = (29, 27)  # LSM_MAC
+
+
+def load(as_: Load, code: bytes, name: str, *, function: int = 0, attach_type: int = 0) -> int:
+    """Load a program; its descriptor. `function`: the number in BTF of the one it is to be at.
 
     OSError has the end of the verifier's report in it where that is why.
     """
     instructions = ctypes.create_string_buffer(code, len(code))
     license_ = ctypes.create_string_buffer(b"GPL")
-    short = name.encode()[-15:]
-    kind = _PROG_TYPE_LSM if refuses else _PROG_TYPE_TRACING
-    attach = _ATTACH_LSM_MAC if refuses else _ATTACH_FEXIT
+    short = name.encode()[-_NAME_BYTES:]
+    kind, expected = as_.value
+    attach = attach_type or expected
 
     def attempt(*told: int) -> int:
         places = (_address(instructions), _address(license_))
@@ -121,6 +132,12 @@ def load_at_function(code: bytes, name: str, function: int, *, refuses: bool) ->
 def attach_at_function(program_fd: int) -> int:
     """Attach a program to the function it was loaded for; the link's descriptor."""
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QIIQ", 0, program_fd, 0, 0))
+
+
+def attach_raw_tracepoint(program_fd: int, tracepoint: str) -> int:
+    """Attach a program to a tracepoint by name; the link's descriptor."""
+    name = ctypes.create_string_buffer(tracepoint.encode())
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QIIQ", _address(name), program_fd, 0, 0))
 
 
 def link_cgroup(program_fd: int, cgroup_fd: int, attach_type: int) -> int:
@@ -157,11 +174,12 @@ class MapInfo:
     key_size: int
     value_size: int
     max_entries: int
+    flags: int
 
     @classmethod
     def of(cls, fd: int) -> Self:
         """What the kernel says of a map."""
-        return cls(*struct.unpack_from("<IIIII", _info(fd)))
+        return cls(*struct.unpack_from("<IIIIII", _info(fd)))
 
 
 class Map:

@@ -67,6 +67,7 @@ def _address(family: int, raw: bytes) -> str:
 
 
 _Head = dict[str, Any]
+_ACCESSES = tuple(map(events.Access, range(8)))
 _HEADER_FIELDS = len(wire.HEADER.members)
 
 
@@ -98,7 +99,7 @@ def _exit(head: _Head, f: tuple[int, ...], _: _Tail) -> events.Event:
 
 
 def _open(head: _Head, f: tuple[int, ...], tail: _Tail) -> events.Event:
-    return events.Opened(**head, file=tail.file(f[0:8]), access=events.Access(f[8]), repeats=f[10])
+    return events.Opened(**head, file=tail.file(f[0:8]), access=_ACCESSES[f[8] & 7], repeats=f[10])
 
 
 def _rename(head: _Head, f: tuple[int, ...], tail: _Tail) -> events.Event:
@@ -218,6 +219,9 @@ _DECODERS: dict[int, tuple[wire.Layout, Callable[..., events.Event | None]]] = {
 }
 
 _KIND_OFFSET = 4
+_VERDICT_BITS = sum(events.Verdict)
+# Flags made once: an enum takes as long to make one as the rest of the header does.
+_VERDICTS = {bits: events.Verdict(bits) for bits in range(_VERDICT_BITS + 1)}
 
 
 def decode(record: bytes) -> events.Event | None:
@@ -238,7 +242,7 @@ def decode(record: bytes) -> events.Event | None:
         "view": events.View(mnt_ns, root),
         "cut": bool(flags & wire.TEXT_CUT),
         "held_ns": held_ns,
-        "verdict": events.Verdict(flags & ~wire.TEXT_CUT),
+        "verdict": _VERDICTS[flags & _VERDICT_BITS],
     }
     return build(head, fields[_HEADER_FIELDS:], _Tail(record, layout.size))
 

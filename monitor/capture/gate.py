@@ -14,13 +14,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from monitor.capture.blocked import access_of
+from monitor.capture.denials import Denials
 from monitor.capture.gatewords import (
     MARKS,
     PACKET_BYTES,
@@ -47,9 +49,12 @@ _SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 _BUFFER_BYTES = 4 << 20
 _START_S = 30.0
 _END_S = 2.0
+_LOOK_S = 0.001
 _HANGS_NS = 3_000_000_000
 """A gatekeeper that gave no sign of life for so long has to be ended; it gives two a second."""
 _OURS = b"/proc/self/"
+_NOBODY_WAITS = 0
+"""Number of a question that was answered already; those that wait count from 1."""
 
 
 @dataclass(kw_only=True)
@@ -104,8 +109,12 @@ class Gate:
         hold_timeout_ms: int,
         most_waiting: int = 256,
         wake: Callable[[int], None] = lambda _: None,
+        denials: Path | None = None,
     ) -> None:
-        """`wake` is given the descriptor that becomes readable when there is something to take."""
+        """`wake` is given the descriptor that becomes readable when there is something to take.
+
+        `denials` is the file of `denials.Denials`; without one, what was refused ends with us.
+        """
         self._maps = maps
         self._fail_open = fail_open
         self._hold_timeout_ms = hold_timeout_ms
@@ -119,6 +128,9 @@ class Gate:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._page: Page | None = None
+        self._denials_fd = _memory_or(denials)
+        self._denials = Denials(self._denials_fd)
+        self._left: list[Question] = []
         self._sent = 0
         self._full = False
         self._refused: set[int] = set()
@@ -135,7 +147,7 @@ class Gate:
 
         CaptureError where this kernel gives no permission events.
         """
-        self.close()
+        self.stop()
         page_fd = os.memfd_create("gate")
         os.ftruncate(page_fd, os.sysconf("SC_PAGESIZE"))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -175,6 +187,7 @@ class Gate:
             **tables,
             "channel": channel,
             "page": page,
+            "denials": self._denials_fd,
             "monitor_pid": os.getpid(),
             "options": self._options,
         }
@@ -182,7 +195,7 @@ class Gate:
         # -P: root must not import from its working directory.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "monitor.capture.gatekeeper", json.dumps(told)],
-            pass_fds=(channel, page, *tables.values()),
+            pass_fds=(channel, page, self._denials_fd, *tables.values()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -215,12 +228,29 @@ class Gate:
         """Has every order been carried out?"""
         return self._channel is not None and self.tally.orders == self._sent
 
-    def close(self) -> None:
+    def catch_up(self, timeout_s: float) -> bool:
+        """Wait until every order has been carried out; False if there is nobody, or not in time."""
+        end = time.monotonic() + timeout_s
+        while self._channel is not None and time.monotonic() < end:
+            if self.caught_up():
+                return True
+            time.sleep(_LOOK_S)
+        return False
+
+    def stop(self) -> None:
         """End the gatekeeper: who waits is answered by the fail mode, and the marks are gone."""
         with self._lock:
             channel, self._channel = self._channel, None
         if self._process is not None:
             self._end(channel)
+
+    def close(self) -> None:
+        """`stop`, for good."""
+        self.stop()
+        if self._denials_fd >= 0:
+            self._denials.close()
+            os.close(self._denials_fd)
+            self._denials_fd = -1
 
     def _end(self, channel: socket.socket | None) -> None:
         if channel is not None:
@@ -243,7 +273,7 @@ class Gate:
 
         Without those that were let go meanwhile because `fail_mode` is open: their records follow.
         """
-        questions: list[Question] = []
+        questions, self._left = self._left, []
         channel = self._channel
         while channel is not None:
             try:
@@ -257,10 +287,28 @@ class Gate:
                 break
             news = self._news.decode(packet)
             if isinstance(news, Asked) and not self._let_go(news):
-                questions.append(_question(news))
+                questions.append(self._understood(news))
             elif isinstance(news, Unmarked):
                 self.unmarked[os.fsdecode(news.path)] = news.reason
         return questions
+
+    def take_over(self, *, slots: Collection[int]) -> None:
+        """What an earlier monitor refused and may not have told: `take` gives it, answered already.
+
+        Only of these slots; a monitor that did not take the others over knows nothing of them.
+        """
+        self._left += [
+            _question(asked, Access(access), number=_NOBODY_WAITS)
+            for asked, access in self._denials.left()
+            if asked.slot in slots
+        ]
+
+    def _understood(self, asked: Asked) -> Question:
+        # Here and not in the gatekeeper: the asker may not be asleep yet, and on a busy machine
+        # that can take milliseconds.
+        access = access_of(asked.tid)
+        self._denials.understood(asked.number, access)
+        return _question(asked, access, number=asked.number)
 
     def _let_go(self, asked: Asked) -> bool:
         waits_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - asked.ktime_ns
@@ -275,7 +323,8 @@ class Gate:
 
     def answer(self, question: Question, *, allow: bool) -> None:
         """Our word. If it comes too late, the fail mode has spoken."""
-        self._order(Answer(question.number, allow))
+        if question.number != _NOBODY_WAITS:
+            self._order(Answer(question.number, allow))
 
     def refuse(self, slot: int, *, on: bool) -> None:
         """Refuse whatever the session asks and has asked, without a word of the pipeline, or no more.
@@ -319,16 +368,20 @@ class Gate:
                 return  # it is gone: `take` or `trouble` will say so
 
 
-def _question(asked: Asked) -> Question:
+def _memory_or(file: Path | None) -> int:
+    if file is None:
+        return os.memfd_create("denials")
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _question(asked: Asked, access: Access, *, number: int) -> Question:
     return Question(
-        number=asked.number,
+        number=number,
         ktime_ns=asked.ktime_ns,
         slot=asked.slot,
         pid=asked.pid,
         tid=asked.tid,
-        # Here and not in the gatekeeper: the asker may not be asleep yet, and on a busy machine
-        # that can take milliseconds.
-        access=access_of(asked.tid),
+        access=access,
         execute=asked.execute,
         device=asked.device,
         inode=asked.inode,

@@ -29,7 +29,8 @@ from typing import NamedTuple
 import msgspec
 
 from monitor.capture import bpf, fanotify, wire
-from monitor.capture.blocked import leader_of
+from monitor.capture.blocked import access_of, leader_of
+from monitor.capture.denials import Denials
 from monitor.capture.fanotify import Record
 from monitor.capture.gatewords import (
     PACKET_BYTES,
@@ -62,6 +63,7 @@ class Waiting(NamedTuple):
     """A question that is handed on and not answered. `fd` stands for it in the kernel."""
 
     fd: int
+    tid: int
     slot: int
     ktime_ns: int
 
@@ -77,6 +79,7 @@ class Gatekeeper:
         gate: OpenGate,
         channel: socket.socket,
         page: Page,
+        denials: Denials,
         slot_of: Callable[[int], int],
         *,
         fail_open: bool,
@@ -86,6 +89,7 @@ class Gatekeeper:
         self._gate = gate
         self._channel = channel
         self._page = page
+        self._denials = denials
         self._slot_of = slot_of
         self._fail_open = fail_open
         self._timeout_ns = hold_timeout_ms * 1_000_000
@@ -181,8 +185,14 @@ class Gatekeeper:
 
     def _answer(self, number: int, *, allow: bool) -> None:
         question = self._waiting.pop(number, None)
-        if question is not None:  # else the word comes too late
-            self._gate.answer(question.fd, allow=allow)
+        if question is None:  # the word comes too late
+            return
+        if not allow:
+            # Said before it is done: a monitor that is killed now tells of it in its next life.
+            if not self._denials.access(number):
+                self._denials.understood(number, access_of(question.tid))
+            self._denials.refused(number)
+        self._gate.answer(question.fd, allow=allow)
 
     def _give_up_on_the_late(self) -> None:
         oldest_ns = _now_ns() - self._timeout_ns
@@ -236,13 +246,14 @@ class Gatekeeper:
             self._gate.answer(record.fd, allow=False)
             return
         question = self._gate.question(record, self._last + 1, slot, pid)
+        self._denials.asked(question)
         if len(self._waiting) >= self._most_waiting or not self._tell(question):
             self._tally.crowded += 1
             self._gate.answer(record.fd, allow=self._fail_open)
             return
         self._last += 1
         self._tally.asked += 1
-        self._waiting[self._last] = Waiting(record.fd, slot, question.ktime_ns)
+        self._waiting[self._last] = Waiting(record.fd, record.tid, slot, question.ktime_ns)
 
     def _tell(self, news: News) -> bool:
         """False where a monitor that does not listen has left no room."""
@@ -301,7 +312,9 @@ def main() -> None:
         channel.send(msgspec.msgpack.encode(Ready(str(error), error.mend)))
         return
     slot_of = _scope(told["tasks"], told["session_flags"], told["monitor_pid"])
-    keeper = Gatekeeper(gate, channel, Page(told["page"]), slot_of, **told["options"])
+    keeper = Gatekeeper(
+        gate, channel, Page(told["page"]), Denials(told["denials"]), slot_of, **told["options"]
+    )
     _settle_down(told["monitor_pid"])
     keeper.run()
     os._exit(

@@ -20,7 +20,7 @@ RINGS = ("events", "alarms")
 # What a session is cut by comes before what brings its tasks in scope, and the levels come last:
 # until then the new programs look at no cgroup.
 _CARRIED = (
-    "session_flags", "candidates", "answers", "held", "egress", "sockets", "tasks", "cgroups",
+    "session_flags", "candidates", "answers", "held", "questions", "egress", "sockets", "tasks", "cgroups",
     "settings",
 )  # fmt: skip
 

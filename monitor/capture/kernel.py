@@ -80,6 +80,8 @@ class Kernel:
         self._tasks, self._cgroups = self._maps["tasks"], self._maps["cgroups"]
         self._flags, self._sockets = self._maps["session_flags"], self._maps["sockets"]
         self._beat, self._touched = self._maps["beat"], self._maps["touched"]
+        self._displaced = self._maps["displaced"]
+        self._waiting = (self._maps["held"], self._maps["questions"])
         row = self._maps["settings"].get(*_ONLY_ROW)
         if row is not None:  # levels of sessions that are in the maps and not yet restored
             self._old_levels = row[1]
@@ -246,7 +248,7 @@ class Kernel:
         """Take a session out of scope: its cgroup and every task and socket that is left."""
         with self._lock:
             self._levels.pop(slot, None)
-            for table in (self._cgroups, self._tasks, self._sockets, self._maps["held"]):
+            for table in (self._cgroups, self._tasks, self._sockets, *self._waiting):
                 for key, value in list(table.items()):
                     if value[0] == slot:
                         table.delete(*key)
@@ -299,6 +301,10 @@ class Kernel:
         """Hook -> events that could not be sent since the programs were loaded."""
         table = self._maps["lost"]
         return {name: (table.get(n) or (0,))[0] for n, name in enumerate(LOST_HOOKS)}
+
+    def displaced(self) -> int:
+        """How often init or the monitor was moved to another cgroup since the programs were loaded."""
+        return int((self._displaced.get(0) or (0,))[0])
 
     def programs(self) -> dict[str, bool]:
         """Every program that should be attached, and whether the kernel says that it is."""

@@ -2,9 +2,10 @@
 """`python -m monitor.capture.load`: compile, load, attach and pin everything, and end.
 
 A process of its own, because bcc brings 150 MB of compiler that the daemon would keep for ever; the
-only importer of bcc. It is told the directory to pin in and the settings as JSON on standard input,
-and answers with a report as JSON on standard output; on failure it ends with 1, with one line on
-standard error, and what it had attached goes with it, except for pins, which its parent removes.
+only importer of bcc, and that only where no earlier start has left what it makes (`compiled.py`). It
+is told the directory to pin in and the settings as JSON on standard input, and answers with a report
+as JSON on standard output; on failure it ends with 1, with one line on standard error, and what it
+had attached goes with it, except for pins, which its parent removes.
 """
 
 from __future__ import annotations
@@ -12,31 +13,47 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 from typing import Any
 
 from monitor.capture import bpf, syscalls
 from monitor.capture.btf import KernelBtf
+from monitor.capture.compiled import Compiled
 from monitor.capture.headers import header_tree
 from monitor.capture.probe import probe
 from monitor.capture.programs import KernelSettings, Kind, Program, programs_of
 from monitor.errors import CaptureError, EstopError
 
-_KINDS = {
-    Kind.RAW_TRACEPOINT: "RAW_TRACEPOINT",
-    Kind.TAIL_CALL: "RAW_TRACEPOINT",
-    Kind.CGROUP_SKB: "CGROUP_SKB",
-    Kind.CGROUP_ADDRESS: "CGROUP_SOCK_ADDR",
-}
 _MEND = "run `estop doctor`"
+_HOOK = "bpf_lsm_file_open"
+_LOADED_AS = {
+    Kind.RAW_TRACEPOINT: bpf.Load.RAW_TRACEPOINT,
+    Kind.TAIL_CALL: bpf.Load.RAW_TRACEPOINT,
+    Kind.CGROUP_SKB: bpf.Load.CGROUP_SKB,
+    Kind.CGROUP_ADDRESS: bpf.Load.CGROUP_ADDRESS,
+    Kind.RETURN: bpf.Load.RETURN,
+    Kind.LSM: bpf.Load.LSM,
+}
 _AT_FUNCTIONS = {Kind.LSM, Kind.RETURN}
+_NUMBER = struct.Struct("<I")
+_SHAPE = struct.Struct("<8B")  # struct estop_syscall_shape
 
 
 class Loader:
-    """One compilation and what becomes of it."""
+    """One build of the programs, from bpf/ or from an earlier start, and what becomes of it."""
 
     def __init__(self, settings: KernelSettings) -> None:
+        self._settings = settings
+        self._btf = KernelBtf()
+        self.tier = probe(self._btf.function(_HOOK))
+        kept = settings.header_cache / f"programs-{settings.digest()}-{self.tier}.json"
+        self._compiled = Compiled.read(kept) or self._compile(kept)
+        self._maps = self._compiled.create_maps()
+
+    def _compile(self, keep: Path) -> Compiled:
+        settings = self._settings
         # bcc reads the variable while it is imported and while it compiles.
         os.environ["BCC_KERNEL_SOURCE"] = str(header_tree(settings.header_cache))
         try:
@@ -46,47 +63,47 @@ class Loader:
             raise CaptureError(
                 "bcc's Python package is not importable", mend="run `make setup`"
             ) from error
-        self._bcc, self._lib = bcc, lib
         # bcc attaches what it knows by name as soon as it has compiled it; the order is ours.
         bcc.BPF._trace_autoload = lambda _: None  # noqa: SLF001 - it has no switch for that
-        self.tier = probe(lib)
-        self._btf = KernelBtf()
-        self._settings = settings
-        self._bpf = self._compile()
-
-    def _compile(self) -> Any:  # noqa: ANN401 - bcc has no types
-        settings = self._settings
         flags = [f"-I{settings.source}", *settings.defines(self.tier), "-Wno-macro-redefined"]
         try:
-            return self._bcc.BPF(text=settings.text(self.tier).encode(), cflags=flags)
+            module = bcc.BPF(text=settings.text(self.tier).encode(), cflags=flags)
         except Exception as error:
             raise CaptureError(f"the BPF programs do not compile: {error}", mend=_MEND) from error
+        maps = _maps_of(module, lib)
+        functions = {p.code or name for name, p in programs_of(self.tier).items()}
+        code = {name: bytes(module.dump_func(name.encode())) for name in sorted(functions)}
+        compiled = Compiled.of(maps, code)
+        for fd in maps.values():
+            os.close(fd)  # ours are created in the same way from the first start on
+        compiled.write(keep)
+        return compiled
 
     def pin_all(self, directory: Path) -> dict[str, Any]:
         """Maps first, then programs in the order of their table: a half-attached set can hold."""
         for name in ("maps", "links"):
             (directory / name).mkdir()
         (directory / "tier").symlink_to(self.tier)
-        maps = self._maps()
-        for name, fd in maps.items():
+        for name, fd in self._maps.items():
             bpf.pin(fd, str(directory / "maps" / name))
         self._fill_syscalls()
         root = os.open(self._settings.cgroup_root, os.O_RDONLY | os.O_DIRECTORY)
         missing = self._missing()
         (directory / "missing").symlink_to(" ".join(missing) or "-")
+        handlers = bpf.Map(self._maps["handlers"], _NUMBER, _NUMBER)
         for name, program in programs_of(self.tier).items():
             if name in missing:
                 continue
             loaded = self._load(name, program)
             if program.kind is Kind.TAIL_CALL:
-                self._bpf[b"handlers"][ctypes.c_int(int(program.at))] = ctypes.c_int(loaded)
+                handlers.set((int(program.at),), (loaded,))
             else:
                 link = self._attach(name, program, loaded, root)
                 bpf.pin(link, str(directory / "links" / name))
         return {
             "tier": self.tier,
             "programs": {name: p.kind for name, p in programs_of(self.tier).items()},
-            "maps": sorted(maps),
+            "maps": sorted(self._maps),
         }
 
     def _missing(self) -> list[str]:
@@ -97,19 +114,10 @@ class Loader:
             if program.kind in _AT_FUNCTIONS and not self._btf.function(str(program.at))
         ]
 
-    def _maps(self) -> dict[str, int]:
-        module, lib = self._bpf.module, self._lib
-        lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
-        lib.bpf_num_tables.restype = ctypes.c_size_t
-        lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-        lib.bpf_table_name.restype = ctypes.c_char_p
-        names = [lib.bpf_table_name(module, n) for n in range(lib.bpf_num_tables(module))]
-        return {name.decode(): lib.bpf_table_fd(module, name) for name in names}
-
     def _fill_syscalls(self) -> None:
-        table = self._bpf[b"syscalls"]
+        table = bpf.Map(self._maps["syscalls"], _NUMBER, _SHAPE)
         for index, shape in syscalls.rows().items():
-            table[ctypes.c_int(index)] = table.Leaf(
+            row = (
                 shape.handler,
                 shape.event,
                 shape.from_dir,
@@ -117,25 +125,21 @@ class Loader:
                 shape.to_dir,
                 shape.to_text,
                 shape.aux,
-                0,
+                shape.restarts,
             )
+            table.set((index,), row)
 
     def _load(self, name: str, program: Program) -> int:
-        if program.kind in _AT_FUNCTIONS:
-            return self._load_at_function(name, program)
-        kind = getattr(self._bcc.BPF, _KINDS[program.kind])
-        wanted = int(program.at) if program.kind is Kind.CGROUP_ADDRESS else -1
-        try:
-            return int(self._bpf.load_func(name.encode(), kind, attach_type=wanted).fd)
-        except Exception as error:
-            raise CaptureError(f"the kernel does not load {name}: {error}", mend=_MEND) from error
-
-    def _load_at_function(self, name: str, program: Program) -> int:
         """Not by bcc, which reads the kernel's BTF anew for each: minutes in an emulated guest."""
-        code = self._bpf.dump_func((program.code or name).encode())
-        where = self._btf.function(str(program.at))
+        at_function = program.kind in _AT_FUNCTIONS
         try:
-            return bpf.load_at_function(code, name, where, refuses=program.kind is Kind.LSM)
+            return bpf.load(
+                _LOADED_AS[program.kind],
+                self._compiled.linked(program.code or name, self._maps),
+                name,
+                function=self._btf.function(str(program.at)) if at_function else 0,
+                attach_type=int(program.at) if program.kind is Kind.CGROUP_ADDRESS else 0,
+            )
         except OSError as error:
             raise CaptureError(
                 f"the kernel does not load {name}: {error.strerror}", mend=_MEND
@@ -146,8 +150,7 @@ class Loader:
         try:
             match program.kind:
                 case Kind.RAW_TRACEPOINT:
-                    at = str(program.at).encode()
-                    return _made(self._lib.bpf_attach_raw_tracepoint(loaded, at))
+                    return bpf.attach_raw_tracepoint(loaded, str(program.at))
                 case Kind.LSM | Kind.RETURN:
                     return bpf.attach_at_function(loaded)
                 case _:
@@ -159,12 +162,15 @@ class Loader:
             ) from error
 
 
-def _made(fd: int) -> int:
-    if fd < 0:
-        # libbpf answers -errno; older ones -1, and errno says why.
-        code = ctypes.get_errno() if fd == -1 else -fd
-        raise OSError(code, os.strerror(code))
-    return fd
+def _maps_of(module: Any, lib: Any) -> dict[str, int]:  # noqa: ANN401 - bcc has no types
+    """Descriptors of what was created with a compilation."""
+    inner = module.module
+    lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
+    lib.bpf_num_tables.restype = ctypes.c_size_t
+    lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    lib.bpf_table_name.restype = ctypes.c_char_p
+    names = [lib.bpf_table_name(inner, n) for n in range(lib.bpf_num_tables(inner))]
+    return {name.decode(): lib.bpf_table_fd(inner, name) for name in names}
 
 
 def main() -> None:

@@ -7,44 +7,47 @@ kernel without `bpf` in its `lsm=` list loads and attaches LSM programs that it 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from contextlib import closing
-from typing import Any
 
 from monitor.capture import bpf
 from monitor.tier import Tier
 
-_PROG_TYPE_LSM = 29
 _PSEUDO_MAP_VALUE = 2
 _ONE = struct.Struct("<Q")
-_NAME = b"lsm__file_open"  # bcc finds the hook by the name
-_LICENSE = b"GPL"
 
 
-def probe(lib: Any) -> Tier:  # noqa: ANN401 - bcc's libbcc, which has no types
-    """`lsm` if a program at file_open is loaded, attached and called; else `tracepoint`."""
+def probe(hook: int) -> Tier:
+    """`lsm` if a program is loaded, attached and called; else `tracepoint`.
+
+    `hook` is the number of file_open's function in the kernel's BTF, 0 if it has none.
+    """
+    if not hook:
+        return Tier.TRACEPOINT
     with closing(_counter()) as counter:
-        program = _load(lib, counter.fd)
-        if program < 0:
+        try:
+            program = bpf.load(bpf.Load.LSM, _setter(counter.fd), "probe", function=hook)
+        except OSError:
             return Tier.TRACEPOINT
-        link = lib.bpf_attach_lsm(program)
-        os.close(program)
-        if link < 0:
+        try:
+            link = bpf.attach_at_function(program)
+        except OSError:
             return Tier.TRACEPOINT
+        finally:
+            os.close(program)
         os.close(os.open("/", os.O_RDONLY))
         os.close(link)
         return Tier.LSM if counter.get(0) == (1,) else Tier.TRACEPOINT
 
 
 def _counter() -> bpf.Map:
-    return bpf.Map(bpf.create_array(_ONE.size), struct.Struct("<I"), _ONE)
+    return bpf.Map(bpf.create_map(bpf.ARRAY, 4, _ONE.size, 1), struct.Struct("<I"), _ONE)
 
 
-def _load(lib: Any, counter: int) -> int:  # noqa: ANN401
-    """Sets the counter and allows the open. A descriptor, or a negative number."""
-    code = b"".join(
+def _setter(counter: int) -> bytes:
+    """Sets the counter and allows the open."""
+    return b"".join(
         struct.pack("<BBhi", *instruction)
         for instruction in (
             (0x18, 1 | _PSEUDO_MAP_VALUE << 4, 0, counter),  # r1 = the map's only value
@@ -54,10 +57,3 @@ def _load(lib: Any, counter: int) -> int:  # noqa: ANN401
             (0x95, 0, 0, 0),  # return
         )
     )
-    load = lib.bcc_prog_load
-    load.restype = ctypes.c_int
-    load.argtypes = [
-        ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p,
-        ctypes.c_uint, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint,
-    ]  # fmt: skip
-    return int(load(_PROG_TYPE_LSM, _NAME, code, len(code), _LICENSE, 0, 0, None, 0))

@@ -27,6 +27,7 @@ SOURCES = (
     "path.h",
     "verdict.h",
     "syscall.h",
+    "before.h",
     "process.bpf.c",
     "file.bpf.c",
     "network.bpf.c",

@@ -26,6 +26,7 @@ COMPAT_BASE = 512
 class Handler(IntEnum):
     """`enum estop_handler` of bpf/syscall.h: which program reads the call."""
 
+    NOTHING = 0
     OPEN = 1
     NAME = 2
     FILE = 3
@@ -50,6 +51,14 @@ class Shape:
     to_text: int = NO_ARG
     aux: int = NO_ARG
 
+    @property
+    def restarts(self) -> int:
+        """RESTARTS_* of bpf/before.h: where an LSM program may have it started anew.
+
+        Those calls give the hook's error back as it is, and have done nothing before.
+        """
+        return _RESTARTS.get(self.handler, 0)
+
     def functions(self) -> tuple[str, ...]:
         """Where arch/x86/entry may end up for it: not every kernel has all of these."""
         found: tuple[str, ...] = ()
@@ -71,6 +80,14 @@ def _op(name: str, number: int, compat: int | None, op: Operation, text: int = N
 
 _NAME = Handler.NAME
 _FILE = Handler.FILE
+
+_RESTARTS = {Handler.OPEN: 1, Handler.NAME: 2, Handler.FILE: 2, Handler.NOTHING: 4}
+
+
+def _use(name: str, number: int | None, compat: int | None) -> Shape:
+    """Nobody reads it; its descriptor may be one that was not judged when it was opened."""
+    return Shape(name, number, compat, Handler.NOTHING, 0)
+
 
 SHAPES: tuple[Shape, ...] = (
     _open("open", 2, 5),
@@ -124,6 +141,24 @@ SHAPES: tuple[Shape, ...] = (
     _op("tgkill", 234, 270, Operation.KILL),
     _op("rt_sigqueueinfo", 129, 178, Operation.KILL),
     _op("pidfd_send_signal", 424, 424, Operation.KILL),
+    _use("read", 0, 3),
+    _use("pread64", 17, 180),
+    _use("readv", 19, 145),
+    _use("preadv", 295, 333),
+    _use("preadv2", 327, 378),
+    _use("write", 1, 4),
+    _use("pwrite64", 18, 181),
+    _use("writev", 20, 146),
+    _use("pwritev", 296, 334),
+    _use("pwritev2", 328, 379),
+    _use("sendfile", 40, 187),
+    _use("sendfile64", None, 239),
+    _use("copy_file_range", 326, 377),
+    _use("splice", 275, 313),
+    _use("mmap", 9, 90),
+    _use("mmap2", None, 192),
+    _use("mprotect", 10, 125),
+    _use("pkey_mprotect", 329, 380),
 )
 
 

@@ -17,6 +17,7 @@ CANDIDATE = 2
 CERTAIN = 4
 STOPPED = 8
 REFUSED = 16
+BEFORE = 32
 
 
 class Kind(IntEnum):
@@ -215,14 +216,11 @@ TOUCH_KEY = Layout(
     "estop_touch_key",
     (
         ("inode", "Q"),
-        ("parent_inode", "Q"),
         ("image_inode", "Q"),
         ("mount", "Q"),
         ("name_hash", "Q"),
-        ("dev", "I"),
         ("session", "I"),
         ("access", "I"),
-        ("reserved", "I"),
     ),
 )
 TOUCH = Layout("estop_touch", (("sent_ns", "Q"), ("repeats", "Q")))
@@ -259,6 +257,30 @@ EXEMPT_KEY = Layout("estop_exempt_key", (("image_inode", "Q"), ("group", "I"), (
 NETWORK_KEY = Layout("estop_network_key", (("prefixlen", "I"), ("address", "16s")))
 NETWORK = Layout("estop_network", (("certain", "I"), *((f"ports[{n}]", "H") for n in range(PORTS))))
 HOLD = Layout("estop_hold", (("session", "I"), ("reason", "I"), ("ktime_ns", "Q")))
+_OBJECT = (
+    ("inode", "Q"),
+    ("parent_inode", "Q"),
+    ("name_hash", "Q"),
+    ("dev", "I"),
+    ("reserved", "I"),
+)
+QUESTION = Layout(
+    "estop_question",
+    (
+        ("session", "I"),
+        ("answer", "I"),
+        ("acts", "I"),
+        ("kind", "I"),
+        *_nested("object", _OBJECT),
+        *_nested("other", _OBJECT),
+        ("mount", "Q"),
+        ("image_inode", "Q"),
+        ("stack", "Q"),
+        ("ktime_ns", "Q"),
+        ("misses", "I"),
+        ("reserved", "I"),
+    ),
+)
 BUDGET = Layout("estop_budget", (("second", "Q"), ("opens", "Q")))
 
 MAPS: dict[str, tuple[Layout, Layout]] = {
@@ -279,17 +301,19 @@ MAPS: dict[str, tuple[Layout, Layout]] = {
     "candidates": (_U32, _U64),
     "answers": (_U32, _U64),
     "held": (_U32, HOLD),
+    "questions": (_U32, QUESTION),
     "budgets": (_U32, BUDGET),
     "beat": (_U32, _U64),
+    "displaced": (_U32, _U64),
 }
 """Map of bpf/ -> its key and its value; what `Kernel.map` hands out."""
 
-CELLS = frozenset({"session_flags", "egress", "lost", "candidates", "answers", "beat"})
+CELLS = frozenset({"session_flags", "egress", "lost", "candidates", "answers", "beat", "displaced"})
 """Those of them that we have in our own memory."""
 
 MAP_LAYOUTS = (
     SETTINGS, TASK, EGRESS, TOUCH_KEY, TOUCH, WATCH, NAMES_KEY, INODE_KEY, NAME_KEY, LEAF_KEY, LEAF,
-    EXEMPT_KEY, NETWORK_KEY, NETWORK, HOLD, BUDGET,
+    EXEMPT_KEY, NETWORK_KEY, NETWORK, HOLD, QUESTION, BUDGET,
 )  # fmt: skip
 
 LIVE = 1

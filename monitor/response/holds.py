@@ -51,6 +51,18 @@ class Reason(IntEnum):
     SILENCE = 3
 
 
+class Answer(IntEnum):
+    """What becomes of an act that waits to happen: ESTOP_* of bpf/maps.h."""
+
+    UNANSWERED = 0
+    LET = 1
+    FORBID = 2
+
+
+_ANSWER = 1  # its place in `struct estop_question`
+_KTIME_NS = -3
+
+
 class Hold(NamedTuple):
     """A process that waits for SIGCONT, since `ktime_ns`."""
 
@@ -65,6 +77,7 @@ class Holds:
 
     def __init__(self, tables: Tables) -> None:
         self._held = tables.map("held")
+        self._questions = tables.map("questions")
         self._candidates = tables.map("candidates")
         self._answers = tables.map("answers")
         self._lock = threading.Lock()
@@ -75,6 +88,26 @@ class Holds:
             # Never more than was asked: a record may come twice, once before and once after a restart.
             answered = min(_count(self._answers, slot) + 1, _count(self._candidates, slot))
             self._answers.set((slot,), (answered,))
+
+    def decide(self, tid: int, ktime_ns: int, answer: Answer) -> None:
+        """What the thread finds when its call starts anew; an answer that was given stands.
+
+        To be written before anybody continues it: without an answer it asks again.
+        """
+        row = self._questions.get(tid)
+        if row is not None and row[_KTIME_NS] == ktime_ns:
+            self._decide(tid, row, answer)
+
+    def decide_all(self, slot: int, answer: Answer) -> None:
+        """The same for all threads of a session."""
+        for (tid,) in list(self._questions.keys()):
+            row = self._questions.get(tid)
+            if row is not None and row[0] == slot:
+                self._decide(tid, row, answer)
+
+    def _decide(self, tid: int, row: Row, answer: Answer) -> None:
+        if row[_ANSWER] == Answer.UNANSWERED:
+            self._questions.set((tid,), (*row[:_ANSWER], int(answer), *row[_ANSWER + 1 :]))
 
     def answered(self, slot: int) -> int:
         """How many candidates of the session were answered since it was opened."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from msgspec.structs import replace
 
 from monitor import events
 from monitor.errors import AttachError, NotAllowedError, SessionNotFoundError
@@ -32,7 +33,6 @@ from monitor.subjects import Mode, Origin, Process, Session, State
 
 _MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
 _NAME_CHARACTERS = 40
-_NOBODY = Process(pid=0)
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -72,10 +72,6 @@ class Registry:
         self._ended: dict[str, LiveSession] = {}
         self._pending: list[Event] = []
         self.settling = Settling()
-        self._nobody = LiveSession(
-            id="", slot=0, name="", mode=Mode.OBSERVE, origin=Origin.LAUNCHED,
-            cgroup=cgroup_root, root_pid=0, uid=0, history_events=0,
-        )  # fmt: skip
 
     # Looking up ---------------------------------------------------------------------------------
 
@@ -135,6 +131,7 @@ class Registry:
             self.close(live, State.EXITED)
             raise AttachError(f"process {pid} ended before it could be taken in")
         self._take_open_files(live, [pid])  # what it inherited, nobody saw it open
+        self._facts.look_around(pid)
         live.populated = True
         return live
 
@@ -268,9 +265,14 @@ class Registry:
         """Is there a session that could do something now?"""
         return any(live.state is State.RUNNING for live in list(self._slots.values()))
 
-    def rehearse(self, event: Event | None) -> Sequence[Fact]:
-        """The facts of a made-up event of nobody's; nothing is remembered of it."""
-        return self._facts.facts(event, self._nobody, _NOBODY) if event is not None else ()
+    def rehearse(self, event: Event | None) -> Observation | None:
+        """What a made-up event would be in a session that runs; nothing is remembered of it."""
+        running = (live for live in list(self._slots.values()) if live.state is State.RUNNING)
+        live = next(running, None)
+        if live is None or event is None:
+            return None
+        view = live.history[-1].view if live.history else event.view
+        return self.consider(replace(event, slot=live.slot, tgid=live.root_pid, view=view))
 
     def caught_up(self, now_ns: int) -> None:
         """Every event from before this time has been observed; called by the pipeline."""

@@ -52,6 +52,14 @@ def load(*words: str, inside: Monitor | None = None) -> float:
     return float(done.stdout)
 
 
+def compiled(scratch: Path, source: Path) -> Path:
+    """The program of a C source, in `scratch`."""
+    program = scratch / source.stem
+    if not program.exists():
+        subprocess.run(["cc", "-O1", "-Wall", "-static", "-o", program, source], check=True)
+    return program
+
+
 def percentiles(values: list[float]) -> dict[str, Any]:
     """p50 and p99 in us, and of how many."""
     cuts = statistics.quantiles(values, n=100)

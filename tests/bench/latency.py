@@ -14,13 +14,21 @@ from typing import Any
 import psutil
 
 from agent.private_monitor import Monitor
-from tests.bench.figures import LOADS, Figures, monitored, percentiles
+from tests.bench.figures import LOADS, Figures, compiled, monitored, percentiles
 
 TRIES = 200
 BUSY_TRIES = 100
 REFUSED_TRIES = 100
 QUIET_S = 0.03
-WAYS = ("in place", "rename", "symlink", "hard link", "/proc/self/root")
+EDITOR = Path(__file__).with_name("programs") / "editor.c"
+WAYS = {
+    "in place": "open /etc/hosts",
+    "rename": "rename /etc/hosts.new /etc/hosts",
+    "symlink": "open {links}/symbolic",
+    "hard link": "open {links}/hard",
+    "/proc/self/root": "open /proc/self/root/etc/hosts",
+}
+"""An edit of the hosts file -> what programs/editor.c is told."""
 STEPS = {"held": "held_us", "matched": "verdict_us", "frozen": "frozen_us"}
 
 Spans = dict[str, float]
@@ -33,7 +41,8 @@ def measure(scratch: Path, figures: Figures) -> None:
         monitored(scratch, figures, refuse_opens="false") as monitor,
         _editor(monitor, scratch) as agent,
     ):
-        found = [_edit(monitor, agent, scratch, WAYS[n % len(WAYS)]) for n in range(TRIES)]
+        ways = list(WAYS)
+        found = [_edit(monitor, agent, scratch, ways[n % len(ways)]) for n in range(TRIES)]
         rss = psutil.Process(monitor.pid).memory_info().rss
     figures["rss_mib"] = {"value": round(rss / 2**20)}
     for step, name in STEPS.items():
@@ -59,34 +68,49 @@ def measure_busy(scratch: Path, figures: Figures) -> None:
     """from the system call to frozen with a build running in the session beside it"""
     with (
         monitored(scratch, refuse_opens="false") as monitor,
-        _editor(monitor, scratch, "busy") as agent,
+        _editor(monitor, scratch, busy=True) as agent,
     ):
-        found = [_edit(monitor, agent, scratch, WAYS[n % len(WAYS)]) for n in range(BUSY_TRIES)]
+        ways = list(WAYS)
+        found = [_edit(monitor, agent, scratch, ways[n % len(ways)]) for n in range(BUSY_TRIES)]
     figures["frozen_beside_build_us"] = percentiles([spans["frozen"] for spans in found])
 
 
 @contextmanager
-def _editor(monitor: Monitor, scratch: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """An agent for whom `/etc` is a scratch copy, in a mount namespace of its own."""
-    etc, links = scratch / "etc", scratch / "links"
-    if not etc.exists():
-        subprocess.run(["cp", "-a", "/etc", etc], check=True)
-        links.mkdir()
-        (links / "symbolic").symlink_to("/etc/hosts")
-    command = [*monitor.run_command("edit"), sys.executable, str(LOADS), "edit", str(links), *words]
-    stage = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
-    script = f'mount --bind {etc} /etc && exec "$@"'
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*stage, script, "sh", *command], **pipes) as agent:
-        assert agent.stdout is not None
-        agent.stdout.readline()
-        yield agent
-        monitor.act("edit", "kill", "the bench is over")
+def _editor(
+    monitor: Monitor, scratch: Path, *, busy: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """An agent for whom `/etc` is a copy in memory, where a disk's journal takes no time.
+
+    The copy is seen in the agent's mount namespace and, for `_link_again`, in ours. `busy`: builds
+    go on in the session beside it.
+    """
+    memory = scratch / "memory"
+    memory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", memory], check=True)
+    try:
+        subprocess.run(["cp", "-a", "/etc", memory / "etc"], check=True)
+        (memory / "links").mkdir()
+        (memory / "links" / "symbolic").symlink_to("/etc/hosts")
+        words = [str(compiled(scratch, EDITOR))]
+        if busy:
+            builds = f"{sys.executable} {LOADS} build 15"
+            words = ["sh", "-c", f"while :; do {builds}; done >/dev/null & exec {words[0]}"]
+        stage = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+        script = f'mount --bind {memory}/etc /etc && exec "$@"'
+        command = [*stage, script, "sh", *monitor.run_command("edit"), *words]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **pipes) as agent:
+            assert agent.stdout is not None
+            agent.stdout.readline()
+            yield agent
+            monitor.act("edit", "kill", "the bench is over")
+    finally:
+        subprocess.run(["umount", memory], check=True)
 
 
 def _link_again(scratch: Path) -> None:
     """A rename made another inode the hosts file; the monitor's housekeeper has to see it too."""
-    hosts, hard = scratch / "etc" / "hosts", scratch / "links" / "hard"
+    hosts, hard = scratch / "memory" / "etc" / "hosts", scratch / "memory" / "links" / "hard"
     if not hard.exists() or not hard.samefile(hosts):
         hard.unlink(missing_ok=True)
         hard.hardlink_to(hosts)
@@ -97,8 +121,11 @@ def _edit(monitor: Monitor, agent: subprocess.Popen[str], scratch: Path, way: st
     assert agent.stdin is not None
     assert agent.stdout is not None
     _link_again(scratch)
+    if way == "rename":
+        (scratch / "memory" / "etc" / "hosts.new").write_text("127.0.0.1 localhost\n")
+    order = WAYS[way].format(links=scratch / "memory" / "links")
     before = {alert["id"] for alert in monitor.alerts("edit")}
-    agent.stdin.write(f"{way}\n")
+    agent.stdin.write(f"{order}\n")
     agent.stdin.flush()
     time.sleep(QUIET_S)  # asking the API meanwhile would be measured too
     while not (new := [a for a in _frozen(monitor) if a["id"] not in before]):

@@ -46,32 +46,6 @@ def burst(rate: int, seconds: float) -> None:
         print(made / seconds)
 
 
-def edit(links: str, busy: str = "") -> None:
-    """On every line of input: edit the hosts file in the way it names; print when that began.
-
-    `links` holds a symbolic and a hard link to the file. The answer comes after the act, so the
-    freeze comes before it: who reads it has to resume us first. `busy`: builds go on beside it.
-    """
-    if busy:
-        subprocess.Popen(
-            ["sh", "-c", f"while :; do {sys.executable} {__file__} build 15; done >/dev/null"]
-        )
-    print("ready", flush=True)
-    for line in sys.stdin:
-        way = line.strip()
-        rename = way == "rename"
-        if rename:  # the temporary file is made before the clock starts
-            Path("/etc/hosts.new").write_text("127.0.0.1 localhost\n")
-        path = "" if rename else _way(way, links)
-        with suppress(PermissionError):  # refused: it did not happen
-            before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            if rename:
-                os.rename("/etc/hosts.new", "/etc/hosts")
-            else:
-                os.close(os.open(path, os.O_WRONLY))
-        print(before, flush=True)
-
-
 def leak(case: str, port: str, secret: str, uring: str, delay_ms: str) -> None:
     """Once told to: have bytes on their way out by `case`, then edit the hosts file, and wait."""
     print("ready", flush=True)
@@ -92,21 +66,11 @@ def leak(case: str, port: str, secret: str, uring: str, delay_ms: str) -> None:
     time.sleep(60)
 
 
-def _way(way: str, links: str) -> str:
-    return {
-        "in place": "/etc/hosts",
-        "symlink": f"{links}/symbolic",
-        "hard link": f"{links}/hard",
-        "/proc/self/root": "/proc/self/root/etc/hosts",
-    }[way]
-
-
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
     {
         "loop": lambda: loop(int(arguments[0])),
         "build": lambda: build(int(arguments[0])),
         "burst": lambda: burst(int(arguments[0]), float(arguments[1])),
-        "edit": lambda: edit(*arguments),
         "leak": lambda: leak(*arguments),
     }[name]()

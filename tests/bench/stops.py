@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.private_monitor import ESTOP, Monitor, private_monitor, until
-from tests.bench.figures import LOADS, Figures, monitored
+from tests.bench.figures import LOADS, Figures, compiled, monitored
+from tests.bench.latency import EDITOR, WAYS
 
 TIMES = 20
 ARMED_MS = 250
@@ -27,10 +28,9 @@ _WAIT_S = 30.0
 
 def measure_leaks(scratch: Path, figures: Figures) -> None:
     """bytes out after the verdict: an armed ring, an armed SQPOLL ring, a full socket"""
-    uring = scratch / "uring"
-    subprocess.run(["cc", "-O1", "-static", "-o", uring, URING], check=True)
+    compiled(scratch, URING)
     (scratch / "secret").write_bytes(b"0123456789abcdef")
-    with monitored(scratch) as monitor:
+    with monitored(scratch, disarm_stops="1000") as monitor:  # not a rule that misfires
         for case in ("plain", "sqpoll", "queued"):
             nothing = [_leaked(monitor, scratch, case, n) == 0 for n in range(TIMES)]
             figures[f"nothing_out ({case})"] = {"value": f"{sum(nothing)} of {TIMES}"}
@@ -63,7 +63,9 @@ def _attached(monitor: Monitor, name: str, words: list[str]) -> Iterator[subproc
         assert agent.stdout is not None
         assert agent.stdout.readline() == "ready\n"
         place = ["--runtime-dir", str(monitor.runtime_dir), "--name", name]
-        subprocess.run([ESTOP, "attach", *place, str(agent.pid)], check=True, capture_output=True)
+        subprocess.run(
+            [ESTOP, "attach", *place, "--pid", str(agent.pid)], check=True, capture_output=True
+        )
         try:
             yield agent
         finally:
@@ -118,7 +120,7 @@ def _victim(monitor: Monitor, scratch: Path) -> subprocess.Popen[str]:
     hosts.write_text("127.0.0.1 localhost\n")
     words = ["sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts)]
     stage = ["unshare", "--mount", "--propagation", "private", *words]
-    command = [*monitor.run_command("killed"), sys.executable, str(LOADS), "edit", "-"]
+    command = [*monitor.run_command("killed"), str(compiled(scratch, EDITOR))]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     agent = subprocess.Popen([*stage, *command], **pipes)
     assert agent.stdout is not None
@@ -147,7 +149,7 @@ def _attack_and_kill(monitor: Monitor, agent: subprocess.Popen[str], *, first: b
     assert agent.stdin is not None
     if first:
         os.kill(monitor.pid, signal.SIGKILL)
-    agent.stdin.write("in place\n")
+    agent.stdin.write(f"{WAYS['in place']}\n")
     agent.stdin.flush()
     if not first:
         time.sleep(random.uniform(0, 0.001))

@@ -12,7 +12,7 @@ import pytest
 from monitor import events, lowered
 from monitor.capture import kernel, wire
 from monitor.lowered import Act
-from monitor.response.holds import Reason
+from monitor.response.holds import Answer, Reason
 
 BPF = Path(__file__).parents[2] / "bpf"
 
@@ -73,6 +73,7 @@ def test_kinds_and_operations_have_the_numbers_of_the_header(tmp_path):
 def test_flags_and_bounds_of_the_maps_have_the_numbers_of_the_header(tmp_path):
     names = {"ESTOP_LIVE": wire.LIVE, "ESTOP_QUARANTINED": wire.QUARANTINED}
     names |= {"ESTOP_OBSERVED": wire.OBSERVED, "MAX_LEVEL": wire.MAX_LEVEL}
+    names |= {f"ESTOP_{answer.name}": answer.value for answer in Answer}
     sizes = ("NAMES_BYTES", "PARENT_BYTES", "PARENTS", "PORTS")
     names |= {name: getattr(lowered, name) for name in sizes}
     names["WATCHED_NAME_BYTES"] = lowered.NAME_BYTES

@@ -235,7 +235,8 @@ def test_a_stopped_session_that_is_thawed_while_no_monitor_runs_stays_held_and_c
             cgroup = Path(monitor.session("cut")["cgroup"])
             pid = monitor.session("cut")["root_pid"]
             _kill_hard(monitor)
-        before = answers.read_text() if answers.exists() else ""
+        answers.touch()  # it may not have come that far
+        before = answers.read_text()
         # Whoever thaws it behind the monitor's back lets it come no further than its next call.
         (cgroup / "cgroup.freeze").write_text("0")
         assert until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 10)

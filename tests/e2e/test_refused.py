@@ -213,6 +213,30 @@ def test_a_dead_monitor_takes_the_gate_along_and_the_kernel_still_holds(tmp_path
             agent.of.await_end()
 
 
+def test_what_waited_for_a_monitor_that_was_killed_is_told_by_the_next(tmp_path, place, user):
+    hosts = place / "etc" / "hosts"
+    before = hosts.read_bytes()
+    options = ("--listen", "")
+    with (
+        private_monitor(tmp_path, *options) as monitor,
+        opener(monitor, place, user) as agent,
+    ):
+        os.kill(monitor.pid, signal.SIGSTOP)
+        agent.order("/etc/hosts", _DESTROY)
+        time.sleep(0.5)  # the question is on its way, and nobody answers
+        assert not (agent.home / "said").exists()
+        os.kill(monitor.pid, signal.SIGKILL)
+        with private_monitor(tmp_path, *options) as following:
+            alert = agent.of.await_stop(10)
+            # The gatekeeper refuses if it hears of the monitor's end before it is ended itself.
+            assert alert["event"]["verdict"] in {"deny", "hold"}
+            assert (hosts.read_bytes() == before) == (alert["event"]["verdict"] == "deny")
+            acts = {a["event"]["ktime_ns"] for a in following.alerts(agent.of.name)}
+            assert len(acts) == 1
+            following.act(agent.of.name, "kill", "seen enough")
+            agent.of.await_end()
+
+
 def test_a_gatekeeper_that_was_killed_is_alarmed_and_followed_by_another(own, place, user):
     hosts = place / "etc" / "hosts"
     before = hosts.read_bytes()

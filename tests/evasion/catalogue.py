@@ -99,7 +99,7 @@ FILES = (
         "files",
         "write to a descriptor that was open before the session",
         HOSTS,
-        inherits=True,
+        inherits="hosts",
         gap=_HELD_OPEN,
     ),
     Technique(
@@ -145,7 +145,7 @@ SECRETS = (
         "secrets",
         "read a credential that was open before the session",
         secret_taken,
-        inherits=True,
+        inherits="credential",
         gap=_HELD_OPEN,
     ),
     Technique(
@@ -302,8 +302,8 @@ NETWORK = (
         "network",
         "send on a socket connected before the session",
         arrived(),
-        inherits=True,
-        gap=_HELD_OPEN,
+        inherits="socket",
+        gap="Addresses are judged where a socket connects, and this one did before.",
         world=True,
     ),
     Technique(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from technique import Outcome, Scene, Technique
+from technique import Outcome, Scene, Technique, image
 
 from agent.client import MonitorError
 from agent.private_monitor import Monitor
@@ -78,23 +78,8 @@ def alerts(monitor: Monitor, name: str) -> list[dict[str, Any]]:
         return []
 
 
-def has_begun(scene: Scene) -> bool:
-    """Has the launcher's child ever become the program? It is not the launcher's Python any more."""
-    return any(
-        not image.name.startswith("python")
-        for image in map(_image, scene.processes())
-        if image.name
-    )
-
-
 def at_the_gate(scene: Scene) -> bool:
     """The launcher's child has become the program, which waits for our word."""
     assert scene.session is not None
-    images = map(_image, cgroups.members(scene.session))
-    return any(image.parent == scene.place.parent for image in images)
-
-
-def _image(pid: int) -> Path:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/exe").readlink()
-    return Path()
+    images = map(image, cgroups.members(scene.session))
+    return any(path.parent == scene.place.parent for path in images)

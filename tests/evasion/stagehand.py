@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -73,10 +74,7 @@ def _set_and_start(request: dict[str, Any]) -> int:
     if request["world"]:
         environ |= _start_world(place, request["secret"])
     if request["inherits"]:
-        environ["HOSTS_FD"] = _kept(os.open("/etc/hosts", os.O_RDWR | os.O_APPEND))
-        environ["SECRET_FD"] = _kept(os.open(f"{environ['HOME']}/.aws/credentials", os.O_RDONLY))
-        if request["world"]:
-            environ["SOCKET_FD"] = _kept(world.connected().detach())
+        environ["INHERITED_FD"] = _kept(_OPENERS[request["inherits"]](environ))
     os.chdir(work)
     os.environ.clear()
     os.environ.update(environ)
@@ -100,6 +98,14 @@ def _start_world(place: Path, secret: str) -> dict[str, str]:
     while not about.exists():
         time.sleep(0.005)
     return {name: str(value) for name, value in json.loads(about.read_text()).items()}
+
+
+# One at a time: else a session would be stopped for another thing than what it is to try.
+_OPENERS: dict[str, Callable[[dict[str, str]], int]] = {
+    "hosts": lambda _: os.open("/etc/hosts", os.O_RDWR | os.O_APPEND),
+    "credential": lambda environ: os.open(f"{environ['HOME']}/.aws/credentials", os.O_RDONLY),
+    "socket": lambda _: world.connected().detach(),
+}
 
 
 def _kept(descriptor: int) -> str:

@@ -31,8 +31,8 @@ server that the bytes were meant for.
 The *tracepoint* tier is what every kernel from 5.14 gives; the *lsm* tier needs BPF LSM. A rule that
 only alerts gives `detected only`: the rule's author found that honest work does the same.
 
-On the tracepoint tier an open is refused once its file is marked, which takes the first event of a
-mount namespace that was just made, as the stage's is. Until then it is held: what is *prevented* here
+On the tracepoint tier an open is refused once its file is marked. That takes a moment after the file,
+or a mount namespace, was made by the session itself. Until then it is held: what is *prevented* here
 may be *held* in another run, and the tests ask for no less than that.
 """
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -70,9 +71,21 @@ class Scene:
         places += [self.session] if self.session and self.session.exists() else []
         return {pid for place in places for pid in cgroups.members(place)} - {self.stage}
 
+    def begun(self) -> set[int]:
+        """Those of them that are a program by now; the launcher's Python is none, and knows the secret."""
+        images = {pid: image(pid).name for pid in self.processes()}
+        return {pid for pid, name in images.items() if name and not name.startswith("python")}
+
     def views(self) -> list[Path]:
         """The file system as the stage sees it and as each process does: mounts differ."""
         return [Path(f"/proc/{pid}/root") for pid in (self.stage, *self.processes())]
+
+
+def image(pid: int) -> Path:
+    """What a process runs; nothing if it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/exe").readlink()
+    return Path()
 
 
 Effect = Callable[[Scene], bool]
@@ -90,8 +103,8 @@ class Technique:
     """Why it is not stopped where it is not, shown in the table."""
     world: bool = False
     """Needs other processes on the stage: servers, somebody with a secret."""
-    inherits: bool = False
-    """Is given descriptors of the hosts file, the credential and a socket that were open before."""
+    inherits: str = ""
+    """What was open before and is handed to it: `hosts`, `credential` or `socket`, as INHERITED_FD."""
     control: bool = True
     """False where it cannot be tried without a monitor."""
     attach: bool = False

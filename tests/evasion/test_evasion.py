@@ -14,9 +14,6 @@ pytestmark = [pytest.mark.kernel, pytest.mark.e2e]
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_what_comes_of_it_is_no_worse_than_the_table_says(theatre, table, request, name):
     technique = TECHNIQUES[name]
-    if technique.inherits and not technique.attach:
-        # tests/kernel/test_kernel_adoption.py asks what becomes of files that were open before.
-        pytest.skip("its session may be stopped at its birth, with nobody on the stage to look at")
     observation = theatre.perform(technique)
     tier = theatre.monitor().health()["tier"]
     table.note(tier, observation)
@@ -28,8 +25,8 @@ def test_what_comes_of_it_is_no_worse_than_the_table_says(theatre, table, reques
     assert expected is not None, f"the table says nothing of {name} on the {tier} tier"
     if expected.startswith(NOT_HERE):
         return
-    # An open is refused on the tracepoint tier once its file is marked, which for a mount namespace
-    # that was just made takes its first event; until then it is held. Both are what is promised.
+    # An open is refused on the tracepoint tier once its file is marked, which takes a moment after
+    # the session made it; until then it is held. Both are what is promised.
     promised = min(Outcome(expected).rank, Outcome.HELD.rank)
     assert observation.outcome.rank >= promised, (
         f"{technique.what}: {observation.outcome.value}, and was {expected}; noticed by "

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,9 +20,10 @@ from pathlib import Path
 import psutil
 import world
 from catalogue import TECHNIQUES
-from lookout import alerts, at_the_gate, ended, has_begun, is_stopped, judge, obstacle, settled
+from lookout import alerts, at_the_gate, ended, is_stopped, judge, obstacle, settled
 from props import SECRET, disk, furnish, maps, stand_in
 from technique import Outcome, Scene, Technique
+from tiers import PATIENCE
 
 from agent.client import MonitorError, ask
 from agent.private_monitor import Monitor, private_monitor, until
@@ -45,7 +47,7 @@ level: informational
 response: log
 """
 _LOOK_S = 0.01
-_PATIENCE_S = 30.0  # for what surely comes, on the slowest machine
+_PATIENCE_S = 30.0 * PATIENCE  # for what surely comes, on the slowest machine
 _GRACE_S = 0.3  # for bytes that are under way
 _ARMED_S = 1.5  # what was armed before the stop (rings.c, world.SLOW_FOR_S) has run by then
 
@@ -64,8 +66,9 @@ class Observation:
 class Theatre:
     """One for a test run: compiled programs, a stagehand, a monitor, cgroups of our own."""
 
-    def __init__(self, ground: Path) -> None:
+    def __init__(self, ground: Path, header_cache: Path) -> None:
         self.ground = ground
+        self._header_cache = header_cache
         self.base = cgroups.make(cgroups.find_root(), f"estop-evasion-{os.getpid()}")
         self._numbers = iter(range(1, 10_000))
         self._monitors = ExitStack()
@@ -77,10 +80,13 @@ class Theatre:
             text=True,
             env={**os.environ, "PYTHONPATH": str(HERE)},
         )
-        for source in PROGRAMS.glob("*.c"):
-            flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-static"]
-            program = ground / source.stem
-            subprocess.run(["cc", *flags, "-o", program, source, "-lpthread"], check=True)
+        flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-static"]
+        compilers = [
+            subprocess.Popen(["cc", *flags, "-o", ground / source.stem, source, "-lpthread"])
+            for source in PROGRAMS.glob("*.c")
+        ]
+        for compiler in compilers:
+            assert compiler.wait() == 0
 
     def close(self) -> None:
         self._discard()
@@ -106,6 +112,8 @@ class Theatre:
         if self._monitor is None:
             place = self.ground / f"monitor-{next(self._numbers)}"
             (place / "rules").mkdir(parents=True)
+            (place / "state").mkdir()
+            (place / "state" / "headers").symlink_to(self._header_cache)  # it compiles once
             (place / "rules" / "canary.yml").write_text(CANARY_RULE)
             self._monitor = self._start(place)
         return self._monitor
@@ -113,6 +121,8 @@ class Theatre:
     def _start(self, place: Path) -> Monitor:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
         environ |= {"ESTOP_DISARM_STOPS": "1000", "ESTOP_PAYMENT_ADDRESSES": f"{world.SINK}/32"}
+        # The verdict is what is tried, and not what comes of a machine too slow to give one.
+        environ["ESTOP_HOLD_TIMEOUT_MS"] = str(round(1000 * min(PATIENCE, 60)))
         rules = [word for path in (RULES, place / "rules") for word in ("--rules", str(path))]
         started = private_monitor(place, "--listen", "", *rules, environ=environ)
         return self._monitors.enter_context(started)
@@ -160,6 +170,7 @@ class Theatre:
             stopped = until(lambda: is_stopped(scene), _ARMED_S, _LOOK_S)
             monitor = self._mended(monitor, scene)
             until(lambda: settled(scene, monitor, name), _ARMED_S, _LOOK_S)
+            time.sleep(_GRACE_S)  # the stop is one of several alerts that were waiting for it
         else:
             until(lambda: settled(scene, monitor, name), _PATIENCE_S, _LOOK_S)
             stopped = is_stopped(scene)
@@ -174,7 +185,7 @@ class Theatre:
         refused = any(line.startswith("refused") for line in scene.output().splitlines())
         refused = refused or any(alert["event"].get("verdict") == "deny" for alert in found)
         # Stopped before its first instruction: what it was to do, it did not begin.
-        refused = refused or (stopped and not technique.attach and not has_begun(scene))
+        refused = refused or (stopped and not technique.attach and not scene.begun())
         titles = tuple(sorted({alert["rule"]["title"] for alert in found}))
         assert titles or technique.damages or not stopped, "it was stopped, and nobody says why"
         outcome = judge(
@@ -268,9 +279,7 @@ class Theatre:
             "MAPS": " ".join(maps(victim)),
             "RUNTIME": str(victim_dir / "run"),
             "SOCKET": str(victim_dir / "run" / "estop.sock"),
-            "PIN": next(
-                (str(p) for p in (victim_dir / "run" / "bpf").rglob("*") if p.is_file()), ""
-            ),
+            "PIN": next(map(str, (victim_dir / "run" / "bpf").glob("*_*/links/*")), ""),
             "RULE": str(victim_dir / "rules" / "canary.yml"),
             "RECORD": str(victim_dir / "state" / "alerts.db"),
         }
@@ -304,10 +313,12 @@ def _with_session(scene: Scene, monitor: Monitor, name: str) -> Scene:
     until(look, _PATIENCE_S, _LOOK_S)
     assert found, f"no session: {scene.output()}"
     complete = replace(scene, session=found[-1])
-    # Adoption freezes a session for a moment: that is not the stop we look for.
-    assert until(lambda: not is_stopped(complete), _PATIENCE_S, _LOOK_S)
-    # A session may be stopped for what it inherits, before the program's first instruction.
-    until(lambda: at_the_gate(complete) or is_stopped(complete), _PATIENCE_S, _LOOK_S)
+    # A session may be stopped for what it inherits, before the program's first instruction. Adoption
+    # and judgement stop it for a moment as well, so only a stop that is told is the end of it.
+    ready = until(
+        lambda: at_the_gate(complete) or settled(complete, monitor, name), _PATIENCE_S, _LOOK_S
+    )
+    assert ready, f"neither begun nor stopped: {scene.output()}"
     return complete
 
 

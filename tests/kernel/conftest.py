@@ -31,10 +31,12 @@ def kernel_settings(request, tmp_path_factory):
         pytest.skip("loading BPF and making cgroups needs root")
 
     def settings(**changes):
-        fixed = {"runtime_dir": tmp_path_factory.mktemp("run")} | changes
+        fixed = {
+            "runtime_dir": tmp_path_factory.mktemp("run"),
+            "header_cache": request.config.cache.mkdir("kernel-headers"),
+        } | changes
         return KernelSettings(
             source=BPF,
-            header_cache=request.config.cache.mkdir("kernel-headers"),
             cgroup_root=cgroups.find_root(),
             monitor_pid=os.getpid(),
             **fixed,
@@ -89,5 +91,6 @@ def killswitch(lab):
         lambda slot, on: lab.kernel.quarantine(slot, on=on),
         Holds(lab.kernel),
         cgroup_root=lab.cgroup_root,
+        displaced=lab.kernel.displaced,
         deadline_ms=1000,
     )

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 from laboratory import Puppet, until
@@ -20,6 +21,7 @@ from monitor.sessions.places import HostMounts, Roots
 from monitor.sessions.registry import Registry
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Mode, Origin, State
+from monitor.tier import Tier
 
 CWD = -100
 
@@ -174,13 +176,16 @@ def test_sockets_that_were_open_before_are_cut_by_the_quarantine(
             puppet("write", stream, b"seen", 4)
             assert accepted.recv(8) == b"seen"
             kernel.quarantine(live.slot, on=True)
+            stubborn = puppet.stubborn()
             with pytest.raises(PermissionError):
-                puppet("write", datagrams, b"cut", 3)
-            puppet("write", stream, b"cut", 3)
+                stubborn("write", datagrams, b"cut", 3)
+            with suppress(PermissionError):  # refused, or taken and not sent: as the tier can
+                stubborn("write", stream, b"cut", 3)
             with pytest.raises(TimeoutError):
                 accepted.recv(8)
     assert kernel.egress_bytes(live.slot)[0] == 4
-    assert kernel.egress_bytes(live.slot)[1] >= 6
+    if kernel.tier is Tier.TRACEPOINT:
+        assert kernel.egress_bytes(live.slot)[1] >= 6
 
 
 def test_a_cgroup_too_deep_to_be_followed_is_left_for_one_of_its_own(lab, free, attach):
@@ -262,6 +267,7 @@ def test_a_socket_that_a_launched_child_inherited_is_cut_by_the_quarantine(
             lab.accept(live.slot)
             accepted.settimeout(0.05)
             kernel.quarantine(live.slot, on=True)
-            child("write", stream, b"cut", 3)
+            with suppress(PermissionError):
+                child.stubborn()("write", stream, b"cut", 3)
             with pytest.raises(TimeoutError):
                 accepted.recv(8)

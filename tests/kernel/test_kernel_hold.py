@@ -15,6 +15,7 @@ import pytest
 from laboratory import Laboratory, Puppet, until
 from wires import address, connect, listener
 
+from monitor.capture import wire
 from monitor.capture.kernel import load
 from monitor.events import (
     Connected,
@@ -31,7 +32,7 @@ from monitor.events import (
     Verdict,
 )
 from monitor.lowered import Act, Lowered, NetworkWatch, SocketWatch, Watch, Where
-from monitor.response.holds import Holds, Reason
+from monitor.response.holds import Answer, Holds, Reason
 from monitor.response.verdicts import Verdicts
 from monitor.sessions import cgroups
 from monitor.tier import Tier
@@ -88,6 +89,7 @@ def held_by(inside, puppet, *call, kind=Opened):
 
 def go_on(holds, inside, puppet):
     """What an answer is to the kernel and to the process; its result."""
+    holds.decide_all(inside.slot, Answer.LET)  # where it was asked before: test_kernel_before.py
     holds.answer(inside.slot)
     holds.forget(puppet.pid)
     os.kill(puppet.pid, signal.SIGCONT)
@@ -108,7 +110,7 @@ def test_an_open_of_a_watched_path_stops_the_process_before_it_returns(
     secret.write_text("x")
     watching(verdicts, Where.EXACT, secret, Act.READ)
     event = held_by(inside, puppet, *opening(puppet, secret))
-    assert event.verdict == Verdict.CANDIDATE | Verdict.STOPPED
+    assert event.verdict & ~Verdict.BEFORE == Verdict.CANDIDATE | Verdict.STOPPED
     assert 0 <= event.held_ns - event.ktime_ns < 5_000_000
     stopped = [(h.pid, h.reason) for h in holds.stopped(inside.slot)]
     assert stopped == [(puppet.pid, Reason.CANDIDATE)]
@@ -222,7 +224,7 @@ def test_names_that_a_call_spells_are_held_by_their_last_parts(
     if name == "symlink":
         words[0] = puppet.place(b"other")
     event = held_by(inside, puppet, name, *words, kind=Named[name])
-    assert event.verdict == Verdict.CANDIDATE | Verdict.STOPPED
+    assert event.verdict & ~Verdict.BEFORE == Verdict.CANDIDATE | Verdict.STOPPED
     assert go_on(holds, inside, puppet) == 0
 
 
@@ -406,6 +408,35 @@ def test_who_ends_while_it_is_held_is_forgotten(inside, puppet, verdicts, holds,
     assert not holds.is_stopped(puppet.pid)
 
 
+def test_an_answer_stands_and_is_for_its_own_question(kernel, inside, holds):
+    questions = kernel.map("questions")
+
+    def asked(tid, ktime_ns):
+        row = wire.QUESTION.packed.unpack(bytes(wire.QUESTION.size))
+        questions.set((tid,), (inside.slot, *row[1:-3], ktime_ns, *row[-2:]))
+
+    def answer_of(tid):
+        return dict(zip((n for n, _ in wire.QUESTION.members), questions.get(tid), strict=True))[
+            "answer"
+        ]
+
+    first, second, third = range(2**31 - 3, 2**31)  # no thread has such a number
+    for tid in (first, second, third):
+        asked(tid, 7)
+    holds.decide(first, 7, Answer.FORBID)
+    holds.decide(second, 8, Answer.LET)  # of an earlier question of the thread
+    holds.decide_all(inside.slot + 1, Answer.LET)
+    assert [answer_of(tid) for tid in (first, second, third)] == [Answer.FORBID, 0, 0]
+    holds.decide_all(inside.slot, Answer.LET)
+    assert [answer_of(tid) for tid in (first, second, third)] == [
+        Answer.FORBID,
+        Answer.LET,
+        Answer.LET,
+    ]
+    kernel.forget(inside.slot)
+    assert [questions.get(tid) for tid in (first, second, third)] == [None, None, None]
+
+
 # The stop, without anybody asking ---------------------------------------------------------------
 
 
@@ -431,7 +462,7 @@ def test_a_session_whose_monitor_is_dead_stops_and_sends_nothing(
     lab, inside, puppet, holds, scratch, silent
 ):
     with listener("127.0.0.1") as there, pytest.raises(PermissionError):
-        connect(puppet, address("127.0.0.1", there.getsockname()[1]))
+        connect(puppet.stubborn(), address("127.0.0.1", there.getsockname()[1]))
     puppet.become(*opening(puppet, scratch / "x", os.O_CREAT))
     assert until(lambda: state_of(puppet.pid) == "T")
     assert [h.reason for h in holds.stopped(inside.slot)] == [Reason.SILENCE]
@@ -450,7 +481,7 @@ def test_a_session_whose_monitor_is_dead_stops_and_sends_nothing(
 def test_a_session_over_its_budget_is_counted_and_its_candidates_still_come(
     kernel_settings, tmp_path_factory, scratch
 ):
-    with load(kernel_settings(opens_per_s=50)) as kernel:
+    with load(kernel_settings(opens_per_s=5)) as kernel:
         lab = Laboratory(kernel, cgroups.find_root(), tmp_path_factory.mktemp("programs"))
         verdicts = Verdicts(kernel)
         watching(verdicts, Where.EXACT, scratch / "secret", Act.CREATE)

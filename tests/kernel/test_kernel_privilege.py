@@ -192,12 +192,13 @@ def test_a_signal_among_the_sessions_own_is_none(inside, puppet):
 
 
 def test_what_was_refused_is_told_as_refused(inside, puppet):
+    roots = inside.ready("family", "children", "0").pid  # pid 1 may share our terminal's session
     puppet("setresuid", 65534, 65534, 65534)
     inside.forget_events()
     attempts = {
         "bpf": (PROG_GET_NEXT_ID, puppet.place(bytes(16)), 16),
-        "ptrace": (PTRACE_SEIZE, 1, 0, 0),
-        "kill": (1, signal.SIGCONT),
+        "ptrace": (PTRACE_SEIZE, roots, 0, 0),
+        "kill": (roots, signal.SIGTERM),  # SIGCONT is allowed within a terminal's session
     }
     for call, arguments in attempts.items():
         with pytest.raises(PermissionError):

@@ -72,10 +72,11 @@ def test_a_kill_leaves_nobody(inside, killswitch, restless):
 def test_a_kill_reaches_cgroups_that_the_session_made_below_its_own(inside, lab, killswitch):
     below = inside.cgroup / "below"
     below.mkdir()
-    process = inside.ready("enter", str(below), lab.program("family"), "children", "3")
-    assert len(list(cgroups.members(below))) == 4
-    assert killswitch.kill(inside).done
-    process.wait()
+    with lab.session(watched=False) as outside:  # who is inside may be refused to go there
+        process = outside.ready("enter", str(below), lab.program("family"), "children", "3")
+        assert len(list(cgroups.members(below))) == 4
+        assert killswitch.kill(inside).done
+        process.wait()
     assert list(cgroups.members(inside.cgroup)) == []
 
 
@@ -155,7 +156,11 @@ def nothing_written(monkeypatch):
     def write(cgroup, name, value):
         raise AssertionError(f"{value!r} would have been written to {cgroup}/{name}")
 
+    def freeze(files, value):
+        raise AssertionError(f"{value!r} would have been written to a cgroup.freeze")
+
     monkeypatch.setattr(killswitch_module, "_write", write)
+    monkeypatch.setattr(killswitch_module.CgroupFiles, "freeze", freeze)
 
 
 @pytest.mark.usefixtures("nothing_written")
@@ -208,6 +213,20 @@ def test_the_cgroup_the_monitor_is_in_is_refused(inside, lab, depth):
         with pytest.raises(GuardError, match="the monitor"):
             switch.kill(inside)
     assert not cut
+
+
+@pytest.mark.usefixtures("nothing_written")
+@pytest.mark.parametrize("act", ["contain", "freeze", "kill"])
+def test_the_monitor_that_was_moved_after_the_guard_looked_is_still_not_stopped(inside, lab, act):
+    switch = KillSwitch(
+        lambda *_: None,
+        Holds(lab.kernel),
+        cgroup_root=lab.cgroup_root,
+        displaced=lab.kernel.displaced,
+    )
+    switch.prepare(inside)
+    with joined(inside.cgroup, lab.cgroup_root), pytest.raises(GuardError, match="the monitor"):
+        getattr(switch, act)(inside)
 
 
 @pytest.mark.usefixtures("nothing_written")
@@ -346,7 +365,7 @@ def test_a_freeze_that_cannot_be_confirmed_says_so_in_time_and_the_network_is_cu
     assert "cut" in report.steps_ns
     (inside.cgroup / "cgroup.freeze").write_text("0")  # one that can run is let run, to try
     with pytest.raises(PermissionError):
-        connect(other, address("127.0.0.1", 9))
+        connect(other.stubborn(), address("127.0.0.1", 9))
 
 
 def test_a_kill_does_not_wait_for_a_freeze_that_cannot_be_confirmed(inside, stuck, lab, kernel):

@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 from monitor import pipeline
+from monitor.capture import wire
 from monitor.capture.decode import REHEARSALS
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
@@ -180,3 +181,61 @@ def test_an_act_that_was_told_before_the_restart_is_not_told_again():
         ["one", "two"],
         ["one", "two"],
     ]
+
+
+class Asking(Broken):
+    """A registry whose only session asks before it acts."""
+
+    def live_in(self, slot):
+        return "live"
+
+    def consider(self, event):
+        return SimpleNamespace(event=event, live="live", facts=("fact",))
+
+    def keep(self, event, live):
+        pass
+
+
+class Judge:
+    """A responder that refuses, or not, and remembers what it was told to do."""
+
+    def __init__(self, *, refuse):
+        self.refuse = refuse
+        self.did = []
+
+    def refuses(self, live, matches):
+        return self.refuse
+
+    def respond(self, observation, matches, received_ns):
+        self.did.append(("respond", observation.event.verdict.word))
+
+    def forbid(self, event):
+        self.did.append("forbid")
+
+    def answer(self, live, event):
+        self.did.append("answer")
+
+
+class Questions(Ring):
+    """Records of acts that wait to happen."""
+
+    def read(self, timeout_ms):
+        record = bytearray(REHEARSALS[0])
+        record[6] |= wire.CANDIDATE | wire.STOPPED | wire.BEFORE
+        return [bytes(record)]
+
+
+def asked(judge):
+    registry = Asking()
+    engine = SimpleNamespace(evaluate=lambda _: [SimpleNamespace(id="rule")])
+    Pipeline(Questions(), registry, engine, judge, Record(), Metrics(), gate=Gate()).step()
+    assert registry.unjudged == 0
+    return judge.did
+
+
+def test_what_waits_to_happen_and_is_refused_is_told_as_denied_and_forbidden_before_the_answer():
+    assert asked(Judge(refuse=True)) == [("respond", "deny"), "forbid", "answer"]
+
+
+def test_what_waits_to_happen_and_is_let_go_on_is_no_event_yet():
+    assert asked(Judge(refuse=False)) == ["answer"]

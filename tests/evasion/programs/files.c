@@ -187,7 +187,7 @@ static void store_after_mprotect(void)
 
 static void by_inherited_descriptor(void)
 {
-	edit(number("HOSTS_FD"));
+	edit(number("INHERITED_FD"));
 }
 
 static void by_passed_descriptor(void)

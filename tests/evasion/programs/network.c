@@ -176,7 +176,7 @@ static void by_address_literal(void) { by_name("api.stripe.com", 0); } // nobody
 
 static void by_inherited_socket(void)
 {
-	edit(number("SOCKET_FD"));
+	edit(number("INHERITED_FD"));
 }
 
 static void by_passed_socket(void)

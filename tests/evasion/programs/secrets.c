@@ -21,7 +21,7 @@ static void by_shell_builtin(void)
 
 static void by_inherited_descriptor(void)
 {
-	take(number("SECRET_FD"));
+	take(number("INHERITED_FD"));
 }
 
 // F21: out of another process --------------------------------------------------------------------
