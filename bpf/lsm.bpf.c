@@ -498,8 +498,10 @@ static __always_inline int is_bpffs(struct dentry *d)
 	return KERNEL(super_block, sb, s_magic) == BPFFS_MAGIC;
 }
 
-static __always_inline int judge_name(struct dentry *d, struct vfsmount *mnt, __u16 kind,
-				      __u32 acts, __u64 aux)
+/* `from`: the name that a call with two begins with, or 0. */
+static __always_inline int judge_names(struct dentry *from, struct dentry *to,
+				       struct vfsmount *mnt, __u16 kind, __u32 from_acts,
+				       __u32 to_acts, __u64 aux)
 {
 	struct estop_task_state *state = judged();
 	struct estop_record *r;
@@ -512,12 +514,20 @@ static __always_inline int judge_name(struct dentry *d, struct vfsmount *mnt, __
 	if (!r)
 		return unjudged(state->session, ESTOP_LOST_NAME);
 	struct estop_name *e = begin_name(r, kind, state->session, aux);
-	weigh_spot(r, &e->to.base, d, mnt, state->image_inode, acts);
-	if (is_bpffs(d) && !observed(state->session))
-		r->certain |= acts;
-	int verdict = end_name(r, state, d, 0, mnt);
+	if (from)
+		weigh_spot(r, &e->from.base, from, mnt, state->image_inode, from_acts);
+	weigh_spot(r, &e->to.base, to, mnt, state->image_inode, to_acts);
+	if (is_bpffs(to) && !observed(state->session))
+		r->certain |= to_acts;
+	int verdict = end_name(r, state, to, from, mnt);
 	give_back(r);
 	return said(verdict);
+}
+
+static __always_inline int judge_name(struct dentry *d, struct vfsmount *mnt, __u16 kind,
+				      __u32 acts, __u64 aux)
+{
+	return judge_names(0, d, mnt, kind, 0, acts, aux);
 }
 
 #define MOUNT_OF(path_) KERNEL(path, (struct path *)(path_), mnt)
@@ -595,35 +605,12 @@ int lsm__path_mknod(struct bpf_raw_tracepoint_args *ctx)
 	return said(verdict);
 }
 
-static __always_inline int judge_two(struct dentry *from, struct dentry *to, struct vfsmount *mnt,
-				     __u16 kind, __u32 from_acts, __u32 to_acts, __u64 aux)
-{
-	struct estop_task_state *state = judged();
-	struct estop_record *r;
-
-	if (!state)
-		return 0;
-	if (begins_nothing(state->session))
-		return REFUSE_IT;
-	r = take_record();
-	if (!r)
-		return unjudged(state->session, ESTOP_LOST_NAME);
-	struct estop_name *e = begin_name(r, kind, state->session, aux);
-	weigh_spot(r, &e->from.base, from, mnt, state->image_inode, from_acts);
-	weigh_spot(r, &e->to.base, to, mnt, state->image_inode, to_acts);
-	if (is_bpffs(to) && !observed(state->session))
-		r->certain |= to_acts;
-	int verdict = end_name(r, state, to, from, mnt);
-	give_back(r);
-	return said(verdict);
-}
-
 int lsm__path_rename(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 both = ESTOP_ACT_RENAME_FROM | ESTOP_ACT_RENAME_TO;
 	int exchange = ctx->args[4] & RENAME_EXCHANGE_;
 
-	return judge_two((struct dentry *)ctx->args[1], (struct dentry *)ctx->args[3],
+	return judge_names((struct dentry *)ctx->args[1], (struct dentry *)ctx->args[3],
 			 MOUNT_OF(ctx->args[2]), ESTOP_RENAME,
 			 exchange ? both : ESTOP_ACT_RENAME_FROM,
 			 exchange ? both : ESTOP_ACT_RENAME_TO, ctx->args[4]);
@@ -631,7 +618,7 @@ int lsm__path_rename(struct bpf_raw_tracepoint_args *ctx)
 
 int lsm__path_link(struct bpf_raw_tracepoint_args *ctx)
 {
-	return judge_two((struct dentry *)ctx->args[0], (struct dentry *)ctx->args[2],
+	return judge_names((struct dentry *)ctx->args[0], (struct dentry *)ctx->args[2],
 			 MOUNT_OF(ctx->args[1]), ESTOP_LINK, ESTOP_ACT_LINK_FROM, ESTOP_ACT_LINK_TO,
 			 0);
 }

@@ -186,11 +186,6 @@ class Settings(BaseSettings):
         return self.state_dir / "alerts.db"
 
     @property
-    def lock_path(self) -> Path:
-        """Held by the one daemon that may use the state directory."""
-        return self.state_dir / "lock"
-
-    @property
     def address(self) -> tuple[str, int] | None:
         """Host and port of `listen`, or None where there is no TCP."""
         return split_listen(self.listen) if self.listen else None

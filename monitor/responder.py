@@ -146,9 +146,6 @@ class Responder:
             kill = chosen.response is Response.KILL
             self._workers.submit(self._finish, live, stopped, event.ktime_ns, kill=kill)
 
-    def _is_disarmed(self, rule: Rule) -> bool:
-        return self.disarmer.is_disarmed(rule.id)
-
     def _stop(self, live: LiveSession, sent_at_act: int, steps: dict[str, int]) -> Outcome:
         try:
             report = self._killswitch.freeze(live)

@@ -317,9 +317,8 @@ def main() -> None:
     )
     _settle_down(told["monitor_pid"])
     keeper.run()
-    os._exit(
-        0
-    )  # nothing of the interpreter's clean-up may stand between the end and the marks' end
+    # Nothing of the interpreter's clean-up may stand between the end and the marks' end.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,16 @@
 #include <time.h>
 #include <unistd.h>
 
+static void look_at(const char *path)
+{
+	char text[4096];
+	int file = open(path, O_RDONLY);
+
+	while (read(file, text, sizeof(text)) > 0)
+		;
+	close(file);
+}
+
 static long long now_ns(void)
 {
 	struct timespec now;
@@ -31,6 +41,7 @@ int main(void)
 		long long before;
 		int result;
 
+		look_at(words == 2 ? second : first);
 		if (words == 2) {
 			before = now_ns();
 			result = rename(first, second);
