@@ -7,8 +7,9 @@ BIN := .venv/bin
 # A plain user's PATH on Debian lacks the directories of bpftool, mount and useradd.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env "PATH=$$PATH:/usr/sbin:/sbin"')
 AGENT ?=
+EVASION ?= tests/evasion
 
-.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench evasion test-agents lock clean
+.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench evasion evasion-vm test-agents lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,11 @@ bench: root setup ## latencies, overhead, leaks; into build/bench.json (ONLY=lat
 
 evasion: root setup ## try every way past the monitor, write docs/evasion.md
 	@$(SUDO) $(BIN)/python -m pytest --write-table tests/evasion
+
+evasion-vm: root setup-vm ## the same for the lsm tier, in a guest (an hour)
+	@$(SUDO) $(BIN)/python -m tests.vm --timeout-s 9000 \
+		--take tests/evasion/expected.toml --take docs/evasion.md -- \
+		timeout 8400 $(BIN)/python -m pytest --write-table $(EVASION) --override-ini=timeout=900
 
 lock: setup ## resolve the dependencies anew and pin them with hashes
 	@deploy/lock.sh

@@ -26,6 +26,7 @@ from agent.text import tell
 NOT_STARTED = 3
 """Exit code where the monitor refused or is away: the command did not run."""
 
+_LAUNCH_S = 120.0  # a new session is looked around in before its agent begins
 _TERMINAL_STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
@@ -58,7 +59,7 @@ def run(
         return error.code
     try:
         request = _request(newborn.pid, guards, name=name, argv=argv, mode=mode, home=home)
-        session = ask(socket, "POST", "/api/v1/sessions", request)
+        session = ask(socket, "POST", "/api/v1/sessions", request, timeout_s=_LAUNCH_S)
     except MonitorError as error:
         newborn.abandon()
         return _refuse(f"{error}", error.mend)

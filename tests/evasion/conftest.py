@@ -50,5 +50,3 @@ def pytest_terminal_summary(terminalreporter, config):
     table = config.stash[_SEEN]
     for line in table.news():
         terminalreporter.write_line(line)
-    if config.getoption("write_table") and table.seen:
-        table.write()

@@ -48,8 +48,9 @@ response: log
 """
 _LOOK_S = 0.01
 _PATIENCE_S = 30.0 * PATIENCE  # for what surely comes, on the slowest machine
-_GRACE_S = 0.3  # for bytes that are under way
-_ARMED_S = 1.5  # what was armed before the stop (rings.c, world.SLOW_FOR_S) has run by then
+_SLOWER = min(PATIENCE, 10.0)
+_GRACE_S = 0.3 * _SLOWER  # for bytes that are under way
+_ARMED_S = 1.5 * _SLOWER  # what was armed before the stop (rings.c, world.SLOW_FOR_S) has run by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class Theatre:
         environ |= {"ESTOP_DISARM_STOPS": "1000", "ESTOP_PAYMENT_ADDRESSES": f"{world.SINK}/32"}
         # The verdict is what is tried, and not what comes of a machine too slow to give one.
         environ["ESTOP_HOLD_TIMEOUT_MS"] = str(round(1000 * min(PATIENCE, 60)))
+        environ["ESTOP_DEADMAN_MS"] = str(round(5000 * PATIENCE))
         rules = [word for path in (RULES, place / "rules") for word in ("--rules", str(path))]
         started = private_monitor(place, "--listen", "", *rules, environ=environ)
         return self._monitors.enter_context(started)

@@ -29,11 +29,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.vm", description=__doc__)
     parser.add_argument("--kernel", default="6.12", help="a series that apt offers")
     parser.add_argument("--timeout-s", type=float, default=1500)
+    parser.add_argument(
+        "--take", action="append", default=[], metavar="FILE", help="bring this file back"
+    )
     parser.add_argument("command", nargs="*", default=TESTS)
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        guest = Guest(kernel=kernel(asked.kernel), timeout_s=asked.timeout_s)
+        guest = Guest(kernel=kernel(asked.kernel), timeout_s=asked.timeout_s, take=asked.take)
         return guest.run(asked.command)
     except GuestError as error:
         print(f"estop: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ udev, which containers lack, and without them its exit status is always 255.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ class Guest:
 
     kernel: Kernel
     root: Path = Path("/")
+    take: Sequence[str] = ()
+    """Files of the project that the command may change, and the change is wanted here."""
     timeout_s: float
 
     def run(self, command: Sequence[str]) -> int:
@@ -46,6 +49,7 @@ class Guest:
             (share / "project").write_text(f"{PROJECT}\n")
             (share / "modules").write_text(f"{self.kernel.directory}\n")
             (share / "command").write_text("".join(f"{word}\0" for word in command))
+            (share / "take").write_text("".join(f"{name}\0" for name in self.take))
             (share / "output").touch()
             with (share / "console").open("wb") as console:
                 # No terminal, no signals: Ctrl-C reaches us, and the guest ends with us.
@@ -61,7 +65,10 @@ class Guest:
             finally:
                 process.kill()
                 process.wait()
-            return _status(share)
+            status = _status(share)
+            for name in self.take:
+                shutil.copyfile(share / "taken" / name, PROJECT / name)
+            return status
 
     def _virtme(self, share: Path) -> list[str]:
         cpus = len(os.sched_getaffinity(0))

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # What a guest does: mount what the tests want, run the command, say how it ended (tests/vm/guest.py).
-# It must not write to the host: the tree is laid under an overlay whose changes stay in memory.
+# It writes to the host only what it was told to bring back: the tree is laid under an overlay whose changes stay in memory.
 share=/run/estop/share
 tree=/run/estop/tree
 exec >"$share/output" 2>&1 </dev/null
@@ -33,4 +33,8 @@ prepare
 export HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mapfile -d '' -t command <"$share/command"
 "${command[@]}"
-echo $? >"$share/status"
+status=$?
+mapfile -d '' -t take <"$share/take"
+mkdir "$share/taken"
+((${#take[@]})) && cp --parents "${take[@]}" "$share/taken"
+echo $status >"$share/status"

@@ -59,6 +59,17 @@ def test_a_command_gives_back_its_words_and_its_status_and_the_tree_stays_as_it_
 
 
 @pytest.mark.guest
+def test_what_is_to_be_taken_is_brought_back_whatever_the_status():
+    taken = PROJECT / "build" / "taken"
+    try:
+        ended = run("--take=build/taken", "--", "sh", "-c", "echo news >build/taken; exit 5")
+        assert ended.returncode == 5, ended.stderr
+        assert taken.read_text() == "news\n"
+    finally:
+        taken.unlink(missing_ok=True)
+
+
+@pytest.mark.guest
 def test_nothing_of_a_guest_outlives_a_run_that_was_killed(tmp_path):
     scratch = os.environ | {"TMPDIR": str(tmp_path)}  # a killed run cannot tidy up
     asker = subprocess.Popen(guest("--", "sleep", "600"), stdout=subprocess.PIPE, env=scratch)
