@@ -34,6 +34,9 @@ _PROCESS = {
     "ParentProcessId": "pid of the parent at birth",
     "User": "login name of its real uid, or the number where it has no name",
     "AgentSession": "id of the session",
+    "ParentImages": "list: Image of every ancestor within the session, the nearest first",
+    "Interactive": "`true` if the session was started from a terminal",
+    "Tainted": "list: labels that flowed to the process, such as `credential`; see below",
 }
 
 _FILE = {
@@ -57,7 +60,12 @@ _NET = {
     "DestinationPort": "port number; 0 for unix",
     "DestinationHostname": "server name in a TLS ClientHello, or the unix socket's path",
     "Initiated": "`true`: the session opened the connection",
+    "SentBytes": "bytes that had left the session by then",
+    "FirstSeen": "`true` if the session never did this before: same address and port, or name",
 }
+
+LISTS = frozenset({"ParentImages", "Tainted"})
+"""Fields that hold a list, of which any element may match."""
 
 CATEGORIES: dict[str, dict[str, str]] = {
     "process_creation": {
@@ -65,6 +73,7 @@ CATEGORIES: dict[str, dict[str, str]] = {
         "WrittenBySession": "`true` if the program, or a file it was told to run, is new",
         "SelfCopy": "`true` if the program, or a file it was told to run, is such a copy",
         "SelfNamed": "`true` if an argument names the agent's own program or home",
+        "FirstSeen": "`true` if the session never ran this program before",
         "Deleted": "`true` if the program has no name on disk (memfd, unlinked)",
     },
     "process_termination": {**_PROCESS, "ExitCode": "exit status, or 128 + signal"},
@@ -78,7 +87,10 @@ CATEGORIES: dict[str, dict[str, str]] = {
     },
     "file_rename": {**_FILE, **_NAMED, "SourceFilename": "the path before the rename"},
     "file_delete": dict(_FILE),
-    "network_connection": dict(_NET),
+    "network_connection": {
+        **_NET,
+        "CloudMetadata": "`true` if the address is where a cloud tells its instances' credentials",
+    },
     "dns_query": {
         **_NET,
         "QueryName": "the name asked for, lower case, without the final dot",

@@ -39,6 +39,7 @@ from monitor.metrics import Metrics
 from monitor.responder import Responder
 from monitor.sessions.asked import opened
 from monitor.sessions.registry import Observation, Registry
+from monitor.sessions.taint import labels_of
 
 _log = structlog.get_logger()
 
@@ -191,8 +192,9 @@ class Pipeline:
             if Verdict.BEFORE in event.verdict:
                 self._decide(event)
             elif (observation := self._registry.observe(event)) is not None:
-                self._judge(observation)
-                self._registry.remember(observation)
+                matches = self._judge(observation)
+                tags = (tag for rule, _ in matches.values() for tag in rule.tags)
+                self._registry.remember(observation, labels_of(tags))
             if live is not None:
                 self._responder.answer(live, event)
         except Exception:  # noqa: BLE001 - whatever it is, the next event must be judged
@@ -275,9 +277,11 @@ class Pipeline:
                 matches.setdefault(rule.id, (rule, fact))
         return matches
 
-    def _judge(self, observation: Observation) -> None:
+    def _judge(self, observation: Observation) -> dict[str, tuple[Rule, Fact]]:
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._respond(observation, self._matches(observation), received_ns)
+        matches = self._matches(observation)
+        self._respond(observation, matches, received_ns)
+        return matches
 
     def _respond(
         self, observation: Observation, matches: dict[str, tuple[Rule, Fact]], received_ns: int

@@ -14,6 +14,7 @@ from monitor.alerts import Rule
 from monitor.detection import values
 from monitor.detection.condition import AllOf, AnyOf, Condition, Leaf, Match, Not
 from monitor.detection.ruleset import Signature
+from monitor.fields import LISTS
 
 Program = Callable[[Mapping[str, Any], Callable[[str], None]], list[Rule]]
 """(fields of a fact, told the id of a rule whose evaluation raised) -> the rules that match."""
@@ -38,8 +39,8 @@ def build(signatures: Sequence[Signature]) -> Program:
 class _Writer:
     """Source text in the making, and the objects it refers to by name.
 
-    `evaluate` is for facts whose fields are single values. It hands a fact with a list over to
-    `many`, where a leaf is true if it is true of any element.
+    A leaf is true of a list if it is true of any element. `evaluate` expects one where `fields.LISTS`
+    says so. It hands a fact with a list elsewhere over to `many`, which takes every field for one.
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class _Writer:
             ]
         lines = [f"def {name}(fields, failed):", " get = fields.get", " hits = []"]
         for field, slot in self._slots.items():
-            lines += _fetch_many(field, slot) if many else _fetch(field, slot)
+            lines += _fetch_many(field, slot) if many or field in LISTS else _fetch(field, slot)
         return "\n".join([*lines, *body, " return hits", ""])
 
     def _expression(self, condition: Condition, *, many: bool) -> str:
@@ -82,7 +83,7 @@ class _Writer:
     def _leaves(self, leaves: Sequence[Leaf], *, many: bool) -> str:
         """One test for leaves that differ only in their value."""
         slot = self._slots.setdefault(leaves[0].field, len(self._slots))
-        if not many:
+        if not many and leaves[0].field not in LISTS:
             return self._test(leaves, f"v{slot}", f"s{slot}", f"l{slot}")
         if leaves[0].match is Match.NULL:
             return f"(not m{slot})"

@@ -106,6 +106,7 @@ class FactMaker:
             and live.program.named_by(event.argv[1:], event.cwd.text),
             "Deleted": image.links == 0,
         }
+        fields["FirstSeen"] = live.seen.first("process_creation", fields)
         yield Fact(category="process_creation", fields=fields)
 
     def _exited(self, event: events.Exited, live: LiveSession, process: Process) -> Iterable[Fact]:

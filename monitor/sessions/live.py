@@ -7,13 +7,16 @@ import datetime as dt
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from monitor.events import Event
-from monitor.sessions.process_tree import ProcessTree
+from monitor.fields import Fact
+from monitor.sessions.process_tree import ProcessTree, has_terminal
 from monitor.sessions.program import AgentProgram
 from monitor.subjects import Mode, Origin, Session, State
 
 _MAX_WRITTEN = 100_000
+_MAX_SEEN = 10_000
 
 
 class WrittenFiles:
@@ -32,6 +35,43 @@ class WrittenFiles:
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         return key in self._inodes
+
+
+class SeenBefore:
+    """What the session has done at least once: (category, key), the latest `limit` of them.
+
+    A key is what `FirstSeen` is about: a program, an address with its port, a name asked for.
+    """
+
+    def __init__(self, limit: int = _MAX_SEEN) -> None:
+        self._limit = limit
+        self._keys: OrderedDict[tuple[str, ...], None] = OrderedDict()
+
+    def add(self, fact: Fact) -> None:
+        """It happened."""
+        key = _seen_key(fact.category, fact.fields)
+        if key is None:
+            return
+        self._keys[key] = None
+        self._keys.move_to_end(key)
+        if len(self._keys) > self._limit:
+            self._keys.popitem(last=False)
+
+    def first(self, category: str, fields: dict[str, Any]) -> bool:
+        """Would this be the first of its kind?"""
+        return _seen_key(category, fields) not in self._keys
+
+
+_SEEN_BY = {
+    "process_creation": ("Image",),
+    "network_connection": ("DestinationIp", "DestinationPort", "DestinationHostname"),
+    "dns_query": ("QueryName",),
+}
+
+
+def _seen_key(category: str, fields: dict[str, Any]) -> tuple[str, ...] | None:
+    names = _SEEN_BY.get(category)
+    return (category, *(str(fields.get(name)) for name in names)) if names else None
 
 
 @dataclass(kw_only=True)
@@ -66,12 +106,13 @@ class LiveSession:
     """True once its cgroup has had a process: only then does an empty one mean the end."""
     program: AgentProgram = field(default_factory=lambda: AgentProgram((), ()))
     written: WrittenFiles = field(default_factory=WrittenFiles)
+    seen: SeenBefore = field(default_factory=SeenBefore)
     tree: ProcessTree = field(init=False)
     history: deque[Event] = field(init=False)
 
     def __post_init__(self) -> None:
         self.started = self.started or now_text()
-        self.tree = ProcessTree(self.id)
+        self.tree = ProcessTree(self.id, interactive=has_terminal(self.root_pid))
         self.history = deque(maxlen=self.history_events)
 
     def snapshot(self) -> Session:

@@ -18,6 +18,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from monitor import events
+from monitor.sessions.taint import Labels, Taint, at_other_ends
 from monitor.subjects import Process
 from monitor.text import decode
 
@@ -42,8 +43,12 @@ def user_name(uid: int) -> str:
 class ProcessTree:
     """pid -> Process, and the rule fields that only change when a process runs another program."""
 
-    def __init__(self, session_id: str, *, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self, session_id: str, *, interactive: bool = False, proc: Path = Path("/proc")
+    ) -> None:
         self._session_id = session_id
+        self._interactive = interactive
+        self._taint = Taint()
         self._proc = proc
         self._living: dict[int, Process] = {}
         self._gone: OrderedDict[int, Process] = OrderedDict()
@@ -78,6 +83,8 @@ class ProcessTree:
     def fork(self, event: events.Forked) -> Process:
         """The child is what its parent was, until it runs something else."""
         parent = self.get(event.tgid, event.uid)
+        self._taint.forget(event.child)
+        self._taint.give(event.child, self._taint.of(event.tgid))
         return self.add(
             replace(
                 parent,
@@ -117,6 +124,23 @@ class ProcessTree:
             old, _ = self._gone.popitem(last=False)
             if old not in self._living:
                 self._fields.pop(old, None)
+                self._taint.forget(old)
+
+    def taint(self, pid: int, labels: Labels) -> None:
+        """The process has these labels now, and so has who is connected to it by a pipe."""
+        new = [pid]
+        while new:
+            one = new.pop()
+            if self._taint.give(one, labels):
+                self._fields.pop(one, None)
+                new += at_other_ends(one, self._living)
+
+    def opened(self, pid: int, file: tuple[int, int], *, read: bool, write: bool) -> None:
+        """Labels flow from a file to who reads it, and from who writes it to the file."""
+        if read and (labels := self._taint.of_file(file)):
+            self.taint(pid, labels)
+        if write:
+            self._taint.wrote(pid, file)
 
     def fields(self, process: Process) -> dict[str, Any]:
         """The fields of `fields._PROCESS`, built once for each program a process runs."""
@@ -134,6 +158,9 @@ class ProcessTree:
             "ParentProcessId": process.parent_pid,
             "User": user_name(process.uid),
             "AgentSession": self._session_id,
+            "Interactive": self._interactive,
+            "ParentImages": [ancestor.image for ancestor in _ancestors(process)],
+            "Tainted": sorted(self._taint.of(process.pid)),
         }
         if process.script:
             fields["Script"] = process.script
@@ -141,6 +168,24 @@ class ProcessTree:
             fields["ParentImage"] = process.parent.image
             fields["ParentCommandLine"] = " ".join(process.parent.argv)
         return fields
+
+
+def _ancestors(process: Process) -> Iterator[Process]:
+    """Nearest first."""
+    link = process.parent
+    while link is not None:
+        yield link
+        link = link.parent
+
+
+def has_terminal(pid: int) -> bool:
+    """Has the process a controlling terminal? False for one that is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    # The name may hold spaces and parentheses; behind it: state, ppid, pgrp, session, tty_nr.
+    return stat.rpartition(")")[2].split()[4] != "0"
 
 
 def is_interpreter(image: str) -> bool:

@@ -29,6 +29,8 @@ from monitor.sessions.places import view_of
 from monitor.sessions.process_tree import home_of, read_process
 from monitor.sessions.program import find_program
 from monitor.sessions.settle import Settling, Written
+from monitor.sessions.taint import NONE as NO_LABELS
+from monitor.sessions.taint import Labels
 from monitor.subjects import Mode, Origin, Process, Session, State
 
 _MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
@@ -362,17 +364,30 @@ class Registry:
                 process = live.tree.get(event.tgid, event.uid)
                 live.tree.exit(event.tgid)
                 return process
+            case events.Opened():
+                process = live.tree.get(event.tgid, event.uid)
+                key = (event.file.path.device, event.file.inode)
+                read, write = Access.READ in event.access, Access.WRITE in event.access
+                live.tree.opened(process.pid, key, read=read, write=write)
+                return process
             case events.NameAsked() | events.ServerNamed():
                 return live.tree.sender(event.tgid, live.root_pid)
             case events.CgroupMoved():
                 return live.tree.get(event.target)  # the mover may be anybody, the monitor too
         return live.tree.get(event.tgid, event.uid)
 
-    def remember(self, observation: Observation) -> None:
-        """What later events build on, once this one is judged: files written, names changed."""
+    def remember(self, observation: Observation, labels: Labels = NO_LABELS) -> None:
+        """What later events build on, once this one is judged: files written, names changed.
+
+        `labels` are what the rules that matched give to the process.
+        """
         event, facts, live = observation.event, observation.facts, observation.live
         if events.Verdict.REFUSED in event.verdict:
             return
+        if labels:
+            live.tree.taint(observation.process.pid, labels)
+        for fact in facts:
+            live.seen.add(fact)
         if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):
             key = (event.file.path.device, event.file.inode)
             live.written.add(*key)

@@ -21,6 +21,7 @@ from monitor.fields import CATEGORIES, Fact
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Roots, view_of
+from monitor.sessions.process_tree import ProcessTree
 from monitor.sessions.program import find_program
 from monitor.sessions.settle import Settled, Written
 from monitor.sessions.watched import WatchedPaths
@@ -59,6 +60,7 @@ def live(here) -> LiveSession:
         uid=0,
         history_events=1,
     )
+    live.tree = ProcessTree(live.id, interactive=True)
     script = str(here / "agent.py")
     interpreter = here / "bin" / "python3.12"
     interpreter.parent.mkdir()
@@ -80,6 +82,7 @@ def live(here) -> LiveSession:
             cwd=str(here),
         )
     )
+    live.tree.taint(CHILD, frozenset({"credential"}))
     for name in ("copy.py", "hosts"):
         found = (here / name).stat()
         live.written.add(found.st_dev, found.st_ino)
@@ -121,7 +124,7 @@ def happenings(here: Path) -> Iterable[Event]:
         return events.File(path, found.st_ino, 0, found.st_mode, links)
 
     own = file("agent.py")
-    net = {"address": "192.0.2.1", "port": 443}
+    net = {"address": "169.254.169.254", "port": 443}
     yield _event(events.Forked, child=CHILD, child_started_ns=1)
     for image, argument in ((file("copy.py", links=0), "agent.py"), (own, "copy.py")):
         yield _event(
@@ -166,7 +169,7 @@ def happenings(here: Path) -> Iterable[Event]:
 
 def _event(kind: type[Event], **own: Any) -> Event:
     """An event of the child."""
-    common = {"ktime_ns": 1, "egress_bytes": 0, "slot": 1, "tgid": CHILD, "tid": CHILD, "uid": 0}
+    common = {"ktime_ns": 1, "egress_bytes": 9, "slot": 1, "tgid": CHILD, "tid": CHILD, "uid": 0}
     return kind(**common, view=view_of(os.getpid()), cut=False, **own)
 
 

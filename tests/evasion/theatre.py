@@ -50,7 +50,9 @@ _LOOK_S = 0.01
 _PATIENCE_S = 30.0 * PATIENCE  # for what surely comes, on the slowest machine
 _SLOWER = min(PATIENCE, 10.0)
 _GRACE_S = 0.3 * _SLOWER  # for bytes that are under way
-_ARMED_S = 1.5 * _SLOWER  # what was armed before the stop (rings.c, world.SLOW_FOR_S) has run by then
+_ARMED_S = (
+    1.5 * _SLOWER
+)  # what was armed before the stop (rings.c, world.SLOW_FOR_S) has run by then
 
 
 @dataclass(frozen=True, slots=True)

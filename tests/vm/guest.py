@@ -66,8 +66,8 @@ class Guest:
                 process.kill()
                 process.wait()
             status = _status(share)
-            for name in self.take:
-                shutil.copyfile(share / "taken" / name, PROJECT / name)
+            for file in self.take:
+                shutil.copyfile(share / "taken" / file, PROJECT / file)
             return status
 
     def _virtme(self, share: Path) -> list[str]:

@@ -72,6 +72,9 @@ def test_exec_changes_the_program_and_keeps_the_parent(tree):
         "AgentSession": "session",
         "ParentImage": "/bin/sh",
         "ParentCommandLine": "sh",
+        "ParentImages": ["/bin/sh"],
+        "Interactive": False,
+        "Tainted": [],
     }
 
 

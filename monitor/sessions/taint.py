@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels that flow through one session: what has touched a secret, and what that has touched.
+
+A rule gives a label (`estop.taint.LABEL` among its tags) to the process that matched it. It flows
+along fork and exec, into files that the process writes, to processes that read those, and to whoever
+holds the other end of a pipe. A pipe that is closed before the label comes, shared memory and sockets
+between processes carry it unseen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+Labels = frozenset[str]
+
+NONE: Labels = frozenset()
+TAG = "estop.taint."
+_MAX_FILES = 10_000
+
+
+def labels_of(tags: Iterable[str]) -> Labels:
+    """What a rule with these tags gives to the process that matches it."""
+    return frozenset(tag.removeprefix(TAG) for tag in tags if tag.startswith(TAG))
+
+
+class Taint:
+    """Labels by process and by file, (device, inode); the latest 10,000 files."""
+
+    def __init__(self) -> None:
+        self._processes: dict[int, Labels] = {}
+        self._files: OrderedDict[tuple[int, int], Labels] = OrderedDict()
+
+    def of(self, pid: int) -> Labels:
+        """The labels of a process."""
+        return self._processes.get(pid, NONE)
+
+    def give(self, pid: int, labels: Labels) -> bool:
+        """Add labels to a process; True if that is news."""
+        known = self.of(pid)
+        if labels <= known:
+            return False
+        self._processes[pid] = known | labels
+        return True
+
+    def forget(self, pid: int) -> None:
+        """The process is gone, or its number is another's now."""
+        self._processes.pop(pid, None)
+
+    def wrote(self, pid: int, file: tuple[int, int]) -> None:
+        """The process may write what it knows into the file."""
+        labels = self.of(pid)
+        if not labels:
+            return
+        self._files[file] = self._files.pop(file, NONE) | labels
+        if len(self._files) > _MAX_FILES:
+            self._files.popitem(last=False)
+
+    def of_file(self, file: tuple[int, int]) -> Labels:
+        """What whoever reads the file gets."""
+        return self._files.get(file, NONE)
+
+
+def at_other_ends(pid: int, others: Iterable[int]) -> Iterator[int]:
+    """Those of the others that have a pipe open which the process has open too."""
+    pipes = _pipes(pid)
+    if pipes:
+        yield from (
+            other for other in others if other != pid and not pipes.isdisjoint(_pipes(other))
+        )
+
+
+def _pipes(pid: int) -> frozenset[str]:
+    directory = f"/proc/{pid}/fd"
+    found = set()
+    with suppress(OSError):  # it ended
+        for fd in os.listdir(directory):
+            with suppress(OSError):  # it closed this one
+                found.add(os.readlink(f"{directory}/{fd}"))
+    return frozenset(target for target in found if target.startswith("pipe:"))
