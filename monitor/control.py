@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from monitor.alerts import ActionRecord, Rule
+from monitor.recording.taps import Tap
 from monitor.subjects import Mode, Session
 
 
@@ -113,6 +114,10 @@ class Control(Protocol):
 
     def kill(self, session: str, *, who: str, why: str) -> ActionRecord:
         """End a session and everything in it."""
+        ...
+
+    def listen(self, session: str) -> Tap:
+        """What rules see of a session, from now on; the caller closes it."""
         ...
 
     def rules(self) -> list[RuleInForce]:

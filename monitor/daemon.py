@@ -37,6 +37,7 @@ from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.record.lock import StateLock
 from monitor.record.store import Store
+from monitor.recording.taps import Taps
 from monitor.responder import Responder
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
@@ -167,6 +168,7 @@ class Daemon:
         )
         self._stack.callback(killswitch.close)
         self._stack.callback(responder.close)
+        taps = Taps()
         self.supervisor = Supervisor(
             self.kernel,
             registry,
@@ -178,6 +180,7 @@ class Daemon:
             self._marks,
             host,
             lowered,
+            taps,
         )
         self._housekeeper = Housekeeper(
             self.kernel, registry, engine, responder, holds, self.metrics, _limits(settings), gate
@@ -186,7 +189,15 @@ class Daemon:
         self.supervisor.restore()
         told = self.store.told() if self.kernel.taken_over else frozenset()
         self.pipeline = Pipeline(
-            self.kernel, registry, engine, responder, self.store, self.metrics, gate=gate, told=told
+            self.kernel,
+            registry,
+            engine,
+            responder,
+            self.store,
+            self.metrics,
+            gate=gate,
+            told=told,
+            taps=taps,
         )
         self._serve(settings, token)
 

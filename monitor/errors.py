@@ -80,6 +80,10 @@ class RuleProblem:
         return f"{where}: {self.message}" + (f" ({self.mend})" if self.mend else "")
 
 
+class RecordingError(EstopError):
+    """A file that is no recording, or a session to which nobody more may listen."""
+
+
 class RuleError(EstopError):
     """The rule set cannot be used; `problems` holds every reason, not just the first."""
 

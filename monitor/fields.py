@@ -39,6 +39,9 @@ _PROCESS = {
     "Tainted": "list: labels that flowed to the process, such as `credential`; see below",
 }
 
+PROCESS_FIELDS = tuple(_PROCESS)
+"""Fields that tell of the process that acts, and not of what it does."""
+
 _FILE = {
     **_PROCESS,
     "TargetFilename": "absolute path of the file acted on, in one of its spellings",

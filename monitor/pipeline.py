@@ -36,6 +36,7 @@ from monitor.detection.engine import Engine
 from monitor.events import KINDS, Event, Verdict
 from monitor.fields import Fact
 from monitor.metrics import Metrics
+from monitor.recording.taps import Taps
 from monitor.responder import Responder
 from monitor.sessions.asked import opened
 from monitor.sessions.registry import Observation, Registry
@@ -117,9 +118,11 @@ class Pipeline:
         *,
         gate: Gate,
         told: AbstractSet[tuple[str, int, str]] = frozenset(),
+        taps: Taps | None = None,
     ) -> None:
         """`told`: session id, `ktime_ns` and rule id of alerts that an earlier monitor recorded."""
         self._told = told
+        self._taps = taps or Taps()
         self._source = source
         self._gate = gate
         self._asked: deque[Question] = deque()
@@ -281,6 +284,8 @@ class Pipeline:
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         matches = self._matches(observation)
         self._respond(observation, matches, received_ns)
+        event = observation.event
+        self._taps.note(observation.live.id, event.ktime_ns, observation.facts)
         return matches
 
     def _respond(

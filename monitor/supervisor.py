@@ -22,9 +22,10 @@ from monitor.control import AttachRequest, Health, LaunchRequest, Peer, RuleInFo
 from monitor.detection.enforcement import Host
 from monitor.detection.engine import Engine
 from monitor.detection.explain import in_force
-from monitor.errors import AttachError, NotAllowedError, SessionStateError
+from monitor.errors import AttachError, NotAllowedError, RecordingError, SessionStateError
 from monitor.lowered import Lowered
 from monitor.record.store import Store
+from monitor.recording.taps import Tap, Taps
 from monitor.responder import Responder
 from monitor.response.killswitch import KillSwitch
 from monitor.response.marks import Marks
@@ -67,6 +68,7 @@ class Supervisor:
         marks: Marks,
         host: Host,
         lowered: Lowered,
+        taps: Taps,
     ) -> None:
         self._kernel = kernel
         self._registry = registry
@@ -78,6 +80,7 @@ class Supervisor:
         self._marks = marks
         self._host = host
         self._lowered = lowered
+        self._taps = taps
         self._started = time.monotonic()
         self._knocked: dict[str, float] = {}
         self.api_alive: Callable[[], bool] = lambda: True
@@ -183,6 +186,17 @@ class Supervisor:
                 mend="see `estop sessions`",
             )
         return self._responder.act(live, verb, who=who, why=why)
+
+    def listen(self, session: str) -> Tap:
+        """What rules see of a session, from now on; the caller closes it."""
+        live = self._registry.find(session)
+        tap = self._taps.open(live.id)
+        if tap is None:
+            raise RecordingError(
+                f"session {live.id} ({live.name}) is recorded by too many already",
+                mend="end one of the recordings",
+            )
+        return tap
 
     def rules(self) -> list[RuleInForce]:
         """Every signature, also those that are off on this host."""

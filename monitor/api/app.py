@@ -8,7 +8,14 @@ import functools
 from fastapi import FastAPI
 
 import monitor
-from monitor.api import alert_routes, monitor_routes, problems, schema, session_routes
+from monitor.api import (
+    alert_routes,
+    monitor_routes,
+    problems,
+    recording_routes,
+    schema,
+    session_routes,
+)
 from monitor.api.gate import Gate, PeerOf, nobody_known
 from monitor.api.peers import IsSupervised, nobody_supervised
 from monitor.api.requests import Monitor
@@ -48,7 +55,7 @@ def create_app(
     app.state.is_supervised = is_supervised
     app.state.followers = Followers()
     store.subscribe(app.state.followers.committed)
-    for routes in (session_routes, alert_routes, monitor_routes):
+    for routes in (session_routes, recording_routes, alert_routes, monitor_routes):
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(monitor_routes.metrics_router)
     problems.install(app)

@@ -31,6 +31,7 @@ STATUS: dict[type[errors.EstopError], int] = {
     errors.NotAllowedError: 403,
     errors.StoreError: 503,
     errors.CaptureError: 503,
+    errors.RecordingError: 409,
 }
 """Every error estop raises on purpose; a test sees to it that none is missing."""
 

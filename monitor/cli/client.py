@@ -117,6 +117,18 @@ class Client:
                 _LOG.warning("the daemon is gone (%s): waiting for it", error)
             time.sleep(_AGAIN_S)
 
+    def lines(self, path: str) -> Iterator[bytes]:
+        """A stream of lines, until its end."""
+        try:
+            with self._http.stream("GET", path, timeout=None) as response:
+                if response.is_error:
+                    response.read()
+                    _refuse(response)
+                for line in response.iter_lines():
+                    yield line.encode("utf-8", "surrogatepass")
+        except httpx.TransportError as error:
+            raise EstopError(f"the daemon is gone: {error}", mend="see its log") from error
+
     def _events(
         self, cursor: str, parameters: Mapping[str, str | None]
     ) -> Iterator[httpx_sse.ServerSentEvent]:

@@ -31,9 +31,10 @@ _COMMANDS = {
     "kill": ("monitor.cli.sessions", "End every process of a session."),
     "alerts": ("monitor.cli.alerts", "List alerts, or follow them live."),
     "tail": ("monitor.cli.alerts", "Follow alerts live."),
+    "record": ("monitor.cli.record", "Write down what rules see of a session."),
     "unload": ("monitor.cli.unload", "Remove what an ended daemon left in the kernel."),
     "doctor": ("monitor.cli.doctor", "Say what is missing, and how to mend it."),
-    "rules": ("monitor.cli.rules", "Check and explain signatures."),
+    "rules": ("monitor.cli.rules", "Check, explain and try signatures."),
 }
 
 
@@ -96,3 +97,7 @@ def _fail(error: EstopError, *, json_: bool) -> Never:
 def _lines(text: str) -> str:
     """Our own line breaks stay; everything else that could steer a terminal is shown."""
     return "\n".join(terminal(line) for line in text.split("\n"))
+
+
+if __name__ == "__main__":
+    main()

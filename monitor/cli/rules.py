@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
-from monitor.cli.options import as_path, common, print_json
+from monitor.alerts import Response
+from monitor.cli.options import as_json, as_path, common, print_json
 from monitor.text import terminal
 
 
 @click.group()
 def rules() -> None:
-    """Check and explain signatures."""
+    """Check, explain and try signatures."""
 
 
 @rules.command()
@@ -75,6 +76,37 @@ def explain(runtime_dir: Path, rule: str, directories: tuple[Path, ...], *, json
         print_json(found)
     else:
         show_explanation(found)
+
+
+@rules.command()
+@as_json
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=as_path)
+@click.option("--rules", "directories", multiple=True, type=as_path, help="Directories of rules.")
+@click.option(
+    "--fail-on",
+    type=click.Choice([response.value for response in Response]),
+    help="End with 1 if a rule with this response or a stronger one matches.",
+)
+def replay(
+    files: tuple[Path, ...], directories: tuple[Path, ...], fail_on: str | None, *, json_: bool
+) -> None:
+    """Judge recordings of `estop record` by rules (default: those the daemon would load).
+
+    Needs neither root nor a daemon.
+    """
+    from monitor.cli.replay import engine_of, show_report  # noqa: PLC0415 - as above
+    from monitor.cli.replay import replay as replayed  # noqa: PLC0415
+
+    engine = engine_of(directories)
+    failed = False
+    for file in files:
+        report = replayed(file, engine)
+        failed |= fail_on is not None and bool(report.at_least(Response(fail_on)))
+        if json_:
+            print_json(report)
+        else:
+            show_report(report)
+    sys.exit(1 if failed else 0)
 
 
 def _loaded(runtime_dir: Path) -> int | None:

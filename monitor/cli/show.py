@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -88,7 +89,14 @@ def sessions(found: Sequence[Session]) -> None:
 def alerts(found: Sequence[Alert]) -> None:
     """One line for each alert, oldest first as in a log."""
     rows = [
-        (a.time, a.rule.level, a.outcome.action, a.session.name, a.rule.title, subject(a))
+        (
+            a.time,
+            a.rule.level,
+            a.outcome.action,
+            a.session.name,
+            a.rule.title,
+            subject(a.event.get("fields", {})),
+        )
         for a in reversed(found)
     ]
     table(("TIME", "LEVEL", "DONE", "SESSION", "RULE", "WHAT"), rows, "no alerts")
@@ -103,7 +111,7 @@ def alert_line(alert: Alert) -> Text:
         plain(alert.outcome.action),
         plain(alert.session.name),
         plain(f"{alert.rule.title}:"),
-        plain(subject(alert)),
+        plain(_about(alert)),
         plain(f"(frozen {frozen_ns / 1e6:.2f} ms after the act)" if frozen_ns else ""),
         plain(alert.outcome.detail),
     ]
@@ -117,9 +125,12 @@ def action(record: ActionRecord) -> None:
     console().print(plain(line + detail))
 
 
-def subject(alert: Alert) -> str:
-    """What the event was about."""
-    fields = alert.event.get("fields", {})
+def _about(alert: Alert) -> str:
+    return subject(alert.event.get("fields", {}))
+
+
+def subject(fields: Mapping[str, Any]) -> str:
+    """What an event was about."""
     found = next((str(fields[name]) for name in _SUBJECTS if fields.get(name)), "")
     port = fields.get("DestinationPort")
     return f"{found} port {port}" if found and port else found

@@ -23,9 +23,10 @@ from monitor.alerts import (
 from monitor.api.app import create_app
 from monitor.api.server import Server
 from monitor.control import Health, RuleInForce
-from monitor.errors import SessionNotFoundError, SessionStateError
+from monitor.errors import RecordingError, SessionNotFoundError, SessionStateError
 from monitor.metrics import Metrics
 from monitor.record.store import Store
+from monitor.recording.taps import Taps
 from monitor.subjects import Mode, Origin, Session, State
 
 TOKEN = "t" * 43
@@ -47,6 +48,7 @@ class MemoryControl:
         self.launches = []
         self.records = 0
         self.lock = threading.Lock()
+        self.taps = Taps()
 
     def add(self, session, *, uid=0, state=State.RUNNING):
         self.known[session] = Session(
@@ -106,6 +108,12 @@ class MemoryControl:
                 why=why,
                 outcome=Outcome(action=Action.ALREADY_STOPPED if already else action),
             )
+
+    def listen(self, session):
+        tap = self.taps.open(self.session(session).id)
+        if tap is None:
+            raise RecordingError(f"session {session} is recorded by too many already", mend="wait")
+        return tap
 
     def rules(self):
         return [
