@@ -16,11 +16,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import cost, flood, latency, stops
-from tests.bench.figures import AT_MOST, Figures, misses
+from tests.bench import cost, flood, latency, rules, stops
+from tests.bench.figures import AT_LEAST, AT_MOST, Figures, misses
 
 OUT = Path("build/bench.json")
 MEASURES = {
+    "rules": rules.measure,
     "cost": cost.measure,
     "latency": latency.measure,
     "refused": latency.measure_refused,
@@ -50,11 +51,12 @@ def main() -> int:
 
 
 def _show(figures: Figures) -> None:
-    table = Table("figure", "value", "at most", "n")
+    table = Table("figure", "value", "should be at most", "n")
     for name, figure in sorted(figures.items()):
         value = figure.get("value")
         shown = f"p50 {figure['p50']}, p99 {figure['p99']} us" if value is None else str(value)
         limits = [f"{part} {most}" for (of, part), most in AT_MOST.items() if of == name]
+        limits += [f"at least {least}" for (of, _), least in AT_LEAST.items() if of == name]
         wanted = ", ".join(limits).replace("value ", "")
         table.add_row(name, shown, wanted, str(figure.get("n", "")))
     Console().print(table)

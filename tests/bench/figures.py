@@ -31,6 +31,12 @@ AT_MOST = {
 }
 """(figure, part) -> what it should not exceed, on an idle machine."""
 
+AT_LEAST = {
+    ("rules_mix_per_s", "value"): 250_000,
+    ("rules_exec_per_s", "value"): 100_000,
+}
+"""The same for what it should reach."""
+
 
 @contextmanager
 def monitored(scratch: Path, figures: Figures | None = None, **settings: str) -> Iterator[Monitor]:
@@ -68,8 +74,14 @@ def percentiles(values: list[float]) -> dict[str, Any]:
 
 def misses(figures: Figures) -> list[str]:
     """Figures that are above what they should be."""
-    return [
+    above = [
         f"{name} {part} is {figures[name][part]}, should be at most {limit}"
         for (name, part), limit in AT_MOST.items()
         if name in figures and figures[name].get(part, 0) > limit
     ]
+    below = [
+        f"{name} is {figures[name][part]}, should be at least {limit}"
+        for (name, part), limit in AT_LEAST.items()
+        if name in figures and figures[name][part] < limit
+    ]
+    return above + below
