@@ -82,6 +82,16 @@ class RuleInForce(Rule, frozen=True, kw_only=True):
     enforcement_why: str
 
 
+class RuleChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reload came to; each rule as `TITLE (ID)`."""
+
+    rules: int
+    """How many can fire now."""
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
 class Control(Protocol):
     """What `daemon.py` offers to the API. Every method may raise `errors.EstopError`.
 
@@ -122,6 +132,10 @@ class Control(Protocol):
 
     def rules(self) -> list[RuleInForce]:
         """Every signature, also those that are off on this host."""
+        ...
+
+    def reload_rules(self) -> RuleChanges:
+        """Read the rules again: all of them, or the old ones stay and a RuleError says why."""
         ...
 
     def health(self) -> Health:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,6 +45,7 @@ from monitor.response.marks import Marks
 from monitor.response.policy import Disarmer
 from monitor.response.protection import own_watches
 from monitor.response.verdicts import Verdicts
+from monitor.rulebook import Rulebook
 from monitor.sessions import cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
@@ -143,6 +144,9 @@ class Daemon:
         if unenforceable := problems(ruleset, lowered, host):
             raise RuleError(unenforceable)
         engine = Engine(ruleset)
+        self._rulebook = Rulebook(
+            ruleset, lowered, host, load=lambda: load_rules(settings), engine=engine
+        )
         own = own_watches(settings.own_directories, [settings.token_path])
         self._verdicts = Verdicts(self.kernel, own)
         self._verdicts.replace(lowered)
@@ -166,6 +170,11 @@ class Daemon:
             self.kernel.egress_bytes,
             holds,
         )
+        self._rulebook.followed_by(
+            (self._verdicts, self._marks),
+            watch=lambda rules: self._watched.replace(rules.watched_paths(home_directories())),
+            done=lambda changed: self._rules_changed(responder.disarmer, changed),
+        )
         self._stack.callback(killswitch.close)
         self._stack.callback(responder.close)
         taps = Taps()
@@ -179,7 +188,7 @@ class Daemon:
             gate,
             self._marks,
             host,
-            lowered,
+            self._rulebook,
             taps,
         )
         self._housekeeper = Housekeeper(
@@ -237,6 +246,12 @@ class Daemon:
         self._watched.aliases("/", 0, 0)  # reads the host's own table: the kernel needs it now
         return registry
 
+    def _rules_changed(self, disarmer: Disarmer, changed: Sequence[str]) -> None:
+        """Who mended a rule that fired too often wants to try it; and a repeat is news to it."""
+        for rule in changed:
+            disarmer.arm(rule)
+        self.kernel.forget_touches()
+
     def _paths_changed(self, found: Table) -> None:
         self._verdicts.follow(found)
         self._marks.follow(self._watched.tables())
@@ -248,9 +263,12 @@ class Daemon:
             _log.warning("programs.left", sessions=len(left), mend="`estop unload` removes them")
         self.kernel.close(keep=bool(left))
 
-    def keep_house(self, stop: threading.Event) -> None:
+    def keep_house(self, stop: threading.Event, reload: threading.Event) -> None:
         """Everything that has to be looked at now and then; runs on a thread of its own."""
         while not stop.wait(_HOUSEKEEPING_S):
+            if reload.is_set():
+                reload.clear()
+                self._reload()
             self._mounts.refresh()
             self._roots.release()
             self._watched.refresh()  # after it: a table of a root that is gone must not be asked
@@ -258,6 +276,12 @@ class Daemon:
             self.supervisor.end_empty_ones()
             self._housekeeper.look()
             self._marks.follow(self._watched.tables())  # after it: a new gatekeeper has no marks
+
+    def _reload(self) -> None:
+        try:
+            self._rulebook.reload()
+        except RuleError as error:  # told in the log: nobody waits for our answer
+            _log.error("rules.kept", why=str(error), mend=error.mend)
 
     def _serve(self, settings: Settings, token: str) -> None:
         app = create_app(
@@ -284,13 +308,13 @@ def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; errors on the way up are EstopErrors."""
     _check_host()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    stop = threading.Event()
+    stop, reload = threading.Event(), threading.Event()
 
-    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+    def ask(number: int, _frame: FrameType | None) -> None:
+        (reload if number == signal.SIGHUP else stop).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask_to_stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, ask)
     daemon = Daemon(settings)
     # What was loaded stays: without this a full collection walks rules and libraries for 50 ms, now
     # and then, between an act and its stop.
@@ -299,7 +323,7 @@ def main(settings: Settings) -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PIPELINE_NICE)
     # Naps of the freeze's confirmation: the default slack of 50 us would double them.
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
-    housekeeper = ThreadPoolExecutor(1, "housekeeper").submit(daemon.keep_house, stop)
+    housekeeper = ThreadPoolExecutor(1, "housekeeper").submit(daemon.keep_house, stop, reload)
     # A monitor that lost a thread ends where everybody sees it, and does not go on half blind.
     housekeeper.add_done_callback(lambda _: stop.set())
     try:

@@ -18,17 +18,23 @@ from monitor import __version__
 from monitor.alerts import Action, ActionRecord, Level, Outcome, Response, Rule, SessionRef
 from monitor.capture.gate import Gate
 from monitor.capture.kernel import Kernel
-from monitor.control import AttachRequest, Health, LaunchRequest, Peer, RuleInForce
+from monitor.control import (
+    AttachRequest,
+    Health,
+    LaunchRequest,
+    Peer,
+    RuleChanges,
+    RuleInForce,
+)
 from monitor.detection.enforcement import Host
 from monitor.detection.engine import Engine
-from monitor.detection.explain import in_force
 from monitor.errors import AttachError, NotAllowedError, RecordingError, SessionStateError
-from monitor.lowered import Lowered
 from monitor.record.store import Store
 from monitor.recording.taps import Tap, Taps
 from monitor.responder import Responder
 from monitor.response.killswitch import KillSwitch
 from monitor.response.marks import Marks
+from monitor.rulebook import Rulebook
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.registry import Registry
 from monitor.subjects import Session, State
@@ -67,7 +73,7 @@ class Supervisor:
         gate: Gate,
         marks: Marks,
         host: Host,
-        lowered: Lowered,
+        rulebook: Rulebook,
         taps: Taps,
     ) -> None:
         self._kernel = kernel
@@ -79,7 +85,7 @@ class Supervisor:
         self._gate = gate
         self._marks = marks
         self._host = host
-        self._lowered = lowered
+        self._rulebook = rulebook
         self._taps = taps
         self._started = time.monotonic()
         self._knocked: dict[str, float] = {}
@@ -200,7 +206,11 @@ class Supervisor:
 
     def rules(self) -> list[RuleInForce]:
         """Every signature, also those that are off on this host."""
-        return in_force(self._engine.ruleset, self._lowered, self._host)
+        return self._rulebook.in_force()
+
+    def reload_rules(self) -> RuleChanges:
+        """Read the rules again: all of them, or the old ones stay."""
+        return self._rulebook.reload()
 
     def refuse_supervised(self, peer: Peer) -> None:
         """A supervised process knocked at the API."""

@@ -6,7 +6,7 @@ from fastapi.responses import PlainTextResponse
 
 from monitor.api.requests import Asker, Behind, answer
 from monitor.api.schema import answers, list_of, reference
-from monitor.control import Health, RuleInForce
+from monitor.control import Health, RuleChanges, RuleInForce
 from monitor.errors import NotAllowedError
 
 router = APIRouter(tags=["monitor"])
@@ -23,6 +23,17 @@ def health(monitor: Behind, _asker: Asker) -> Response:
 def rules(monitor: Behind, _asker: Asker) -> Response:
     """Every rule and how it is enforced on this host; also those that are off here."""
     return answer(monitor.control.rules())
+
+
+@router.post(
+    "/rules/reload",
+    responses=answers(reference(RuleChanges), "What is different now."),
+)
+def reload_rules(monitor: Behind, asker: Asker) -> Response:
+    """Read the rules again: all of them, or those in force stay and the refusal says why."""
+    if not asker.trusted:
+        raise NotAllowedError("rules are everybody's", mend="ask as root")
+    return answer(monitor.control.reload_rules())
 
 
 @metrics_router.get(

@@ -23,7 +23,7 @@ STATUS: dict[type[errors.EstopError], int] = {
     errors.EstopError: 500,
     errors.ConfigError: 500,
     errors.RequirementError: 503,
-    errors.RuleError: 500,
+    errors.RuleError: 422,
     errors.SessionNotFoundError: 404,
     errors.SessionStateError: 409,
     errors.GuardError: 409,

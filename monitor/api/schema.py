@@ -14,7 +14,14 @@ from fastapi.openapi.utils import get_openapi
 
 from monitor.alerts import ActionRecord, Alert
 from monitor.api.problems import MEDIA_TYPE, Problem
-from monitor.control import ActRequest, AttachRequest, Health, LaunchRequest, RuleInForce
+from monitor.control import (
+    ActRequest,
+    AttachRequest,
+    Health,
+    LaunchRequest,
+    RuleChanges,
+    RuleInForce,
+)
 from monitor.record.queries import Page
 from monitor.subjects import Session
 
@@ -27,6 +34,7 @@ STRUCTS = (
     LaunchRequest,
     Page,
     Problem,
+    RuleChanges,
     RuleInForce,
     Session,
 )

@@ -79,6 +79,24 @@ def explain(runtime_dir: Path, rule: str, directories: tuple[Path, ...], *, json
 
 
 @rules.command()
+@common
+def reload(runtime_dir: Path, *, json_: bool) -> None:
+    """Have the daemon read its rules again: all of them, or it keeps those it has."""
+    from monitor.cli.client import Client  # noqa: PLC0415 - as above
+    from monitor.control import RuleChanges  # noqa: PLC0415
+
+    with Client(runtime_dir) as client:
+        changes = client.post("/rules/reload", RuleChanges, {})
+    if json_:
+        print_json(changes)
+        return
+    click.echo(f"{changes.rules} rules")
+    for how in ("added", "removed", "changed"):
+        for rule in getattr(changes, how):
+            click.echo(terminal(f"  {how}: {rule}"))
+
+
+@rules.command()
 @as_json
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=as_path)
 @click.option("--rules", "directories", multiple=True, type=as_path, help="Directories of rules.")

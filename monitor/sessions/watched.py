@@ -41,15 +41,15 @@ class WatchedPaths:
         self._by_leaf: dict[str, list[str]] = {}
         for path in paths:
             self._by_leaf.setdefault(path.rpartition("/")[2], []).append(path)
-        self._tables.clear()
-        self._inverted.clear()
+        for root in list(self._tables):
+            self._read(root)
 
     def changed(self, leaf: str) -> None:
         """A name that ends in `leaf` came or went: look at those paths again, and only at those."""
         paths = self._by_leaf.get(leaf)
         if paths:
-            for root in list(self._tables):
-                self._set(root, self._tables[root] | _look(root, paths))
+            for root, table in list(self._tables.items()):
+                self._set(root, table | _look(root, paths))
                 self._on_name([(path, root.rstrip("/") + path) for path in paths])
 
     def below(self, directory: str) -> Sequence[str]:
@@ -71,7 +71,8 @@ class WatchedPaths:
             if os.path.isdir(root):
                 self._read(root)
             else:
-                del self._tables[root], self._inverted[root]
+                self._tables.pop(root, None)
+                self._inverted.pop(root, None)
 
     def tables(self) -> Mapping[str, Mapping[str, _Inode]]:
         """Root -> path -> inode, (0, 0) where there is none; no table is changed once it is here."""

@@ -22,8 +22,14 @@ from monitor.alerts import (
 )
 from monitor.api.app import create_app
 from monitor.api.server import Server
-from monitor.control import Health, RuleInForce
-from monitor.errors import RecordingError, SessionNotFoundError, SessionStateError
+from monitor.control import Health, RuleChanges, RuleInForce
+from monitor.errors import (
+    RecordingError,
+    RuleError,
+    RuleProblem,
+    SessionNotFoundError,
+    SessionStateError,
+)
 from monitor.metrics import Metrics
 from monitor.record.store import Store
 from monitor.recording.taps import Taps
@@ -49,6 +55,7 @@ class MemoryControl:
         self.records = 0
         self.lock = threading.Lock()
         self.taps = Taps()
+        self.broken_rules = False
 
     def add(self, session, *, uid=0, state=State.RUNNING):
         self.known[session] = Session(
@@ -114,6 +121,11 @@ class MemoryControl:
         if tap is None:
             raise RecordingError(f"session {session} is recorded by too many already", mend="wait")
         return tap
+
+    def reload_rules(self):
+        if self.broken_rules:
+            raise RuleError([RuleProblem("rules/a.yml", 3, "unknown key `x`", "remove it")])
+        return RuleChanges(rules=2, added=("New (n)",), changed=("Hosts file (hosts)",))
 
     def rules(self):
         return [

@@ -158,9 +158,11 @@ def test_another_user_sees_and_stops_only_own_sessions(api, ask):
         "GET /api/v1/alerts/a1",
         "GET /api/v1/alerts/a2",
         "GET /metrics",
+        "POST /api/v1/rules/reload",
+        "GET /api/v1/sessions/theirs/facts",
     )
     assert [status for status, _ in answers] == [
-        *("200", "404", "404", "404", "404", "200", "200", "200", "404", "403")
+        *("200", "404", "404", "404", "404", "200", "200", "200", "404", "403", "403", "404")
     ]
     assert "theirs" not in answers[0][1]
     assert "theirs" not in answers[6][1]

@@ -211,3 +211,16 @@ def _references(node):
     elif isinstance(node, list):
         for item in node:
             yield from _references(item)
+
+
+def test_a_reload_says_what_is_different_or_why_nothing_is(api):
+    with api.local() as client:
+        assert client.post("/rules/reload").json() == {
+            "rules": 2,
+            "added": ["New (n)"],
+            "removed": [],
+            "changed": ["Hosts file (hosts)"],
+        }
+        api.control.broken_rules = True
+        found = problem(client.post("/rules/reload"), 422)
+    assert "rules/a.yml:3" in found["detail"]

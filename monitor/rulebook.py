@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules in force, and how they are exchanged while everything runs: whole, or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from monitor.alerts import Rule
+from monitor.control import RuleChanges, RuleInForce
+from monitor.detection.enforcement import Host, problems
+from monitor.detection.engine import Engine
+from monitor.detection.explain import in_force
+from monitor.detection.lower import lower
+from monitor.detection.ruleset import RuleSet, Signature
+from monitor.errors import RuleError
+from monitor.lowered import Lowered
+
+_log = structlog.get_logger()
+
+
+class Follower(Protocol):
+    """Who tells the kernel of the rules: `response.verdicts.Verdicts`, `response.marks.Marks`."""
+
+    def replace(self, lowered: Lowered) -> None:
+        """Go by these watches from now on."""
+        ...
+
+
+class Rulebook:
+    """One for the monitor. `reload` may be called from any thread."""
+
+    def __init__(
+        self,
+        ruleset: RuleSet,
+        lowered: Lowered,
+        host: Host,
+        *,
+        load: Callable[[], RuleSet],
+        engine: Engine,
+    ) -> None:
+        self._ruleset = ruleset
+        self._lowered = lowered
+        self._host = host
+        self._load = load
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._followers: Sequence[Follower] = ()
+        self._watch: Callable[[RuleSet], None] = lambda _: None
+        self._done: Callable[[Sequence[str]], None] = lambda _: None
+
+    def followed_by(
+        self,
+        followers: Sequence[Follower],
+        *,
+        watch: Callable[[RuleSet], None],
+        done: Callable[[Sequence[str]], None],
+    ) -> None:
+        """Who has to know: `watch` is given new rules, `done` the ids of what changed, at the end."""
+        self._followers, self._watch, self._done = followers, watch, done
+
+    def in_force(self) -> list[RuleInForce]:
+        """Every rule with what it is worth on this host."""
+        return in_force(self._ruleset, self._lowered, self._host)
+
+    def reload(self) -> RuleChanges:
+        """Read the rules again. RuleError with every reason where that fails: the old ones stay."""
+        with self._lock:
+            ruleset = self._load()
+            lowered = lower(ruleset)
+            if unenforceable := problems(ruleset, lowered, self._host):
+                raise RuleError(unenforceable)
+            changes, touched = _compared(self._ruleset, ruleset)
+            # The kernel first: what it holds for rules that nobody evaluates yet is released again.
+            for follower in self._followers:
+                follower.replace(lowered)
+            self._engine.replace(ruleset)
+            self._watch(ruleset)
+            self._ruleset, self._lowered = ruleset, lowered
+            self._done(touched)
+        _log.info(
+            "rules.reloaded",
+            rules=changes.rules,
+            added=len(changes.added),
+            removed=len(changes.removed),
+            changed=len(changes.changed),
+        )
+        return changes
+
+
+def _compared(old: RuleSet, new: RuleSet) -> tuple[RuleChanges, list[str]]:
+    """What is different, and the ids of all of it."""
+    before = {signature.rule.id: signature for signature in old.signatures}
+    after = {signature.rule.id: signature for signature in new.signatures}
+    added = [after[i].rule for i in after.keys() - before.keys()]
+    removed = [before[i].rule for i in before.keys() - after.keys()]
+    common = after.keys() & before.keys()
+    changed = [after[i].rule for i in common if _differ(before[i], after[i])]
+    changes = RuleChanges(
+        rules=len(after), added=_titles(added), removed=_titles(removed), changed=_titles(changed)
+    )
+    return changes, [rule.id for rule in (*added, *removed, *changed)]
+
+
+def _differ(one: Signature, other: Signature) -> bool:
+    """Where a rule stands in its file does not matter."""
+    return (one.rule, one.condition) != (other.rule, other.condition)
+
+
+def _titles(rules: Sequence[Rule]) -> tuple[str, ...]:
+    return tuple(sorted(f"{rule.title} ({rule.id})" for rule in rules))
