@@ -17,40 +17,51 @@ from monitor.detection.explain import Explanation, explain, in_force, matching
 from monitor.detection.host import host_variables
 from monitor.detection.loader import load as load_rules
 from monitor.detection.lower import lower
+from monitor.detection.ruleset import RuleSet
 from monitor.errors import EstopError
+from monitor.lowered import Lowered
 
 _UNKNOWN = "unknown here: as on the tracepoint tier; start the daemon to know"
 
 
 def explained(runtime_dir: Path, word: str, directories: Sequence[Path]) -> Explanation:
     """The rule that `word` means, or an EstopError that lists what there is."""
-    settings = load()
-    variables = host_variables(settings.payment_addresses, settings.own_directories)
-    ruleset = load_rules(directories or settings.rules, variables=variables)
-    lowered = lower(ruleset)
-    everyone = in_force(ruleset, lowered, USUAL_HOST)
-    found = matching(everyone, word)
+    ruleset, lowered = _read(directories)
+    found = matching(in_force(ruleset, lowered, USUAL_HOST), word)
     if len(found) != 1:
         how = f"{len(found)} rules have" if found else "no rule has"
         raise EstopError(
             f"{how} the id, name or title {word!r}", mend="see `estop rules check --json`"
         )
-    rule = _as_loaded(runtime_dir, found[0])
+    (rule,) = _as_loaded(runtime_dir, found)
     return explain(rule, lowered.rules.get(rule.id))
 
 
-def _as_loaded(runtime_dir: Path, rule: RuleInForce) -> RuleInForce:
-    """The rule with what the daemon says of it, where one answers and has it loaded."""
+def rules_here(runtime_dir: Path, directories: Sequence[Path]) -> list[RuleInForce]:
+    """Every rule with how it is enforced on this host."""
+    ruleset, lowered = _read(directories)
+    return _as_loaded(runtime_dir, in_force(ruleset, lowered, USUAL_HOST))
+
+
+def _read(directories: Sequence[Path]) -> tuple[RuleSet, Lowered]:
+    settings = load()
+    variables = host_variables(settings.payment_addresses, settings.own_directories)
+    ruleset = load_rules(directories or settings.rules, variables=variables)
+    return ruleset, lower(ruleset)
+
+
+def _as_loaded(runtime_dir: Path, rules: Sequence[RuleInForce]) -> list[RuleInForce]:
+    """Rules with what the daemon says of them, where one answers and has them loaded."""
     try:
         with Client(runtime_dir) as client:
-            loaded = client.get("/rules", list[RuleInForce])
+            loaded = {rule.id: rule for rule in client.get("/rules", list[RuleInForce])}
     except (NotRunningError, RefusedError):
-        loaded = []
-    for one in loaded:
-        if one.id == rule.id:
-            return one
-    why = f"{rule.enforcement_why} ({_UNKNOWN})"
-    return replace(rule, enforcement_why=why)
+        loaded = {}
+    return [loaded.get(rule.id) or _unknown_here(rule) for rule in rules]
+
+
+def _unknown_here(rule: RuleInForce) -> RuleInForce:
+    return replace(rule, enforcement_why=f"{rule.enforcement_why} ({_UNKNOWN})")
 
 
 def show_explanation(found: Explanation) -> None:

@@ -53,10 +53,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return [match for match in self.matches if match.response.rank >= response.rank]
 
 
-def engine_of(directories: Sequence[Path]) -> Engine:
-    """The rules of these directories, or else those that the daemon would load."""
+def engine_of(directories: Sequence[Path], given: Sequence[str] = ()) -> Engine:
+    """The rules of these directories, or else those that the daemon would load.
+
+    `given` are values of variables, `NAME=VALUE` each, in place of this host's.
+    """
     settings = load()
     variables = host_variables(settings.payment_addresses, settings.own_directories)
+    variables |= {name: [] for name, _, _ in (one.partition("=") for one in given)}
+    for name, _, value in (one.partition("=") for one in given):
+        variables[name].append(value)
     return Engine(load_rules(directories or settings.rules, variables=variables))
 
 

@@ -7,10 +7,19 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from monitor.alerts import Response
 from monitor.cli.options import as_json, as_path, common, print_json
 from monitor.text import terminal
+
+_given = click.option(
+    "--set",
+    "given",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A value of a variable, in place of this host's; may be repeated.",
+)
 
 
 @click.group()
@@ -79,6 +88,78 @@ def explain(runtime_dir: Path, rule: str, directories: tuple[Path, ...], *, json
 
 
 @rules.command()
+@as_json
+@click.argument("directories", metavar="[DIR]...", nargs=-1, type=as_path)
+def lint(directories: tuple[Path, ...], *, json_: bool) -> None:
+    """Give advice on the style of rules (default: those the daemon would load).
+
+    By the validators of pySigma that need no network. Ends with 1 if there is any.
+    """
+    from monitor.config import load  # noqa: PLC0415 - as above
+    from monitor.detection.lint import lint as advice_on  # noqa: PLC0415
+
+    advice = advice_on(directories or load().rules)
+    if json_:
+        print_json(advice)
+    else:
+        for problem in advice:
+            click.echo(terminal(str(problem)))
+        click.echo(f"{len(advice)} pieces of advice")
+    sys.exit(1 if advice else 0)
+
+
+@rules.command()
+@as_json
+@click.argument("tests", metavar="TESTS...", nargs=-1, required=True, type=as_path)
+@click.option("--rules", "directories", multiple=True, type=as_path, help="Directories of rules.")
+@_given
+def test(
+    tests: tuple[Path, ...], directories: tuple[Path, ...], given: tuple[str, ...], *, json_: bool
+) -> None:
+    """Try rules (default: those the daemon would load) by facts they must and must not match.
+
+    TESTS are directories with one NAME.yml for each rule, as rules/README.md has them.
+    """
+    from monitor.cli.replay import engine_of  # noqa: PLC0415 - as above
+    from monitor.detection.trials import run  # noqa: PLC0415
+
+    trial = run(engine_of(directories, given), tests)
+    if json_:
+        print_json({"ok": trial.ok, **msgspec.structs.asdict(trial)})
+    else:
+        for failure in trial.failures:
+            click.echo(terminal(str(failure)))
+        for name in trial.untried:
+            click.echo(terminal(f"{name}: not tried on both sides"))
+        click.echo(f"{trial.facts} facts, {len(trial.failures)} failures")
+    sys.exit(0 if trial.ok else 1)
+
+
+@rules.command()
+@common
+@click.argument("directories", metavar="[DIR]...", nargs=-1, type=as_path)
+@click.option("--navigator", is_flag=True, help="A layer for the ATT&CK Navigator, as JSON.")
+def coverage(
+    runtime_dir: Path, directories: tuple[Path, ...], *, json_: bool, navigator: bool
+) -> None:
+    """Show which techniques of MITRE ATT&CK the rules name, and how they are enforced here.
+
+    Needs no daemon; where none answers, this host is taken for one of the tracepoint tier.
+    """
+    from monitor.cli.explain import rules_here  # noqa: PLC0415 - as above
+    from monitor.cli.show import coverage as show_coverage  # noqa: PLC0415
+    from monitor.detection import coverage as attack  # noqa: PLC0415
+
+    found = attack.coverage(rules_here(runtime_dir, directories))
+    if navigator:
+        print_json(attack.navigator(found))
+    elif json_:
+        print_json(found)
+    else:
+        show_coverage(found)
+
+
+@rules.command()
 @common
 def reload(runtime_dir: Path, *, json_: bool) -> None:
     """Have the daemon read its rules again: all of them, or it keeps those it has."""
@@ -105,8 +186,14 @@ def reload(runtime_dir: Path, *, json_: bool) -> None:
     type=click.Choice([response.value for response in Response]),
     help="End with 1 if a rule with this response or a stronger one matches.",
 )
+@_given
 def replay(
-    files: tuple[Path, ...], directories: tuple[Path, ...], fail_on: str | None, *, json_: bool
+    files: tuple[Path, ...],
+    directories: tuple[Path, ...],
+    fail_on: str | None,
+    given: tuple[str, ...],
+    *,
+    json_: bool,
 ) -> None:
     """Judge recordings of `estop record` by rules (default: those the daemon would load).
 
@@ -115,7 +202,7 @@ def replay(
     from monitor.cli.replay import engine_of, show_report  # noqa: PLC0415 - as above
     from monitor.cli.replay import replay as replayed  # noqa: PLC0415
 
-    engine = engine_of(directories)
+    engine = engine_of(directories, given)
     failed = False
     for file in files:
         report = replayed(file, engine)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.alerts import ActionRecord, Alert
+from monitor.detection.coverage import Covered
 from monitor.subjects import Session
 from monitor.text import terminal
 
@@ -100,6 +101,23 @@ def alerts(found: Sequence[Alert]) -> None:
         for a in reversed(found)
     ]
     table(("TIME", "LEVEL", "DONE", "SESSION", "RULE", "WHAT"), rows, "no alerts")
+
+
+def coverage(found: Sequence[Covered]) -> None:
+    """One line for each technique, with its strongest rule."""
+    rows = [
+        (
+            one.tactic,
+            one.technique,
+            str(len(one.rules)),
+            one.strongest.response,
+            one.strongest.enforcement,
+            one.strongest.title,
+        )
+        for one in found
+    ]
+    titles = ("TACTIC", "TECHNIQUE", "RULES", "STRONGEST", "ENFORCED", "BY")
+    table(titles, rows, "no rules")
 
 
 def alert_line(alert: Alert) -> Text:

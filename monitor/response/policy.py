@@ -93,7 +93,10 @@ def _stopping(response: Response, session: Session, *, disarmed: bool) -> Decisi
     if session.mode is Mode.OBSERVE:
         return Decision(Response.ALERT, _WOULD[response], "the session is only observed")
     if disarmed:
-        detail = "the rule stopped too many sessions and is disarmed; a reload of the rules with a change to it, or a restart of the monitor, arms it"
+        detail = (
+            "the rule stopped too many sessions and is disarmed; a change to it and "
+            "`estop rules reload` arms it, or a restart of the monitor"
+        )
         return Decision(Response.ALERT, Action.DISARMED, detail)
     if session.state is State.FROZEN and response is Response.KILL:
         return Decision(Response.KILL, Action.STOPPING)
