@@ -13,6 +13,7 @@ from typing import Any
 from monitor.alerts import Rule
 from monitor.detection import values
 from monitor.detection.condition import AllOf, AnyOf, Condition, Leaf, Match, Not
+from monitor.detection.prefilter import needles, scanner
 from monitor.detection.ruleset import Signature
 from monitor.fields import LISTS
 
@@ -22,6 +23,9 @@ Program = Callable[[Mapping[str, Any], Callable[[str], None]], list[Rule]]
 _MERGED = {Match.EQUALS, Match.PREFIX, Match.SUFFIX, Match.CONTAINS, Match.NETWORK}
 """Leaves of one field that make a single test when any of them will do."""
 
+_GROUP = 8
+"""Signatures whose bits are looked at together: most facts have none of them set."""
+
 _COST = {Match.CONTAINS: 1, Match.NETWORK: 2, Match.GLOB: 3, Match.REGEX: 3}
 """Rank of a test's price; those not named cost 0. Cheap tests are asked first."""
 
@@ -29,7 +33,7 @@ _COST = {Match.CONTAINS: 1, Match.NETWORK: 2, Match.GLOB: 3, Match.REGEX: 3}
 def build(signatures: Sequence[Signature]) -> Program:
     """The function that evaluates these signatures, in their order, on the fields of one fact."""
     writer = _Writer()
-    source = "".join(writer.function(name, signatures) for name in ("evaluate", "many"))
+    source = writer.function("many", signatures) + writer.filtered("evaluate", signatures)
     code = compile(source, "<signatures>", "exec")
     exec(code, writer.namespace)  # noqa: S102 -- our own source; rules only contribute literals
     program: Program = writer.namespace["evaluate"]
@@ -48,20 +52,45 @@ class _Writer:
         self._slots: dict[str, int] = {}
 
     def function(self, name: str, signatures: Sequence[Signature]) -> str:
-        many = name == "many"
-        body: list[str] = []
-        for signature in signatures:
-            expression = self._expression(signature.condition, many=many)
-            rule, rule_id = self._constant(signature.rule), signature.rule.id
-            body += [
-                " try:",
-                f"  if {expression}: hits.append({rule})",
-                f" except Exception: failed({rule_id!r})",
-            ]
+        """All signatures, one after the other, with every field taken for a list."""
+        body = [line for one in signatures for line in self._signature(one, many=True)]
         lines = [f"def {name}(fields, failed):", " get = fields.get", " hits = []"]
         for field, slot in self._slots.items():
-            lines += _fetch_many(field, slot) if many or field in LISTS else _fetch(field, slot)
+            lines += _fetch_many(field, slot)
         return "\n".join([*lines, *body, " return hits", ""])
+
+    def filtered(self, name: str, signatures: Sequence[Signature]) -> str:
+        """Those signatures of which the prefilter found a literal."""
+        wanted = [needles(signature.condition) for signature in signatures]
+        searched = dict.fromkeys(field for some in wanted for field, _ in sorted(some or ()))
+        slots = {field: self._slots.setdefault(field, len(self._slots)) for field in searched}
+        body: list[str] = []
+        for start in range(0, len(signatures), _GROUP):
+            group = range(start, min(start + _GROUP, len(signatures)))
+            body.append(f" if found & {sum(1 << number for number in group)}:")
+            for number in group:
+                body.append(f"  if found & {1 << number}:")
+                body += [f"  {line}" for line in self._signature(signatures[number], many=False)]
+        lines = [f"def {name}(fields, failed):", " get = fields.get"]
+        for field, slot in slots.items():
+            lines += _fetch(field, slot)
+        # A needle of one field that is found in another, or across two, costs a look and no more.
+        text = " + '\\n' + ".join(f"l{slot}" for slot in slots.values()) or "''"
+        lines += [f" found = {self._constant(scanner(wanted))}({text})", " if not found: return []"]
+        lines.append(" hits = []")
+        for field, slot in self._slots.items():
+            if field not in slots:
+                lines += _fetch_many(field, slot) if field in LISTS else _fetch(field, slot)
+        return "\n".join([*lines, *body, " return hits", ""])
+
+    def _signature(self, signature: Signature, *, many: bool) -> list[str]:
+        expression = self._expression(signature.condition, many=many)
+        rule, rule_id = self._constant(signature.rule), signature.rule.id
+        return [
+            " try:",
+            f"  if {expression}: hits.append({rule})",
+            f" except Exception: failed({rule_id!r})",
+        ]
 
     def _expression(self, condition: Condition, *, many: bool) -> str:
         match condition:

@@ -91,16 +91,13 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 def _read(file: Path) -> dict[str, list[Fact]]:
     """ValueError says what is wrong with the file."""
     try:
-        data: Any = yaml.safe_load(file.read_text())
-        if not isinstance(data, dict):
-            raise TypeError("is not a mapping")
+        data = msgspec.convert(yaml.safe_load(file.read_text()), dict[str, Any])
         facts = {key: msgspec.convert(data.get(key) or [], list[Fact]) for key in KEYS}
     except (
         OSError,
         UnicodeDecodeError,
         yaml.YAMLError,
         msgspec.ValidationError,
-        TypeError,
     ) as error:
         raise ValueError(printable(str(error))) from error
     for key, some in facts.items():
