@@ -77,10 +77,11 @@ CATEGORIES: dict[str, dict[str, str]] = {
         "SelfCopy": "`true` if the program, or a file it was told to run, is such a copy",
         "SelfNamed": "`true` if an argument names the agent's own program or home",
         "FirstSeen": "`true` if the session never ran this program before",
+        "Downloaded": "`true` if the program, or a file it was told to run, a download tool wrote",
         "Deleted": "`true` if the program has no name on disk (memfd, unlinked)",
     },
     "process_termination": {**_PROCESS, "ExitCode": "exit status, or 128 + signal"},
-    "file_access": dict(_FILE),
+    "file_access": {**_FILE, "Downloaded": "`true` if a download tool of this session wrote it"},
     "file_event": {
         **_FILE,
         **_NAMED,

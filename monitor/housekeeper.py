@@ -85,6 +85,7 @@ class Housekeeper:
         self._gone: set[str] = set()
         self._asked: dict[str, tuple[int, float]] = {}
         self._rule_errors = 0
+        self._forgotten = 0
 
     def look(self) -> None:
         """One round."""
@@ -196,3 +197,6 @@ class Housekeeper:
         errors = sum(self._engine.errors.values())
         metrics.rule_errors.inc(errors - self._rule_errors)
         self._rule_errors = errors
+        forgotten = self._engine.evicted
+        metrics.groups_forgotten.inc(forgotten - self._forgotten)
+        self._forgotten = forgotten

@@ -81,6 +81,11 @@ class Metrics:
         self.rule_errors = Counter(
             "estop_rule_errors", "Rules that failed while they ran.", registry=registry
         )
+        self.groups_forgotten = Counter(
+            "estop_correlation_groups_forgotten",
+            "Groups of correlations that gave way to newer ones.",
+            registry=registry,
+        )
 
     def exposition(self) -> bytes:
         """The text of `GET /metrics`, of type `CONTENT_TYPE`."""

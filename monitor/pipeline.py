@@ -6,6 +6,7 @@
                decode()             bytes -> Event                           capture/decode.py
     sessions   Registry.observe()   whose it is, who did it -> facts         sessions/registry.py
     detection  Engine.evaluate()    facts -> rules that match, all of them   detection/engine.py
+               Engine.correlate()   and what they make together              detection/correlate.py
     response   Responder.contain()  what the kernel held is frozen meanwhile  responder.py
                Responder.respond()  cut, freeze, confirm; then record
                Responder.answer()   or released: it was nothing
@@ -222,7 +223,7 @@ class Pipeline:
         if not self._responder.refuses(observation.live, matches):
             return False
         self._registry.keep(event, observation.live)
-        self._respond(observation, matches, received_ns)
+        self._respond(observation, self._engine.told(matches), received_ns)
         return True
 
     def _events(self, wait_ms: int) -> Iterable[Event]:
@@ -282,9 +283,12 @@ class Pipeline:
 
     def _judge(self, observation: Observation) -> dict[str, tuple[Rule, Fact]]:
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        matches = self._matches(observation)
-        self._respond(observation, matches, received_ns)
-        event = observation.event
+        matches, event = self._matches(observation), observation.event
+        if Verdict.REFUSED in event.verdict:  # it did not happen: nothing can follow from it
+            told = self._engine.told(matches)
+        else:
+            told = self._engine.correlate(event.ktime_ns, matches)
+        self._respond(observation, told, received_ns)
         self._taps.note(observation.live.id, event.ktime_ns, observation.facts)
         return matches
 

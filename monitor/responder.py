@@ -310,10 +310,14 @@ class Responder:
 
 
 def _shown(fact: Fact, facts: Sequence[Fact]) -> dict[str, Any]:
-    """The event as it happened; `MatchedAs` holds the other spelling under which a rule knew it."""
+    """The event as it happened; `MatchedAs` holds the other spelling under which a rule knew it.
+
+    `Correlation` holds what else a correlation is made of.
+    """
     plain = next((f for f in facts if f.category == fact.category), fact)
-    other = {k: v for k, v in fact.fields.items() if plain.fields.get(k) != v}
-    return {**plain.fields, "MatchedAs": other} if other else plain.fields
+    added = {k: v for k, v in fact.fields.items() if k == "Correlation"}
+    other = {k: v for k, v in fact.fields.items() if plain.fields.get(k) != v and k not in added}
+    return {**plain.fields, **added, **({"MatchedAs": other} if other else {})}
 
 
 _AFTER = {

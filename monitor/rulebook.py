@@ -11,6 +11,7 @@ import structlog
 
 from monitor.alerts import Rule
 from monitor.control import RuleChanges, RuleInForce
+from monitor.detection.correlation import Correlation
 from monitor.detection.enforcement import Host, problems
 from monitor.detection.engine import Engine
 from monitor.detection.explain import in_force
@@ -93,8 +94,7 @@ class Rulebook:
 
 def _compared(old: RuleSet, new: RuleSet) -> tuple[RuleChanges, list[str]]:
     """What is different, and the ids of all of it."""
-    before = {signature.rule.id: signature for signature in old.signatures}
-    after = {signature.rule.id: signature for signature in new.signatures}
+    before, after = _by_id(old), _by_id(new)
     added = [after[i].rule for i in after.keys() - before.keys()]
     removed = [before[i].rule for i in before.keys() - after.keys()]
     common = after.keys() & before.keys()
@@ -105,9 +105,16 @@ def _compared(old: RuleSet, new: RuleSet) -> tuple[RuleChanges, list[str]]:
     return changes, [rule.id for rule in (*added, *removed, *changed)]
 
 
-def _differ(one: Signature, other: Signature) -> bool:
+def _by_id(ruleset: RuleSet) -> dict[str, Signature | Correlation]:
+    found: list[Signature | Correlation] = [*ruleset.signatures, *ruleset.correlations]
+    return {one.rule.id: one for one in found}
+
+
+def _differ(one: Signature | Correlation, other: Signature | Correlation) -> bool:
     """Where a rule stands in its file does not matter."""
-    return (one.rule, one.condition) != (other.rule, other.condition)
+    if isinstance(one, Signature) and isinstance(other, Signature):
+        return (one.rule, one.condition) != (other.rule, other.condition)
+    return one != other
 
 
 def _titles(rules: Sequence[Rule]) -> tuple[str, ...]:

@@ -72,12 +72,13 @@ def replay(file: Path, engine: Engine) -> Report:
     matches: list[Match] = []
     events = facts = begin_ns = end_ns = 0
     spent_ns = 0
+    engine.forget()
     for happening in happenings:
         begin_ns, end_ns = begin_ns or happening.ktime_ns, happening.ktime_ns
         events += 1
         facts += len(happening.facts)
         start_ns = time.perf_counter_ns()
-        found = _evaluate(engine, happening.facts)
+        found = _evaluate(engine, happening.ktime_ns, happening.facts)
         spent_ns += time.perf_counter_ns() - start_ns
         at_s = (happening.ktime_ns - begin_ns) / 1e9
         matches += [_match(at_s, rule, fact) for rule, fact in found]
@@ -92,13 +93,13 @@ def replay(file: Path, engine: Engine) -> Report:
     )
 
 
-def _evaluate(engine: Engine, facts: Iterable[Fact]) -> list[tuple[Rule, Fact]]:
-    """Each rule once for an event, as in the pipeline."""
+def _evaluate(engine: Engine, ktime_ns: int, facts: Iterable[Fact]) -> list[tuple[Rule, Fact]]:
+    """Each rule once for an event, and what completes a correlation, as in the pipeline."""
     found: dict[str, tuple[Rule, Fact]] = {}
     for fact in facts:
         for rule in engine.evaluate(fact):
             found.setdefault(rule.id, (rule, fact))
-    return list(found.values())
+    return list(engine.correlate(ktime_ns, found).values())
 
 
 def _match(at_s: float, rule: Rule, fact: Fact) -> Match:

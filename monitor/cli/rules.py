@@ -51,6 +51,8 @@ def check(runtime_dir: Path, directories: tuple[Path, ...], *, json_: bool) -> N
                 "by_response": report.by_response,
                 "by_category": report.by_category,
                 "inactive": report.inactive,
+                "filters": report.filters,
+                "passed_over": report.passed_over,
                 "problems": report.problems,
                 "digest": report.digest,
                 "loaded": loaded,
@@ -63,6 +65,10 @@ def check(runtime_dir: Path, directories: tuple[Path, ...], *, json_: bool) -> N
             click.echo(terminal(f"{off.rule.file}: off: {off.reason}"))
         counts = ", ".join(f"{n} {name}" for name, n in report.by_response.items() if n)
         click.echo(f"{len(report.rules)} rules ({counts}), {len(report.problems)} problems")
+        for one in report.filters:
+            click.echo(terminal(f"{one.file}: narrows {', '.join(one.rules) or 'no rule'}"))
+        if passed := sum(report.passed_over.values()):
+            click.echo(f"{passed} community rules passed over: not about what is seen here")
         if loaded is not None:
             click.echo(f"the running daemon has {loaded} rules loaded")
     sys.exit(0 if report.ok else 1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from monitor.detection.condition import Leaf, Match
+from monitor.detection.condition import REFERENCES, Leaf, Match
 from monitor.detection.fold import holds
 from monitor.lowered import Where
 
@@ -31,7 +31,7 @@ class OnPath:
 
     def decides(self, leaf: Leaf) -> bool | None:
         """Does the leaf hold of every path that is meant, of none, or of some?"""
-        if leaf.field != self.field:
+        if leaf.fields != (self.field,):
             return None
         if self.where is Where.EXACT or leaf.match is Match.NULL:
             return holds(leaf, self.path)
@@ -63,6 +63,8 @@ class OnAddress:
 
     def decides(self, leaf: Leaf) -> bool | None:
         """Does the leaf hold of every address that is meant, of none, or of some?"""
+        if leaf.match in REFERENCES:
+            return None
         if leaf.field == "DestinationPort" and self.port:
             return holds(leaf, self.port)
         if leaf.field != "DestinationIp" or not self.network:

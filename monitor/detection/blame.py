@@ -45,7 +45,9 @@ def problems(
             about_detection = str(error)
         else:
             found.append(document.problem(str(error), key))
-    if about_detection:
+    if about_detection and "correlation" in document.data:
+        found.append(document.problem(about_detection, "correlation"))
+    elif about_detection:
         entries = list(_entries(document, document.data["detection"], ("detection",), given))
         where = ("detection", "condition")
         found += entries or [document.problem(about_detection, *where)]

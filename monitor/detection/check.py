@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 
 from monitor.alerts import Response, Rule
-from monitor.detection.loader import NO_VARIABLES, Variables, read
+from monitor.detection.correlation import CATEGORY
+from monitor.detection.loader import read
+from monitor.detection.reading import NO_VARIABLES, Variables
 from monitor.errors import RuleProblem
 from monitor.fields import CATEGORIES
 
@@ -22,6 +24,14 @@ class Inactive(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Filtered(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter, and the titles of the rules that it narrows."""
+
+    title: str
+    file: str
+    rules: tuple[str, ...]
+
+
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """`rules` are the sound ones that can fire; they only run if there is no problem at all."""
 
@@ -31,6 +41,9 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     inactive: tuple[Inactive, ...]
     problems: tuple[RuleProblem, ...]
     digest: str
+    filters: tuple[Filtered, ...]
+    passed_over: dict[str, int]
+    """Community rules that are not about what is seen here, by reason."""
 
     @property
     def ok(self) -> bool:
@@ -41,14 +54,26 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 def check(paths: Sequence[Path], variables: Variables = NO_VARIABLES) -> CheckReport:
     """Read the rules as the daemon would, and report instead of raising."""
     reading = read(paths, variables)
-    rules = tuple(signature.rule for signature in reading.signatures)
+    rules = (
+        *(signature.rule for signature in reading.signatures),
+        *(correlation.rule for correlation in reading.correlations),
+    )
     return CheckReport(
         rules=rules,
         by_response=_count(Response, (rule.response for rule in rules)),
-        by_category=_count(CATEGORIES, (rule.category for rule in rules)),
+        by_category=_count((*CATEGORIES, CATEGORY), (rule.category for rule in rules)),
         inactive=tuple(Inactive(rule=off.rule, reason=off.reason) for off in reading.inactive),
         problems=tuple(reading.problems),
         digest=reading.digest,
+        filters=tuple(
+            Filtered(
+                title=one.document.data["title"],
+                file=one.document.file,
+                rules=tuple(rule.title for rule in one.narrowed),
+            )
+            for one in reading.filters.filters
+        ),
+        passed_over=dict(reading.passed_over.most_common()),
     )
 
 

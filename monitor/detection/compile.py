@@ -12,10 +12,18 @@ from typing import Any
 
 from monitor.alerts import Rule
 from monitor.detection import values
-from monitor.detection.condition import AllOf, AnyOf, Condition, Leaf, Match, Not
+from monitor.detection.condition import REFERENCES, AllOf, AnyOf, Condition, Leaf, Match, Not
 from monitor.detection.prefilter import needles, scanner
 from monitor.detection.ruleset import Signature
 from monitor.fields import LISTS
+
+_REFERENCE = {
+    Match.SAME_AS: "{0} == {1}",
+    Match.BEGINS_WITH: "({1} and {0}.startswith({1}))",
+    Match.ENDS_WITH: "({1} and {0}.endswith({1}))",
+    Match.HAS_IN_IT: "({1} and {1} in {0})",
+}
+"""The test of a field's lower-case text against another one's."""
 
 Program = Callable[[Mapping[str, Any], Callable[[str], None]], list[Rule]]
 """(fields of a fact, told the id of a rule whose evaluation raised) -> the rules that match."""
@@ -111,12 +119,28 @@ class _Writer:
 
     def _leaves(self, leaves: Sequence[Leaf], *, many: bool) -> str:
         """One test for leaves that differ only in their value."""
-        slot = self._slots.setdefault(leaves[0].field, len(self._slots))
+        slot = self._slot(leaves[0].field)
+        if leaves[0].match in REFERENCES:
+            return self._compared(leaves[0], many=many)
         if not many and leaves[0].field not in LISTS:
             return self._test(leaves, f"v{slot}", f"s{slot}", f"l{slot}")
         if leaves[0].match is Match.NULL:
             return f"(not m{slot})"
         return f"any({self._test(leaves, 'v', 's', 'l')} for v, s, l in m{slot})"
+
+    def _slot(self, field: str) -> int:
+        return self._slots.setdefault(field, len(self._slots))
+
+    def _compared(self, leaf: Leaf, *, many: bool) -> str:
+        """A test of two fields; empty text is at the beginning of nothing."""
+        slots = [(self._slot(field), many or field in LISTS) for field in leaf.fields]
+        if any(is_list for _, is_list in slots):
+            mine, its = (f"m{s}" if is_list else f"elements(v{s})" for s, is_list in slots)
+            test = _REFERENCE[leaf.match].format("l", "o")
+            return f"any({test} for _, _, l in {mine} for _, _, o in {its})"
+        mine, its = (str(slot) for slot, _ in slots)
+        test = _REFERENCE[leaf.match].format(f"l{mine}", f"l{its}")
+        return f"(v{mine} is not None and v{its} is not None and {test})"
 
     def _test(self, leaves: Sequence[Leaf], value: str, plain: str, lower: str) -> str:
         """A test over the names of the field's value, its text and its lower-case text."""

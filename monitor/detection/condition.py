@@ -28,6 +28,15 @@ class Match(StrEnum):
     AT_LEAST = "at_least"
     NULL = "null"
     """The field is absent; there is no value."""
+    SAME_AS = "same_as"
+    """This and the next three: the value names another field, whose value it is about."""
+    BEGINS_WITH = "begins_with"
+    ENDS_WITH = "ends_with"
+    HAS_IN_IT = "has_in_it"
+
+
+REFERENCES = frozenset({Match.SAME_AS, Match.BEGINS_WITH, Match.ENDS_WITH, Match.HAS_IN_IT})
+"""Comparisons of two fields of an event: one of them alone decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,11 @@ class Leaf:
     match: Match
     value: str | float = ""
     cased: bool = False
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that must be known to decide it."""
+        return (self.field, str(self.value)) if self.match in REFERENCES else (self.field,)
 
 
 @dataclass(frozen=True, slots=True)

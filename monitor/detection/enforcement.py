@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from monitor.alerts import Response, Rule
+from monitor.detection.correlation import CATEGORY
 from monitor.detection.ruleset import RuleSet
 from monitor.errors import RuleProblem
 from monitor.lowered import Act, Lowered, Part, RuleLowering, Where
@@ -64,6 +65,9 @@ _REFUSED_OPENS = Act.READ | Act.WRITE
 
 def enforcement(rule: Rule, lowering: RuleLowering | None, host: Host) -> Enforcement:
     """What becomes of an act that the rule forbids. `lowering` is None for a rule that only tells."""
+    if rule.category == CATEGORY:
+        why = "what several events make together is known with the last of them"
+        return Enforcement(word=Word.DETECTED, why=why)
     if lowering is None:
         why = f"its response is {rule.response}: there is nothing to hold"
         return Enforcement(word=Word.DETECTED, why=why)

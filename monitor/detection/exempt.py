@@ -36,7 +36,7 @@ def _denied(condition: Condition, images: frozenset[str]) -> frozenset[str]:
 
 
 def _is_image(condition: Condition) -> bool:
-    return isinstance(condition, Leaf) and condition.field == "Image"
+    return isinstance(condition, Leaf) and condition.fields == ("Image",)
 
 
 def _whole_image(leaf: Leaf) -> bool:

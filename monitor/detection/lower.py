@@ -17,7 +17,7 @@ from dataclasses import replace
 from monitor.detection import merge
 from monitor.detection.atoms import OnAddress
 from monitor.detection.cases import CASES, Case, Kind
-from monitor.detection.condition import Condition
+from monitor.detection.condition import Condition, Leaf
 from monitor.detection.exempt import without_exempt
 from monitor.detection.fold import FALSE, TRUE, Decide, fold, forget, holds, leaves
 from monitor.detection.merge import Entry, Reach, Socket
@@ -71,14 +71,18 @@ def _of_rule(signature: Signature) -> _Findings:
     findings = _Findings(signature.rule.id)
     for case in CASES[signature.rule.category]:
         condition = fold(signature.condition, _known(case))
-        named = not case.only or any(leaf.field == case.only for leaf in leaves(condition))
+        named = not case.only or any(case.only in leaf.fields for leaf in leaves(condition))
         if named and condition != FALSE:
             _of_case(case, condition, findings)
     return findings
 
 
 def _known(case: Case) -> Decide:
-    return lambda leaf: holds(leaf, case.known[leaf.field]) if leaf.field in case.known else None
+    def decide(leaf: Leaf) -> bool | None:
+        alone = len(leaf.fields) == 1 and leaf.field in case.known
+        return holds(leaf, case.known[leaf.field]) if alone else None
+
+    return decide
 
 
 def _of_case(case: Case, condition: Condition, findings: _Findings) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from monitor.alerts import Rule
 from monitor.detection.condition import Condition, Leaf, Match, asserted
+from monitor.detection.correlation import Correlation
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,28 @@ class RuleSet:
     signatures: tuple[Signature, ...] = ()
     inactive: tuple[InactiveRule, ...] = ()
     digest: str = ""
+    correlations: tuple[Correlation, ...] = ()
+    """Those that refer to others come after them."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules that can fire."""
-        return tuple(signature.rule for signature in self.signatures)
+        return (
+            *(signature.rule for signature in self.signatures),
+            *(correlation.rule for correlation in self.correlations),
+        )
+
+    @property
+    def muted(self) -> frozenset[str]:
+        """Ids of the rules that are only there for correlations: their matches are not told of.
+
+        A correlation with `generate` has those it refers to speak, whatever others say. A rule that
+        stops or refuses is never muted: a stop must not depend on a correlation beside it.
+        """
+        silent = {id_ for one in self.correlations if not one.generate for id_ in one.references}
+        loud = {id_ for one in self.correlations if one.generate for id_ in one.references}
+        acting = {rule.id for rule in self.rules if rule.response.holds}
+        return frozenset(silent - loud - acting)
 
     def watched_paths(self, homes: Sequence[str]) -> tuple[str, ...]:
         """Paths whose inode decides: any other name of the same file is the same file.

@@ -28,6 +28,7 @@ from sigma.types import (
     SigmaCompareExpression,
     SigmaExists,
     SigmaExpansion,
+    SigmaFieldReference,
     SigmaNull,
     SigmaNumber,
     SigmaRegularExpression,
@@ -43,12 +44,15 @@ from monitor.detection.values import RE2_OPTIONS
 MODIFIERS = (
     *("all", "neq", "cased", "contains", "startswith", "endswith", "re", "i", "m", "s"),
     *("ignorecase", "multiline", "dotall", "cidr", "exists", "expand", "lt", "lte", "gt", "gte"),
-    *("base64", "base64offset", "wide", "windash"),
+    *("base64", "base64offset", "wide", "utf16", "utf16be", "windash", "fieldref"),
 )
 """The modifiers this version evaluates."""
 
 SIGMA_MODIFIERS = tuple(modifier_mapping)
 """Every modifier that Sigma knows."""
+
+TIME_MODIFIERS = ("minute", "hour", "day", "week", "month", "year")
+"""Those for fields that hold a time: there is none."""
 
 DEEPEST = 40
 """Levels of a condition: well below what Python's parser takes."""
@@ -66,6 +70,14 @@ _FLAGS = {
     SigmaRegularExpressionFlag.DOTALL: "s",
 }
 
+
+_REFERENCE = {
+    (False, False): Match.SAME_AS,
+    (True, False): Match.BEGINS_WITH,
+    (False, True): Match.ENDS_WITH,
+    (True, True): Match.HAS_IN_IT,
+}
+"""By (starts with, ends with), as pySigma notes `startswith`, `endswith` and `contains`."""
 
 _SHAPES = {
     (): Match.EQUALS,
@@ -165,7 +177,7 @@ def _translate(tree: object) -> Condition:
             raise NotCompilableError("a value without a field cannot be looked for in an event")
 
 
-def _value(field: str, value: SigmaType) -> Condition:  # noqa: PLR0911 -- one type, one line
+def _value(field: str, value: SigmaType) -> Condition:  # noqa: C901, PLR0911 -- one type, one line
     match value:
         case SigmaString():
             return _string(field, value)
@@ -184,6 +196,8 @@ def _value(field: str, value: SigmaType) -> Condition:  # noqa: PLR0911 -- one t
             return Leaf(field, _COMPARE[value.op], value.number.number)
         case SigmaRegularExpression():
             return _regex(field, value)
+        case SigmaFieldReference():
+            return Leaf(field, _REFERENCE[value.starts_with, value.ends_with], value.field)
         case SigmaExpansion():
             return AnyOf(tuple(_value(field, one) for one in value.values))
         case _:

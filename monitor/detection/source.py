@@ -27,10 +27,14 @@ class Document:
     file: str
     node: yaml.MappingNode
     data: dict[str, Any]
+    detection: str = "detection"
+    """The key under which the file has what `data` has under `detection`."""
 
     def line(self, *steps: Step) -> int:
         """The line of the part that the steps lead to, as far as they exist."""
         node: yaml.Node = self.node
+        if steps[:1] == ("detection",):
+            steps = (self.detection, *steps[1:])
         line: int = node.start_mark.line
         for step in steps:
             found = _child(node, step)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from monitor.alerts import Level, Response
 from monitor.detection import sigma, variables
-from monitor.detection.sigma import MODIFIERS, SIGMA_MODIFIERS
+from monitor.detection.sigma import MODIFIERS, SIGMA_MODIFIERS, TIME_MODIFIERS
 from monitor.detection.source import Document, Step
 from monitor.errors import RuleProblem
 from monitor.fields import CATEGORIES
@@ -24,30 +24,62 @@ KEYS = (
 )
 """Sigma's own keys of a rule, and `response`."""
 
-_NOT_YET = {
-    "correlation": "correlations are not supported yet by this version",
-    "filter": "filter documents are not supported yet by this version",
-    "action": "document actions (global, reset, repeat) are not supported",
-}
+CORRELATION_KEYS = (
+    *(key for key in KEYS if key not in {"logsource", "detection", "fields"}),
+    *("correlation", "generate"),
+)
+"""The keys of a correlation. Sigma's text has `generate` below `correlation`, its schema beside it."""
+
+FILTER_KEYS = (*(key for key in KEYS if key not in {"detection", "response"}), "filter")
+"""The keys of a filter. What it takes out needs no response."""
+
+_ACTION = "document actions (global, reset, repeat) are not supported"
 
 _ANYWHERE = {"contains", "startswith", "endswith"}
 
 
-def check(document: Document, given: Mapping[str, object]) -> Iterator[RuleProblem]:
-    """Every fault of one rule. `given` names the variables there are besides the known ones."""
-    for key, message in _NOT_YET.items():
-        if key in document.data:
-            yield document.problem(message, key)
-            return
-    yield from _keys(document)
-    yield from _identity(document)
+def check(
+    document: Document, given: Mapping[str, object], *, foreign: bool = False
+) -> Iterator[RuleProblem]:
+    """Every fault of one rule. `given` names the variables there are besides the known ones.
+
+    A `foreign` rule may have keys and fields that are not known here, and no level.
+    """
+    if "action" in document.data:
+        yield document.problem(_ACTION, "action")
+        return
+    if not foreign:
+        yield from _keys(document, KEYS)
+    yield from _identity(document, foreign=foreign)
     yield from _response(document)
-    category = document.data.get("logsource")
-    yield from _logsource(document, category)
-    name = category.get("category") if isinstance(category, dict) else None
-    fields = CATEGORIES.get(name) if isinstance(name, str) else None
+    yield from _detection(document, given, foreign=foreign)
+
+
+def _detection(
+    document: Document, given: Mapping[str, object], *, foreign: bool
+) -> Iterator[RuleProblem]:
+    logsource = document.data.get("logsource")
+    yield from _logsource(document, logsource)
+    name = logsource.get("category") if isinstance(logsource, dict) else None
+    fields = CATEGORIES.get(name) if isinstance(name, str) and not foreign else None
     known = {*variables.KNOWN, *given}
     yield from _Detection(document, fields, known).check()
+
+
+def check_correlation(document: Document) -> Iterator[RuleProblem]:
+    """Every fault of a correlation's head."""
+    yield from _keys(document, CORRELATION_KEYS)
+    yield from _identity(document, foreign=False)
+    yield from _response(document)
+
+
+def check_filter(
+    document: Document, twin: Document, given: Mapping[str, object]
+) -> Iterator[RuleProblem]:
+    """Every fault of a filter; `twin` is the same in the shape of a rule."""
+    yield from _keys(document, FILTER_KEYS)
+    yield from _identity(document, foreign=True)
+    yield from _detection(twin, given, foreign=False)
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -57,13 +89,13 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else f"one of: {', '.join(choices)}"
 
 
-def _keys(document: Document) -> Iterator[RuleProblem]:
+def _keys(document: Document, known: tuple[str, ...]) -> Iterator[RuleProblem]:
     for key in document.data:
-        if key not in KEYS:
-            yield document.problem(f"unknown key `{key}`", key, mend=did_you_mean(key, KEYS))
+        if key not in known:
+            yield document.problem(f"unknown key `{key}`", key, mend=did_you_mean(key, known))
 
 
-def _identity(document: Document) -> Iterator[RuleProblem]:
+def _identity(document: Document, *, foreign: bool) -> Iterator[RuleProblem]:
     data = document.data
     if not isinstance(data.get("title"), str) or not data["title"].strip():
         yield document.problem("a rule needs a `title`", "title")
@@ -72,10 +104,15 @@ def _identity(document: Document) -> Iterator[RuleProblem]:
     elif not _is_uuid(data["id"]):
         yield document.problem(f"the id `{data['id']}` is no UUID", "id", mend="use `uuidgen`")
     level = data.get("level")
-    if level not in list(Level):
+    if level not in list(Level) and not (foreign and level is None):
         message = f"unknown level `{level}`" if "level" in data else "a rule needs a `level`"
         yield document.problem(message, "level", mend=did_you_mean(str(level), Level))
-    tags = data.get("tags", [])
+    if not foreign:
+        yield from _tags(document)
+
+
+def _tags(document: Document) -> Iterator[RuleProblem]:
+    tags = document.data.get("tags", [])
     for index, tag in enumerate(tags if isinstance(tags, list) else [tags]):
         if not isinstance(tag, str) or "." not in tag:
             message = f"the tag `{tag}` has no namespace"
@@ -168,12 +205,17 @@ class _Detection:
         for modifier in modifiers:
             if modifier in MODIFIERS:
                 continue
-            if modifier in SIGMA_MODIFIERS:
+            if modifier in TIME_MODIFIERS:
+                message = f"`{modifier}` asks for a part of a time, and no field holds a time"
+            elif modifier in SIGMA_MODIFIERS:
                 message = f"the modifier `{modifier}` is not supported by this version"
             else:
                 message = f"unknown modifier `{modifier}`"
             mend = did_you_mean(modifier, MODIFIERS)
             yield self._document.problem(message, *steps, mend=mend)
+        if {"cased", "fieldref"} <= set(modifiers):
+            message = "`fieldref` compares without regard to case"
+            yield self._document.problem(message, *steps, mend="leave out `cased`")
         if "re" in modifiers and _ANYWHERE & set(modifiers):
             message = "`re` looks anywhere by itself"
             yield self._document.problem(message, *steps, mend="anchor it with `^` and `$`")
@@ -187,6 +229,9 @@ class _Detection:
             return
         if _ANYWHERE & modifiers and isinstance(value, str) and not value.strip("*"):
             yield problem(f"`{value}` is in every value", *steps, mend="use `|exists: true`")
+        if "fieldref" in modifiers and self._fields is not None and value not in self._fields:
+            mend = did_you_mean(str(value), self._fields)
+            yield problem(f"unknown field `{value}`", *steps, mend=mend)
         if "re" in modifiers and (fault := sigma.expression_fault(value)):
             yield problem(fault, *steps, mend="RE2 syntax; a number needs quotes")
         mentioned = variables.names(value)

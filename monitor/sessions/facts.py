@@ -96,6 +96,7 @@ class FactMaker:
         fields = {
             **live.tree.fields(process),
             "WrittenBySession": any((dev, ino) in live.written for dev, ino, _ in started),
+            "Downloaded": any((dev, ino) in live.downloaded for dev, ino, _ in started),
             "SelfCopy": any(
                 (dev, ino) in live.written and live.program.is_copy(_join(root, path), path)
                 for dev, ino, path in started
@@ -128,7 +129,11 @@ class FactMaker:
         if event.access & events.Access.READ:
             shown = file.path.text
             copy = written and live.program.is_copy(_join(root, shown), shown)
-            read: _Fields = {"WrittenBySession": written, "SelfCopy": copy}
+            read: _Fields = {
+                "WrittenBySession": written,
+                "SelfCopy": copy,
+                "Downloaded": key in live.downloaded,
+            }
             yield from self._file("file_access", spellings, key, live, process, **read)
         if event.access & events.Access.WRITE:
             wrote = {"WrittenBySession": written, "Operation": "create" if created else "open"}
@@ -155,8 +160,14 @@ class FactMaker:
         root = self._root(event, live)
         source = resolve(event.source, root)
         target = resolve(event.target, root)
-        extra = {"SourceFilename": source.path, **self._content(target, live)}
+        content = self._content(target, live)
+        extra = {"SourceFilename": source.path, **content}
         yield from self._place("file_rename", target, root, live, process, **extra)
+        if source.outer:  # what was moved may be known by that spelling only
+            extra = {"SourceFilename": source.outer, **content}
+            key = (target.device, target.inode)
+            spelling = (target.outer or target.path,)
+            yield from self._file("file_rename", spelling, key, live, process, **extra)
         yield from self._moved_along(source.path, target.path, live, process)
 
     def _moved_along(
@@ -174,8 +185,9 @@ class FactMaker:
     def _linked(self, event: events.Linked, live: LiveSession, process: Process) -> Iterable[Fact]:
         root = self._root(event, live)
         target = resolve(event.target, root)
+        place = resolve(event.source, root)
         for source in {
-            resolve(event.source, root).path,
+            *filter(None, (place.path, place.outer)),
             *self._watched.aliases(root, target.device, target.inode),
         }:
             extra = {"SourceFilename": source, "Operation": "link", **self._content(target, live)}
@@ -203,7 +215,8 @@ class FactMaker:
         self, event: events.Unlinked, live: LiveSession, process: Process
     ) -> Iterable[Fact]:
         place = resolve(event.target, self._root(event, live))
-        yield from self._file("file_delete", (place.path,), (0, 0), live, process)
+        spellings = filter(None, (place.path, place.outer))
+        yield from self._file("file_delete", spellings, (0, 0), live, process)
 
     def _truncated(
         self, event: events.Truncated, live: LiveSession, process: Process
@@ -238,7 +251,7 @@ class FactMaker:
         process: Process,
         **extra: object,
     ) -> Iterable[Fact]:
-        paths = [place.path]
+        paths = [place.path, *filter(None, (place.outer,))]
         if place.inode:
             paths += self._watched.aliases(root, place.device, place.inode)
         return self._file(

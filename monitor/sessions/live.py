@@ -106,6 +106,8 @@ class LiveSession:
     """True once its cgroup has had a process: only then does an empty one mean the end."""
     program: AgentProgram = field(default_factory=lambda: AgentProgram((), ()))
     written: WrittenFiles = field(default_factory=WrittenFiles)
+    downloaded: WrittenFiles = field(default_factory=WrittenFiles)
+    """Of the written ones those that a download tool wrote."""
     seen: SeenBefore = field(default_factory=SeenBefore)
     tree: ProcessTree = field(init=False)
     history: deque[Event] = field(init=False)

@@ -28,13 +28,15 @@ _O_DIRECTORY_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A resolved name: its path in its mount namespace, and the inode there (0 if there is none)."""
+    """A resolved name: its path as its process sees it, and the inode there (0 if there is none)."""
 
     path: str
     device: int = 0
     inode: int = 0
     directory: str = ""
     """A path by which *we* can reach the directory, e.g. below /proc/self/fd/9."""
+    outer: str = ""
+    """Its path in its mount namespace, where a chroot makes that another one."""
 
 
 def open_in_root(root: str, path: str, flags: int = _O_DIRECTORY_PATH) -> int:
@@ -137,13 +139,13 @@ def resolve(name: Name, root: str, *, follow: bool = False) -> Place:
             with suppress(OSError):  # a link that leads nowhere is its own place
                 return _followed(text, root)
         parent = os.readlink(f"/proc/self/fd/{fd}")
-        path = os.path.join(parent, leaf)
+        path, outer = _seen(os.path.join(parent, leaf), root)
         reachable = _reachable(parent, root, os.fstat(fd))
         try:
             found = os.stat(leaf, dir_fd=fd, follow_symlinks=False)
         except OSError:
-            return Place(path, directory=reachable)
-        return Place(path, found.st_dev, found.st_ino, reachable)
+            return Place(path, directory=reachable, outer=outer)
+        return Place(path, found.st_dev, found.st_ino, reachable, outer)
     finally:
         os.close(fd)
 
@@ -156,7 +158,20 @@ def _followed(text: str, root: str) -> Place:
     finally:
         os.close(fd)
     directory = os.path.dirname(_reachable(path, root, found))
-    return Place(path, found.st_dev, found.st_ino, directory)
+    path, outer = _seen(path, root)
+    return Place(path, found.st_dev, found.st_ino, directory, outer)
+
+
+def _seen(path: str, root: str) -> tuple[str, str]:
+    """A path of procfs as a process with this root sees it; and itself, if that is another one."""
+    if root == "/":
+        return path, ""
+    base = root
+    with suppress(OSError):  # `Roots` gives links of procfs
+        base = os.readlink(root)
+    if base == "/" or not path.startswith(base + "/"):
+        return path, ""
+    return path.removeprefix(base), path
 
 
 def _reachable(path: str, root: str, found: os.stat_result) -> str:

@@ -27,6 +27,23 @@ _MAX_ANCESTORS = 16
 _INTERPRETERS = frozenset(
     {"python", "node", "bun", "deno", "bash", "sh", "dash", "zsh", "perl", "ruby", "php", "lua"}
 )
+_DOWNLOADERS = frozenset(
+    {
+        *(
+            "curl",
+            "wget",
+            "wget2",
+            "aria2c",
+            "axel",
+            "fetch",
+            "lwp-download",
+            "http",
+            "https",
+            "xh",
+        ),
+        *("lftp", "scp", "sftp", "nc", "ncat", "socat"),
+    }
+)
 _KEPT_AFTER_EXIT = 4096
 """Exit has a ring of its own and may overtake the last opens of the same process."""
 
@@ -191,6 +208,11 @@ def has_terminal(pid: int) -> bool:
 def is_interpreter(image: str) -> bool:
     """Does this program do what a script says? Known by its name, with or without a version."""
     return image.rpartition("/")[2].rstrip("0123456789.") in _INTERPRETERS
+
+
+def is_downloader(image: str) -> bool:
+    """Does this program do nothing but fetch files? Known by its name."""
+    return image.rpartition("/")[2] in _DOWNLOADERS
 
 
 def _script_argument(image: str, argv: tuple[str, ...]) -> str:

@@ -26,7 +26,7 @@ from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.places import view_of
-from monitor.sessions.process_tree import home_of, read_process
+from monitor.sessions.process_tree import home_of, is_downloader, read_process
 from monitor.sessions.program import find_program
 from monitor.sessions.settle import Settling, Written
 from monitor.sessions.taint import NONE as NO_LABELS
@@ -391,6 +391,8 @@ class Registry:
         if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):
             key = (event.file.path.device, event.file.inode)
             live.written.add(*key)
+            if is_downloader(observation.process.image):
+                live.downloaded.add(*key)
             if facts:
                 file = Written(event.file.path.text, self._facts.reachable(event, live), key)
                 self.settling.add(file, live, observation.process, event.ktime_ns)

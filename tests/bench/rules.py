@@ -22,7 +22,7 @@ from tests.bench.figures import Figures
 PROJECT = Path(__file__).parents[2]
 RECORDINGS = PROJECT / "tests" / "recordings"
 RULES = PROJECT / "rules"
-COMMUNITY = "ESTOP_SIGMAHQ"
+COMMUNITY = "SIGMAHQ"
 """Environment: a checkout of the SigmaHQ repository, to be measured beside our own rules."""
 _TIMES = 3
 _EXECS = 20_000

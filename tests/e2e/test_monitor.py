@@ -523,7 +523,7 @@ def test_rules_are_exchanged_while_sessions_run_and_bad_ones_change_nothing(scra
             assert [len(changes[how]) for how in ("added", "removed", "changed")] == [1, 1, 0]
             assert {rule["id"][-1] for rule in monitor.get("/rules")} == {"2", "3"}
 
-            (rules / "4.yml").write_text("title: no rule\n")
+            (rules / "4.yml").write_text("title: no rule\nresponse: freeze\n")
             done = estop("rules", "reload", *where)
             assert done.returncode == 1
             assert "4.yml" in done.stderr
@@ -543,7 +543,7 @@ def test_a_hangup_has_the_rules_read_again(scratch, rules):
         write_rule(rules, 3, "/new-rule", "freeze")
         os.kill(monitor.pid, signal.SIGHUP)
         assert until(lambda: len(monitor.get("/rules")) == 3, 10)
-        (rules / "3.yml").write_text("title: no rule\n")
+        (rules / "3.yml").write_text("title: no rule\nresponse: freeze\n")
         os.kill(monitor.pid, signal.SIGHUP)
         assert until(lambda: "rules.kept" in monitor.log.read_text(), 10)
         assert len(monitor.get("/rules")) == 3

@@ -126,7 +126,8 @@ class Theatre:
         environ |= {"ESTOP_DISARM_STOPS": "1000", "ESTOP_PAYMENT_ADDRESSES": f"{world.SINK}/32"}
         # The verdict is what is tried, and not what comes of a machine too slow to give one.
         environ["ESTOP_HOLD_TIMEOUT_MS"] = str(round(1000 * min(PATIENCE, 60)))
-        environ["ESTOP_DEADMAN_MS"] = str(round(5000 * PATIENCE))
+        # Under emulation, on a busy host, one look around in a new session takes most of a minute.
+        environ["ESTOP_DEADMAN_MS"] = str(round(5000 * PATIENCE * (3 if PATIENCE > 2 else 1)))
         rules = [word for path in (RULES, place / "rules") for word in ("--rules", str(path))]
         started = private_monitor(place, "--listen", "", *rules, environ=environ)
         return self._monitors.enter_context(started)

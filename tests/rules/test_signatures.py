@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from monitor.alerts import Rule
-from monitor.detection.condition import Leaf, asserted
+from monitor.detection.condition import REFERENCES, Leaf, asserted
 from monitor.detection.engine import Engine
 from monitor.detection.loader import load
 from monitor.detection.ruleset import Signature
+from monitor.detection.trials import SEQUENCE_KEYS, Step, completed, read
 from monitor.fields import CATEGORIES, Fact
 
 HERE = Path(__file__).parent
@@ -23,6 +24,7 @@ VARIABLES = {
 RULESET = load([HERE.parents[1] / "rules"], variables=VARIABLES)
 ENGINE = Engine(RULESET)
 SIGNATURES = {signature.rule.name: signature for signature in RULESET.signatures}
+CORRELATIONS = {correlation.rule.name: correlation for correlation in RULESET.correlations}
 
 
 def facts(name: str, key: str) -> list[Fact]:
@@ -37,6 +39,19 @@ def cases(key: str) -> list[Any]:
         for name in SIGNATURES
         for number, fact in enumerate(facts(name, key))
     ]
+
+
+def sequences(key: str) -> list[Any]:
+    return [
+        pytest.param(name, sequence, id=f"{name}-{number}")
+        for name in CORRELATIONS
+        for number, sequence in enumerate(read(HERE / f"{name}.yml")[1][key])
+    ]
+
+
+def told(sequence: list[Step]) -> set[str]:
+    ids = completed(ENGINE, sequence)
+    return {rule.name for rule in RULESET.rules if rule.id in ids}
 
 
 def matched(fact: Fact) -> set[str]:
@@ -59,6 +74,27 @@ def test_the_rule_stays_quiet(name, fact):
     assert name not in matched(fact)
 
 
+@pytest.mark.parametrize(("name", "sequence"), sequences("match_sequence"))
+def test_the_correlation_fires(name, sequence):
+    assert name in told(sequence)
+
+
+@pytest.mark.parametrize(("name", "sequence"), sequences("no_match_sequence"))
+def test_the_correlation_stays_quiet(name, sequence):
+    assert name not in told(sequence)
+
+
+@pytest.mark.parametrize("name", CORRELATIONS)
+def test_a_correlation_has_sequences_on_both_sides(name):
+    assert all(read(HERE / f"{name}.yml")[1].values())
+
+
+def test_what_a_correlation_mutes_is_there_for_nothing_else():
+    muted = [rule for rule in RULESET.rules if rule.id in RULESET.muted]
+    assert muted
+    assert {str(rule.response) for rule in muted} == {"log"}
+
+
 @pytest.mark.parametrize("fact", facts("benign", "facts"), ids=lambda f: f.category)
 def test_ordinary_work_stops_nothing(fact):
     assert [rule.name for rule in ENGINE.evaluate(fact) if rule.response.stops] == []
@@ -73,12 +109,12 @@ def test_a_rule_has_facts_of_its_own_category_on_both_sides(name):
 
 def test_every_file_of_facts_belongs_to_a_rule():
     named = {file.stem for file in HERE.glob("*.yml")}
-    assert named == {*SIGNATURES, "benign"}
+    assert named == {*SIGNATURES, *CORRELATIONS, "benign"}
 
 
 def test_facts_hold_only_fields_of_their_category():
     for file in HERE.glob("*.yml"):
-        for key in yaml.safe_load(file.read_text()):
+        for key in yaml.safe_load(file.read_text()).keys() - {*SEQUENCE_KEYS, "trigger"}:
             for fact in facts(file.stem, key):
                 assert fact.fields.keys() <= CATEGORIES[fact.category].keys(), file.name
 
@@ -172,7 +208,7 @@ def test_every_payment_service_counts_with_and_without_a_host_before_it():
 def test_paths_are_compared_with_their_case_as_linux_does(signature: Signature):
     """A path leaf that ignores case could never be judged by a map in the kernel."""
     for leaf in leaves_of_paths(signature):
-        assert leaf.cased or leaf.match in {"null", "regex"}, leaf
+        assert leaf.cased or leaf.match in {"null", "regex", *REFERENCES}, leaf
 
 
 def leaves_of_paths(signature: Signature) -> list[Leaf]:

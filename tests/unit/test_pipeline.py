@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from monitor import pipeline
 from monitor.capture import wire
 from monitor.capture.decode import REHEARSALS
+from monitor.events import Verdict
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.sessions.settle import Settling
@@ -158,6 +159,29 @@ class Matching:
     def evaluate(self, fact):
         return [SimpleNamespace(id="one"), SimpleNamespace(id="two")]
 
+    def correlate(self, ktime_ns, matches):
+        return {**matches, "both": (SimpleNamespace(id="both"), ktime_ns)}
+
+    def told(self, matches):
+        return matches
+
+
+def judged(event):
+    """Ids of what the responder hears of one observation."""
+    heard = []
+    responder = SimpleNamespace(respond=lambda _, matches, __: heard.extend(matches))
+    loop = Pipeline(Tape(), Idle(), Matching(), responder, Book(), Metrics(), gate=Gate())
+    live = SimpleNamespace(id="s")
+    loop._judge(SimpleNamespace(event=event, live=live, facts=["fact"]))
+    return [rule.id for rule, _ in heard]
+
+
+def test_what_happened_is_correlated_and_what_was_refused_is_not():
+    happened = SimpleNamespace(ktime_ns=5, verdict=Verdict.CANDIDATE)
+    refused = SimpleNamespace(ktime_ns=5, verdict=Verdict.CANDIDATE | Verdict.REFUSED)
+    assert judged(happened) == ["one", "two", "both"]
+    assert judged(refused) == ["one", "two"]
+
 
 def test_an_act_that_was_told_before_the_restart_is_not_told_again():
     answered = []
@@ -173,13 +197,13 @@ def test_an_act_that_was_told_before_the_restart_is_not_told_again():
         told=frozenset({("s", 5, "one")}),
     )
     for session, ktime_ns in (("s", 5), ("s", 6), ("t", 5)):
-        event = SimpleNamespace(ktime_ns=ktime_ns)
+        event = SimpleNamespace(ktime_ns=ktime_ns, verdict=Verdict.PASS)
         live = SimpleNamespace(id=session)
         loop._judge(SimpleNamespace(event=event, live=live, facts=["fact"]))
     assert [[rule.id for rule, _ in matches] for matches in answered] == [
-        ["two"],
-        ["one", "two"],
-        ["one", "two"],
+        ["two", "both"],
+        ["one", "two", "both"],
+        ["one", "two", "both"],
     ]
 
 
@@ -227,7 +251,8 @@ class Questions(Ring):
 
 def asked(judge):
     registry = Asking()
-    engine = SimpleNamespace(evaluate=lambda _: [SimpleNamespace(id="rule")])
+    rule = SimpleNamespace(id="rule")
+    engine = SimpleNamespace(evaluate=lambda _: [rule], told=lambda matches: matches)
     Pipeline(Questions(), registry, engine, judge, Record(), Metrics(), gate=Gate()).step()
     assert registry.unjudged == 0
     return judge.did

@@ -19,6 +19,7 @@ NAMES = {
     "estop_store_dropped": [],
     "estop_rules_loaded": [],
     "estop_rule_errors": [],
+    "estop_correlation_groups_forgotten": [],
 }
 
 

@@ -6,20 +6,22 @@ from typing import Any
 
 import yaml
 
-from monitor.detection.loader import NO_VARIABLES, load
+from monitor.detection.loader import load
+from monitor.detection.reading import NO_VARIABLES
 from monitor.detection.ruleset import RuleSet
 
 ID = "3f0b5b2e-6f0a-4f57-9d39-0d6a2f0e7c01"
 
 
 def rule(category: str = "file_event", **changes: Any) -> dict[str, Any]:
-    """A sound rule; a change of None leaves the key out."""
+    """A sound rule of one's own; a change of None leaves the key out."""
     sound = {
         "title": "A rule",
         "id": ID,
         "logsource": {"product": "linux", "category": category},
         "detection": {"selection": {"TargetFilename": "/etc/hosts"}, "condition": "selection"},
         "level": "high",
+        "response": "alert",
     }
     return {key: value for key, value in {**sound, **changes}.items() if value is not None}
 
@@ -28,6 +30,18 @@ def detecting(entries: object, category: str = "file_event", **changes: Any) -> 
     """A rule with one selection."""
     detection = {"selection": entries, "condition": "selection"}
     return rule(category, detection=detection, **changes)
+
+
+def numbered_id(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012}"
+
+
+def correlation(given: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A correlation; in `given`, too, None leaves a key out."""
+    parts = {key: value for key, value in given.items() if value is not None}
+    head = {"title": "A correlation", "id": ID, "level": "high", "response": "alert"}
+    sound = {**head, "correlation": parts}
+    return {key: value for key, value in {**sound, **changes}.items() if value is not None}
 
 
 def written(directory: Path, *rules: dict[str, Any], name: str = "rule.yml") -> Path:

@@ -18,6 +18,7 @@ from sigma.types import (
     SigmaCompareExpression,
     SigmaExists,
     SigmaExpansion,
+    SigmaFieldReference,
     SigmaNull,
     SigmaNumber,
     SigmaRegularExpression,
@@ -45,21 +46,42 @@ def holds(tree, fields) -> bool:
             return any(holds(arg, fields) for arg in tree.args)
         case ConditionNOT():
             return not holds(tree.args[0], fields)
-    given = fields.get(tree.field)
-    elements = [x for x in (given if isinstance(given, list) else [given]) if x is not None]
+    elements = listed(fields.get(tree.field))
     match tree.value:
         case SigmaNull():
             return not elements
         case SigmaExists(exists=wanted):
             return bool(elements) == wanted
-    return any(equal(tree.value, element) for element in elements)
+    return any(equal(tree.value, element, fields) for element in elements)
 
 
-def equal(value, element) -> bool:
-    text = str(element).lower() if isinstance(element, bool) else str(element)
+def listed(given) -> list:
+    return [x for x in (given if isinstance(given, list) else [given]) if x is not None]
+
+
+def refers(value: SigmaFieldReference, element, other) -> bool:
+    mine, its = spelled(element).lower(), spelled(other).lower()
+    if not value.starts_with and not value.ends_with:
+        return mine == its
+    if not its:
+        return False
+    places = [i for i in range(len(mine)) if mine[i : i + len(its)] == its]
+    if value.starts_with and value.ends_with:
+        return bool(places)
+    return (0 if value.starts_with else len(mine) - len(its)) in places
+
+
+def spelled(element) -> str:
+    return str(element).lower() if isinstance(element, bool) else str(element)
+
+
+def equal(value, element, fields) -> bool:  # noqa: PLR0911 -- one type, one line
+    text = spelled(element)
     match value:
         case SigmaExpansion():
-            return any(equal(one, element) for one in value.values)
+            return any(equal(one, element, fields) for one in value.values)
+        case SigmaFieldReference():
+            return any(refers(value, element, x) for x in listed(fields.get(value.field)))
         case SigmaString():
             return like(value, text)
         case SigmaNumber() | SigmaBool():

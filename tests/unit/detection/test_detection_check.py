@@ -10,7 +10,7 @@ OTHER = "3f0b5b2e-6f0a-4f57-9d39-0d6a2f0e7c02"
 
 
 def test_rules_are_counted_by_response_and_category(tmp_path):
-    quiet = detecting({"Image": "/x"}, "dns_query", id=OTHER, level="informational")
+    quiet = detecting({"Image": "/x"}, "dns_query", id=OTHER, response="log")
     report = check([written(tmp_path, rule(response="freeze"), quiet)])
     assert report.ok
     assert report.by_response == {n: n in {"log", "freeze"} for n in Response}

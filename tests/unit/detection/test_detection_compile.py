@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a field of a rule matches: Sigma's semantics as the generated code has them."""
 
+from base64 import b64encode
+
 import pytest
 from ruletext import detecting, loaded
 
@@ -187,3 +189,50 @@ def test_base64_and_windash_are_expanded(tmp_path):
     assert fires(tmp_path, encoded, line, "process_creation")
     dashed = {"CommandLine|windash|contains": " -x"}
     assert fires(tmp_path, dashed, {"CommandLine": "tool /x"}, "process_creation")
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "image", "parent", "expected"),
+    [
+        ("fieldref", "/bin/Sh", "/bin/sh", True),
+        ("fieldref", "/bin/sh", "/bin/sh2", False),
+        ("fieldref", None, None, False),
+        ("fieldref", "", None, False),
+        ("fieldref|startswith", "/a/b", "/a", True),
+        ("fieldref|startswith", "/a", "/a/b", False),
+        ("fieldref|startswith", "/a", "", False),
+        ("fieldref|startswith", "/a", None, False),
+        ("fieldref|endswith", "/a/b", "/b", True),
+        ("fieldref|endswith", "/a/b", "/a", False),
+        ("fieldref|contains", "/a/b/c", "/B", True),
+        ("fieldref|contains", "/a", "/b", False),
+        ("fieldref|neq", "/a", "/b", True),
+        ("fieldref|neq", "/a", "/a", False),
+    ],
+)
+def test_a_field_is_compared_with_another(tmp_path, modifiers, image, parent, expected):
+    given = {"Image": image, "ParentImage": parent}
+    fields = {name: value for name, value in given.items() if value is not None}
+    assert fires(tmp_path, {f"Image|{modifiers}": "ParentImage"}, fields) is expected
+    if parent is not None and "neq" not in modifiers:
+        fields = {"Image": image, "ParentImage": ["/zz", parent]}
+        assert fires(tmp_path, {f"Image|{modifiers}": "ParentImage"}, fields) is expected
+
+
+def test_a_field_is_compared_with_each_element_of_a_list(tmp_path):
+    entries = {"Image|fieldref": "ParentImages"}
+    assert fires(tmp_path, entries, {"Image": "/a", "ParentImages": ["/b", "/a"]})
+    assert not fires(tmp_path, entries, {"Image": "/a", "ParentImages": ["/b"]})
+    entries = {"ParentImages|fieldref": "Image"}
+    assert fires(tmp_path, entries, {"Image": "/a", "ParentImages": ["/b", "/a"]})
+    assert not fires(tmp_path, entries, {"Image": "/a"})
+
+
+def test_wide_text_in_base64_is_found_in_both_byte_orders(tmp_path):
+    for modifier, encoding in (("wide", "utf-16le"), ("utf16be", "utf-16be")):
+        text = "run " + b64encode(b"..." + "secret".encode(encoding)).decode()
+        entries = {f"CommandLine|{modifier}|base64offset|contains": "secret"}
+        assert fires(tmp_path, entries, {"CommandLine": text})
+    entries = {"CommandLine|utf16|base64|contains": "secret"}
+    text = b64encode(b"\xff\xfe" + "secret".encode("utf-16le")).decode()
+    assert fires(tmp_path, entries, {"CommandLine": f"run {text}"})

@@ -48,6 +48,11 @@ entries = st.one_of(
     entry("cidr", values=cidr),
     *(entry(m, values=number) for m in ("lt", "lte", "gt", "gte")),
     entry("neq", values=wild),
+    entry("fieldref", values=st.sampled_from(FIELDS)),
+    *(
+        entry("fieldref", m, values=st.sampled_from(FIELDS))
+        for m in ("contains", "startswith", "endswith", "neq")
+    ),
     entry("exists", values=st.booleans(), many=False),
 )
 mapping = st.lists(entries, min_size=1, max_size=3).map(dict)

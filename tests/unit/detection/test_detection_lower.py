@@ -263,7 +263,8 @@ def test_lowering_keeps_nothing_of_what_it_compiled(lowered):
 def test_the_bundled_rules_that_guard_hosts_and_shadow_lower_whole():
     rules = load([Path(__file__).parents[3] / "rules"], variables={"home": ["/root"]})
     lowered = lower(rules)
-    part = {one.name: lowered.rules[one.id].part for one in rules.rules if one.response.holds}
+    holding = [one.rule for one in rules.signatures if one.rule.response.holds]
+    part = {rule.name: lowered.rules[rule.id].part for rule in holding}
     whole = {name for name, found in part.items() if found is Part.WHOLE}
     assert {
         *("hosts_file_write", "hosts_file_rename", "hosts_file_delete"),
@@ -283,3 +284,38 @@ def test_whoever_starts_a_program_is_not_exempt_for_being_another(lowered):
     (watch,) = found.watches
     # The field is the program that is started; a watch exempts the one that acts.
     assert (watch.exempt, watch.certain) == (frozenset(), Act(0))
+
+
+def test_a_field_that_is_compared_with_another_leaves_the_rest_to_user_space(tmp_path):
+    both = {"TargetFilename|cased": "/etc/hosts", "Image|fieldref": "ParentImage"}
+    rules = loaded(tmp_path, detecting(both, "file_access", response="freeze"))
+    [found] = lower(rules).rules.values()
+    assert found.part is Part.PART
+    assert {watch.certain for watch in found.watches} == {Act(0)}
+    same = {"TargetFilename|fieldref": "SourceFilename"}
+    [found] = lower(
+        loaded(tmp_path, detecting(same, "file_rename", response="freeze"))
+    ).rules.values()
+    assert found.part is Part.NONE
+
+
+def test_what_a_whole_path_is_compared_with_is_not_known_from_the_path(tmp_path):
+    detection = {
+        "s": {"TargetFilename|cased": "/etc/hosts"},
+        "own": {"TargetFilename|fieldref": "Image"},
+        "condition": "s and not own",
+    }
+    rules = loaded(tmp_path, rule("file_access", detection=detection, response="freeze"))
+    [found] = lower(rules).rules.values()
+    assert found.part is Part.PART
+
+
+def test_a_program_is_not_forgiven_because_of_what_it_is_compared_with(tmp_path):
+    detection = {
+        "s": {"TargetFilename|cased": "/etc/hosts"},
+        "own": {"Image|fieldref": "ParentImage"},
+        "tool": {"Image|cased": "/usr/bin/tool"},
+        "condition": "s and (own or not tool)",
+    }
+    [found] = lower(loaded(tmp_path, rule(detection=detection, response="freeze"))).rules.values()
+    assert {watch.exempt for watch in found.watches} == {frozenset()}

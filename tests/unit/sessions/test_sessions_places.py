@@ -112,9 +112,15 @@ def test_in_another_root_nothing_leads_out_of_it(here, text, follow):
     name = Name(Path("/", "/", 0), text)
     place = resolve(name, str(here / "jail"), follow=follow)
     expected = "out" if text == "/out" and not follow else "f"
-    assert place.path == str(here / "jail" / expected)
+    assert place.path == f"/{expected}"
+    assert place.outer == str(here / "jail" / expected)
     assert place.inode == identity(here / "jail" / expected)[1]
     assert place.directory == str(here / "jail")
+
+
+def test_a_root_that_is_no_other_has_no_second_spelling(here):
+    (here / "f").touch()
+    assert resolve(absolute(here / "f"), "/").outer == ""
 
 
 def test_names_that_are_no_text_keep_their_bytes(here):

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signatures against the real act: the `trigger` of tests/rules/NAME.yml, in a session of its own.
+
+All are run one after the other on one stage (tests/atomics/stage.sh), by a session that is only
+observed. A program that would do harm is played by another one under its name.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agent.private_monitor import private_monitor
+from monitor.detection.loader import load
+from tests.atomics.stage import perform
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
+
+PROJECT = Path(__file__).parents[2]
+VARIABLES = {"home": ["/root"], "estop": ["/run/estop"], "payment_address": ["203.0.113.0/24"]}
+IDS = {
+    rule.name: rule.id for rule in load([PROJECT / "rules"], variables=VARIABLES).rules if rule.name
+}
+
+
+def triggers() -> dict[str, str]:
+    found = {}
+    for file in sorted((PROJECT / "tests" / "rules").glob("*.yml")):
+        trigger = yaml.safe_load(file.read_text()).get("trigger")
+        if trigger:
+            found[file.stem] = trigger
+    return found
+
+
+TRIGGERS = triggers()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """The ids of all rules that matched."""
+    if os.geteuid() != 0:
+        pytest.skip("loads BPF: needs root")
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
+    scratch = tmp_path_factory.mktemp("triggers")
+    script = "\n".join(f"( {trigger}\n) < /dev/null" for trigger in TRIGGERS.values())
+    with private_monitor(scratch, "--listen", "", environ=environ) as monitor:
+        return {alert["rule"]["id"] for alert in perform(monitor, scratch / "all", script)}
+
+
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_the_act_itself_is_told(told, name):
+    assert IDS[name] in told
