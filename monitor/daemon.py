@@ -24,10 +24,9 @@ from monitor.api.token import load_token
 from monitor.capture.gate import Gate
 from monitor.capture.kernel import KernelSettings, load
 from monitor.config import FailMode, Settings, bundled
-from monitor.detection import loader
 from monitor.detection.enforcement import Facility, Host, problems
 from monitor.detection.engine import Engine
-from monitor.detection.host import home_directories, host_variables
+from monitor.detection.host import home_directories
 from monitor.detection.lower import lower
 from monitor.detection.ruleset import RuleSet
 from monitor.directories import PUBLIC, own_directory
@@ -45,7 +44,7 @@ from monitor.response.marks import Marks
 from monitor.response.policy import Disarmer
 from monitor.response.protection import own_watches
 from monitor.response.verdicts import Verdicts
-from monitor.rulebook import Rulebook
+from monitor.rulebook import Rulebook, read_rules
 from monitor.sessions import cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
@@ -66,14 +65,6 @@ _PR_SET_TIMERSLACK = 29  # linux/prctl.h
 _PIPELINE_NICE = -20
 """A busy machine is no reason to stop late. Not a real-time class: a flood of events would then
 starve what it is there to protect."""
-
-
-def load_rules(settings: Settings) -> RuleSet:
-    """All signatures, or RuleError with every reason why not."""
-    return loader.load(
-        settings.rules,
-        variables=host_variables(settings.payment_addresses, settings.own_directories),
-    )
 
 
 def _check_host() -> None:
@@ -127,7 +118,7 @@ class Daemon:
             raise
 
     def _build(self, settings: Settings) -> None:
-        ruleset = load_rules(settings)
+        ruleset = read_rules(settings)
         lowered = lower(ruleset)
         own_directory(settings.runtime_dir, PUBLIC)
         self._stack.enter_context(StateLock(settings.state_dir))
@@ -144,39 +135,24 @@ class Daemon:
         if unenforceable := problems(ruleset, lowered, host):
             raise RuleError(unenforceable)
         engine = Engine(ruleset)
-        self._rulebook = Rulebook(
-            ruleset, lowered, host, load=lambda: load_rules(settings), engine=engine
-        )
         own = own_watches(settings.own_directories, [settings.token_path])
         self._verdicts = Verdicts(self.kernel, own)
         self._verdicts.replace(lowered)
         registry = self._sessions(settings, root, ruleset, gate)
         self._marks.replace(lowered)
         holds = Holds(self.kernel)
-        killswitch = KillSwitch(
-            lambda slot, on: self.kernel.quarantine(slot, on=on),
-            holds,
-            cgroup_root=root,
-            refuse=lambda slot, on: gate.refuse(slot, on=on),
-            displaced=self.kernel.displaced,
-            deadline_ms=settings.freeze_deadline_ms,
-        )
-        window_ns = int(settings.disarm_window_s * 1e9)
-        responder = Responder(
-            killswitch,
-            Disarmer(limit=settings.disarm_stops, window_ns=window_ns),
-            self.store,
-            self.metrics,
-            self.kernel.egress_bytes,
-            holds,
-        )
-        self._rulebook.followed_by(
-            (self._verdicts, self._marks),
+        killswitch = self._killswitch(settings, root, gate, holds)
+        responder = self._responder(settings, killswitch, holds)
+        self._rulebook = Rulebook(
+            ruleset,
+            lowered,
+            host,
+            load=lambda: read_rules(settings),
+            engine=engine,
+            followers=(self._verdicts, self._marks),
             watch=lambda rules: self._watched.replace(rules.watched_paths(home_directories())),
             done=lambda changed: self._rules_changed(responder.disarmer, changed),
         )
-        self._stack.callback(killswitch.close)
-        self._stack.callback(responder.close)
         taps = Taps()
         self.supervisor = Supervisor(
             self.kernel,
@@ -209,6 +185,31 @@ class Daemon:
             taps=taps,
         )
         self._serve(settings, token)
+
+    def _killswitch(self, settings: Settings, root: Path, gate: Gate, holds: Holds) -> KillSwitch:
+        killswitch = KillSwitch(
+            lambda slot, on: self.kernel.quarantine(slot, on=on),
+            holds,
+            cgroup_root=root,
+            refuse=lambda slot, on: gate.refuse(slot, on=on),
+            displaced=self.kernel.displaced,
+            deadline_ms=settings.freeze_deadline_ms,
+        )
+        self._stack.callback(killswitch.close)
+        return killswitch
+
+    def _responder(self, settings: Settings, killswitch: KillSwitch, holds: Holds) -> Responder:
+        window_ns = int(settings.disarm_window_s * 1e9)
+        responder = Responder(
+            killswitch,
+            Disarmer(limit=settings.disarm_stops, window_ns=window_ns),
+            self.store,
+            self.metrics,
+            self.kernel.egress_bytes,
+            holds,
+        )
+        self._stack.callback(responder.close)
+        return responder
 
     def _gate(self, settings: Settings) -> Gate:
         """Where the kernel cannot refuse by itself, opens are asked about before they happen."""

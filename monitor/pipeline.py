@@ -5,7 +5,7 @@
                Gate.take()          opens that wait for our word             capture/gate.py
                decode()             bytes -> Event                           capture/decode.py
     sessions   Registry.observe()   whose it is, who did it -> facts         sessions/registry.py
-    detection  Engine.evaluate()    facts -> rules that match, all of them   detection/engine.py
+    detection  Engine.matches()     facts -> rules that match, all of them   detection/engine.py
                Engine.correlate()   and what they make together              detection/correlate.py
     response   Responder.contain()  what the kernel held is frozen meanwhile  responder.py
                Responder.respond()  cut, freeze, confirm; then record
@@ -41,7 +41,7 @@ from monitor.recording.taps import Taps
 from monitor.responder import Responder
 from monitor.sessions.asked import opened
 from monitor.sessions.registry import Observation, Registry
-from monitor.sessions.taint import labels_of
+from monitor.sessions.taint import NONE, Labels, labels_of
 
 _log = structlog.get_logger()
 
@@ -197,8 +197,8 @@ class Pipeline:
                 self._decide(event)
             elif (observation := self._registry.observe(event)) is not None:
                 matches = self._judge(observation)
-                tags = (tag for rule, _ in matches.values() for tag in rule.tags)
-                self._registry.remember(observation, labels_of(tags))
+                labels = _labels(matches) if matches else NONE
+                self._registry.remember(observation, labels)
             if live is not None:
                 self._responder.answer(live, event)
         except Exception:  # noqa: BLE001 - whatever it is, the next event must be judged
@@ -219,7 +219,7 @@ class Pipeline:
         observation = self._registry.consider(event)
         if observation is None:
             return False
-        matches = self._matches(observation)
+        matches = self._engine.matches(observation.facts)
         if not self._responder.refuses(observation.live, matches):
             return False
         self._registry.keep(event, observation.live)
@@ -257,7 +257,7 @@ class Pipeline:
         for record in REHEARSALS:
             observation = self._registry.rehearse(decode(record))
             if observation is not None:
-                self._matches(observation)
+                self._engine.matches(observation.facts)
                 self._responder.rehearse(observation.live)
 
     def _may_judge(self, question: Question) -> bool:
@@ -273,17 +273,9 @@ class Pipeline:
             self._registry.unjudged += 1
             _log.exception("question.unjudged", slot=question.slot)
 
-    def _matches(self, observation: Observation) -> dict[str, tuple[Rule, Fact]]:
-        """Each rule that matches, with the first fact that it does."""
-        matches: dict[str, tuple[Rule, Fact]] = {}
-        for fact in observation.facts:
-            for rule in self._engine.evaluate(fact):
-                matches.setdefault(rule.id, (rule, fact))
-        return matches
-
     def _judge(self, observation: Observation) -> dict[str, tuple[Rule, Fact]]:
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        matches, event = self._matches(observation), observation.event
+        matches, event = self._engine.matches(observation.facts), observation.event
         if Verdict.REFUSED in event.verdict:  # it did not happen: nothing can follow from it
             told = self._engine.told(matches)
         else:
@@ -301,6 +293,10 @@ class Pipeline:
             matches = {rule: m for rule, m in matches.items() if (*act, rule) not in self._told}
         if matches:
             self._responder.respond(observation, list(matches.values()), received_ns)
+
+
+def _labels(matches: dict[str, tuple[Rule, Fact]]) -> Labels:
+    return labels_of(tag for rule, _ in matches.values() for tag in rule.tags)
 
 
 def _ktime_ns(record: bytes) -> bytes:

@@ -4,23 +4,43 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from monitor.alerts import Rule
+from monitor.config import Settings
 from monitor.control import RuleChanges, RuleInForce
+from monitor.detection import loader
 from monitor.detection.correlation import Correlation
 from monitor.detection.enforcement import Host, problems
 from monitor.detection.engine import Engine
 from monitor.detection.explain import in_force
+from monitor.detection.host import host_variables
 from monitor.detection.lower import lower
 from monitor.detection.ruleset import RuleSet, Signature
 from monitor.errors import RuleError
 from monitor.lowered import Lowered
 
 _log = structlog.get_logger()
+
+
+def variables_of(settings: Settings) -> dict[str, list[str]]:
+    """What the variables of rules mean on this host."""
+    return host_variables(settings.payment_addresses, settings.own_directories)
+
+
+def read_rules(
+    settings: Settings,
+    directories: Sequence[Path] = (),
+    variables: Mapping[str, Sequence[str]] | None = None,
+) -> RuleSet:
+    """All signatures of these directories, or else of the settings; RuleError with every reason."""
+    if variables is None:
+        variables = variables_of(settings)
+    return loader.load(directories or settings.rules, variables=variables)
 
 
 class Follower(Protocol):
@@ -42,25 +62,17 @@ class Rulebook:
         *,
         load: Callable[[], RuleSet],
         engine: Engine,
+        followers: Sequence[Follower],
+        watch: Callable[[RuleSet], None],
+        done: Callable[[Sequence[str]], None],
     ) -> None:
+        """`watch` is given new rules, `done` the ids of what changed, at the end."""
         self._ruleset = ruleset
         self._lowered = lowered
         self._host = host
         self._load = load
         self._engine = engine
         self._lock = threading.Lock()
-        self._followers: Sequence[Follower] = ()
-        self._watch: Callable[[RuleSet], None] = lambda _: None
-        self._done: Callable[[Sequence[str]], None] = lambda _: None
-
-    def followed_by(
-        self,
-        followers: Sequence[Follower],
-        *,
-        watch: Callable[[RuleSet], None],
-        done: Callable[[Sequence[str]], None],
-    ) -> None:
-        """Who has to know: `watch` is given new rules, `done` the ids of what changed, at the end."""
         self._followers, self._watch, self._done = followers, watch, done
 
     def in_force(self) -> list[RuleInForce]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from monitor.capture.syscalls import SHAPES
 from monitor.events import Access
@@ -114,12 +115,9 @@ def _number_at(tid: int, address: int) -> int:
 
 def leader_of(tid: int) -> int:
     """The process a thread belongs to, 0 if it is gone."""
-    try:
+    with suppress(OSError):
         # Only the first thread of a process has one: so most of the time no text has to be read.
         os.close(os.pidfd_open(tid))
-    except OSError:
-        pass
-    else:
         return tid
     try:
         text = _read(f"/proc/{tid}/status")

@@ -14,12 +14,11 @@ from monitor.config import load
 from monitor.control import RuleInForce
 from monitor.detection.enforcement import USUAL_HOST
 from monitor.detection.explain import Explanation, explain, in_force, matching
-from monitor.detection.host import host_variables
-from monitor.detection.loader import load as load_rules
 from monitor.detection.lower import lower
 from monitor.detection.ruleset import RuleSet
 from monitor.errors import EstopError
 from monitor.lowered import Lowered
+from monitor.rulebook import read_rules
 
 _UNKNOWN = "unknown here: as on the tracepoint tier; start the daemon to know"
 
@@ -44,9 +43,7 @@ def rules_here(runtime_dir: Path, directories: Sequence[Path]) -> list[RuleInFor
 
 
 def _read(directories: Sequence[Path]) -> tuple[RuleSet, Lowered]:
-    settings = load()
-    variables = host_variables(settings.payment_addresses, settings.own_directories)
-    ruleset = load_rules(directories or settings.rules, variables=variables)
+    ruleset = read_rules(load(), directories)
     return ruleset, lower(ruleset)
 
 

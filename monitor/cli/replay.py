@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ from monitor.alerts import Level, Response, Rule
 from monitor.cli import show
 from monitor.config import load
 from monitor.detection.engine import Engine
-from monitor.detection.host import host_variables
-from monitor.detection.loader import load as load_rules
 from monitor.fields import Fact
 from monitor.recording.lines import Header, read
+from monitor.rulebook import read_rules, variables_of
 
 _SHOWN = 3
 """Matches of one rule that are told one by one."""
@@ -59,11 +58,11 @@ def engine_of(directories: Sequence[Path], given: Sequence[str] = ()) -> Engine:
     `given` are values of variables, `NAME=VALUE` each, in place of this host's.
     """
     settings = load()
-    variables = host_variables(settings.payment_addresses, settings.own_directories)
+    variables = variables_of(settings)
     variables |= {name: [] for name, _, _ in (one.partition("=") for one in given)}
     for name, _, value in (one.partition("=") for one in given):
         variables[name].append(value)
-    return Engine(load_rules(directories or settings.rules, variables=variables))
+    return Engine(read_rules(settings, directories, variables))
 
 
 def replay(file: Path, engine: Engine) -> Report:
@@ -78,10 +77,10 @@ def replay(file: Path, engine: Engine) -> Report:
         events += 1
         facts += len(happening.facts)
         start_ns = time.perf_counter_ns()
-        found = _evaluate(engine, happening.ktime_ns, happening.facts)
+        found = engine.correlate(happening.ktime_ns, engine.matches(happening.facts))
         spent_ns += time.perf_counter_ns() - start_ns
         at_s = (happening.ktime_ns - begin_ns) / 1e9
-        matches += [_match(at_s, rule, fact) for rule, fact in found]
+        matches += [_match(at_s, rule, fact) for rule, fact in found.values()]
     return Report(
         file=str(file),
         recording=header,
@@ -91,15 +90,6 @@ def replay(file: Path, engine: Engine) -> Report:
         facts_per_s=round(facts / (spent_ns / 1e9)) if spent_ns else 0,
         matches=tuple(matches),
     )
-
-
-def _evaluate(engine: Engine, ktime_ns: int, facts: Iterable[Fact]) -> list[tuple[Rule, Fact]]:
-    """Each rule once for an event, and what completes a correlation, as in the pipeline."""
-    found: dict[str, tuple[Rule, Fact]] = {}
-    for fact in facts:
-        for rule in engine.evaluate(fact):
-            found.setdefault(rule.id, (rule, fact))
-    return list(engine.correlate(ktime_ns, found).values())
 
 
 def _match(at_s: float, rule: Rule, fact: Fact) -> Match:

@@ -37,11 +37,10 @@ def check(runtime_dir: Path, directories: tuple[Path, ...], *, json_: bool) -> N
     """
     from monitor.config import load  # noqa: PLC0415 - `estop --help` must be quick
     from monitor.detection.check import check as check_rules  # noqa: PLC0415
-    from monitor.detection.host import host_variables  # noqa: PLC0415
+    from monitor.rulebook import variables_of  # noqa: PLC0415
 
     settings = load()
-    variables = host_variables(settings.payment_addresses, settings.own_directories)
-    report = check_rules(directories or settings.rules, variables)
+    report = check_rules(directories or settings.rules, variables_of(settings))
     loaded = _loaded(runtime_dir)
     if json_:
         print_json(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 from monitor.alerts import Rule
 from monitor.detection.compile import Program, build
@@ -50,6 +51,14 @@ class Engine:
         """Every rule the fact matches, the strongest response first."""
         program = self._programs.get(fact.category)
         return program(fact.fields, self._failed) if program else []
+
+    def matches(self, facts: Iterable[Fact]) -> dict[str, tuple[Rule, Fact]]:
+        """Each rule that one event's facts match, by id, with the first fact that it matches."""
+        found: dict[str, tuple[Rule, Fact]] = {}
+        for fact in facts:
+            for rule in self.evaluate(fact):
+                found.setdefault(rule.id, (rule, fact))
+        return found
 
     def correlate(self, ktime_ns: int, matches: Matches) -> dict[str, tuple[Rule, Fact]]:
         """What is to be told of an event that happened, and the correlations that it completes."""

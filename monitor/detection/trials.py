@@ -128,8 +128,7 @@ def completed(engine: Engine, sequence: Sequence[Step]) -> set[str]:
     engine.forget()
     told: set[str] = set()
     for at_ns, fact in (event for step in sequence for event in step.facts()):
-        matches = {rule.id: (rule, fact) for rule in engine.evaluate(fact)}
-        told |= engine.correlate(at_ns, matches).keys()
+        told |= engine.correlate(at_ns, engine.matches([fact])).keys()
     return told
 
 

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monitor.events import Event
 from monitor.fields import Fact
+from monitor.sessions.latest import Latest
 from monitor.sessions.process_tree import ProcessTree, has_terminal
 from monitor.sessions.program import AgentProgram
 from monitor.subjects import Mode, Origin, Session, State
@@ -23,15 +24,11 @@ class WrittenFiles:
     """Inodes that the session created or wrote, the latest `limit` of them."""
 
     def __init__(self, limit: int = _MAX_WRITTEN) -> None:
-        self._limit = limit
-        self._inodes: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._inodes: Latest[tuple[int, int], None] = Latest(limit)
 
     def add(self, device: int, inode: int) -> None:
         """Remember a file; the oldest is forgotten when there are too many."""
         self._inodes[(device, inode)] = None
-        self._inodes.move_to_end((device, inode))
-        if len(self._inodes) > self._limit:
-            self._inodes.popitem(last=False)
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         return key in self._inodes
@@ -44,22 +41,18 @@ class SeenBefore:
     """
 
     def __init__(self, limit: int = _MAX_SEEN) -> None:
-        self._limit = limit
-        self._keys: OrderedDict[tuple[str, ...], None] = OrderedDict()
+        self._keys: Latest[tuple[str, ...], None] = Latest(limit)
 
     def add(self, fact: Fact) -> None:
         """It happened."""
         key = _seen_key(fact.category, fact.fields)
-        if key is None:
-            return
-        self._keys[key] = None
-        self._keys.move_to_end(key)
-        if len(self._keys) > self._limit:
-            self._keys.popitem(last=False)
+        if key is not None:
+            self._keys[key] = None
 
     def first(self, category: str, fields: dict[str, Any]) -> bool:
         """Would this be the first of its kind?"""
-        return _seen_key(category, fields) not in self._keys
+        key = _seen_key(category, fields)
+        return key is None or key not in self._keys
 
 
 _SEEN_BY = {

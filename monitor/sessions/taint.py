@@ -10,9 +10,10 @@ between processes carry it unseen.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+
+from monitor.sessions.latest import Latest
 
 Labels = frozenset[str]
 
@@ -31,7 +32,7 @@ class Taint:
 
     def __init__(self) -> None:
         self._processes: dict[int, Labels] = {}
-        self._files: OrderedDict[tuple[int, int], Labels] = OrderedDict()
+        self._files: Latest[tuple[int, int], Labels] = Latest(_MAX_FILES)
 
     def of(self, pid: int) -> Labels:
         """The labels of a process."""
@@ -52,11 +53,8 @@ class Taint:
     def wrote(self, pid: int, file: tuple[int, int]) -> None:
         """The process may write what it knows into the file."""
         labels = self.of(pid)
-        if not labels:
-            return
-        self._files[file] = self._files.pop(file, NONE) | labels
-        if len(self._files) > _MAX_FILES:
-            self._files.popitem(last=False)
+        if labels:
+            self._files[file] = self.of_file(file) | labels
 
     def of_file(self, file: tuple[int, int]) -> Labels:
         """What whoever reads the file gets."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from agent.private_monitor import private_monitor
-from tests.atomics.stage import perform
+from tests.stage.perform import perform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 

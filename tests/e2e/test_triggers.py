@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signatures against the real act: the `trigger` of tests/rules/NAME.yml, in a session of its own.
 
-All are run one after the other on one stage (tests/atomics/stage.sh), by a session that is only
+All are run one after the other on one stage (tests/stage/stage.sh), by a session that is only
 observed. A program that would do harm is played by another one under its name.
 """
 
@@ -15,7 +15,7 @@ import yaml
 
 from agent.private_monitor import private_monitor
 from monitor.detection.loader import load
-from tests.atomics.stage import perform
+from tests.stage.perform import perform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 

@@ -48,6 +48,7 @@ response: log
 """
 _LOOK_S = 0.01
 _PATIENCE_S = 30.0 * PATIENCE  # for what surely comes, on the slowest machine
+_DEADMAN_MS = 15_000 * PATIENCE  # an emulated monitor is late
 _SLOWER = min(PATIENCE, 10.0)
 _GRACE_S = 0.3 * _SLOWER  # for bytes that are under way
 _ARMED_S = (
@@ -127,7 +128,7 @@ class Theatre:
         # The verdict is what is tried, and not what comes of a machine too slow to give one.
         environ["ESTOP_HOLD_TIMEOUT_MS"] = str(round(1000 * min(PATIENCE, 60)))
         # Under emulation, on a busy host, one look around in a new session takes most of a minute.
-        environ["ESTOP_DEADMAN_MS"] = str(round(5000 * PATIENCE * (3 if PATIENCE > 2 else 1)))
+        environ["ESTOP_DEADMAN_MS"] = str(round(_DEADMAN_MS))
         rules = [word for path in (RULES, place / "rules") for word in ("--rules", str(path))]
         started = private_monitor(place, "--listen", "", *rules, environ=environ)
         return self._monitors.enter_context(started)

@@ -156,8 +156,8 @@ def test_however_long_the_disk_is_away_marks_do_not_pile_up():
 class Matching:
     """An engine in which every fact matches two rules."""
 
-    def evaluate(self, fact):
-        return [SimpleNamespace(id="one"), SimpleNamespace(id="two")]
+    def matches(self, facts):
+        return {id_: (SimpleNamespace(id=id_), facts[0]) for id_ in ("one", "two")}
 
     def correlate(self, ktime_ns, matches):
         return {**matches, "both": (SimpleNamespace(id="both"), ktime_ns)}
@@ -252,7 +252,9 @@ class Questions(Ring):
 def asked(judge):
     registry = Asking()
     rule = SimpleNamespace(id="rule")
-    engine = SimpleNamespace(evaluate=lambda _: [rule], told=lambda matches: matches)
+    engine = SimpleNamespace(
+        matches=lambda facts: {"rule": (rule, next(iter(facts)))}, told=lambda matches: matches
+    )
     Pipeline(Questions(), registry, engine, judge, Record(), Metrics(), gate=Gate()).step()
     assert registry.unjudged == 0
     return judge.did
