@@ -21,5 +21,5 @@ resolve() {
     fi
 }
 
-resolve requirements.lock pyproject.toml --extra dev
+resolve requirements.lock pyproject.toml --extra dev --extra verify
 resolve requirements-e2e.lock requirements-e2e.in
