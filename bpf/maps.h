@@ -46,6 +46,7 @@ struct estop_settings {
 #define ESTOP_LIVE 1
 #define ESTOP_QUARANTINED 2 /* no new connection, no byte out */
 #define ESTOP_OBSERVED 4    /* is never held or refused anything */
+#define ESTOP_GRANTED 8     /* has a grant: is held and asked about, and refused only by the answer */
 
 struct estop_egress_count {
 	__u64 sent_bytes;

@@ -103,6 +103,8 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 	int hook = kind == ESTOP_CONNECT ? ESTOP_LOST_CONNECT : ESTOP_LOST_SEND;
 	int api = kind == ESTOP_CONNECT && is_monitors_api(ctx, family);
 	int watched = observed(session) ? 0 : watched_destination(ctx, family);
+	if (watched == 2 && granted(session))
+		watched = 1;
 	int refused = api || watched == 2 || quarantined(session);
 	if (kind == ESTOP_SEND) { /* one event for a socket and second, not one for a datagram */
 		struct estop_touch_key key = {.inode = cookie, .session = session, .access = kind};

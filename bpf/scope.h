@@ -88,6 +88,12 @@ static __always_inline int observed(__u32 session)
 	return flags && (*flags & ESTOP_OBSERVED);
 }
 
+static __always_inline int granted(__u32 session)
+{
+	__u32 *flags = session_flags.lookup(&session);
+	return flags && (*flags & ESTOP_GRANTED);
+}
+
 /* The dead-man switch. A monitor that never was alive is not dead: the row is 0 until its first
  * beat. Zero in `deadman_ns` is fail_mode `open`. */
 static __always_inline int monitor_is_dead(void)

@@ -90,7 +90,7 @@ static __always_inline void ask(__u32 session)
 /* For an LSM program: the act has not happened, and shall not if a rule that stops is certain. */
 static __always_inline int refuse(struct estop_record *r, __u32 session, __u32 acts)
 {
-	if (!(r->certain & acts) || observed(session))
+	if (!(r->certain & acts) || observed(session) || granted(session))
 		return 0;
 	r->flags |= ESTOP_CANDIDATE | ESTOP_CERTAIN | ESTOP_REFUSED;
 	ask(session);

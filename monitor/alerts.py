@@ -107,6 +107,10 @@ class Action(StrEnum):
     """A guard said no; `Outcome.detail` says which."""
     STOPPING = "stopping"
     """The network is cut and the freeze asked for; the confirmation is still to come."""
+    GRANTED = "granted"
+    """A person gave leave for it; `Outcome.detail` says who."""
+    REVOKED = "revoked"
+    """Such leave was taken back."""
     FAILED = "failed"
     """The stop was tried and could not be confirmed; `Outcome.detail` says how far it got."""
 
@@ -119,6 +123,24 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     bytes_out: int | None = None
 
 
+class Triage(StrEnum):
+    """Has a person seen it?"""
+
+    NEW = "new"
+    ACKNOWLEDGED = "acknowledged"
+
+
+class Care(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has seen an alert or incident, and who looks after it. Times are RFC 3339, UTC."""
+
+    state: Triage = Triage.NEW
+    by: str = ""
+    time: str = ""
+    why: str = ""
+    assignee: str = ""
+    assigned_by: str = ""
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One match, as recorded and as served.
 
@@ -126,7 +148,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     names; `verdict` is what the kernel did at once: `pass`, `hold`, or `deny` (it did not happen).
     `timings_ns` are spans counted from the event's own ktime (the act): `held`, `received`, `matched`,
     `cut` (network), `frozen`, `evidence`, `killed`, `empty`; absent where the step did not happen.
-    `evidence` comes with the single alert (`/alerts/{id}`); lists and streams leave it out.
+    `evidence` comes with the single alert (`/alerts/{id}`); lists and streams leave it out. `care` is
+    absent until a person took note of it.
     """
 
     id: str
@@ -138,6 +161,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     event: dict[str, Any]
     timings_ns: dict[str, int] = {}
     evidence: dict[str, Any] | None = None
+    care: Care | msgspec.UnsetType = msgspec.UNSET
 
 
 class ActionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +171,7 @@ class ActionRecord(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     session: SessionRef
     verb: str
-    """`freeze`, `resume`, `kill`, `launch`, `attach`."""
+    """`freeze`, `resume`, `kill`, `launch`, `attach`, `grant`, `revoke`."""
     who: str
     why: str
     outcome: Outcome

@@ -73,11 +73,13 @@ class Settings(BaseSettings):
     config: Path | None = None
     """The TOML file that was read, if any."""
     state_dir: Path = DEFAULT_STATE_DIR
-    """What must survive a restart: alerts, the token, the lock."""
+    """What must survive a restart: alerts, incidents, grants, hashes of tokens, the lock."""
     runtime_dir: Path = DEFAULT_RUNTIME_DIR
     """What need not: the socket. Its name decides the name of the sessions' cgroup."""
     listen: str = "127.0.0.1:7878"
     """HOST:PORT of the API on loopback; empty for the unix socket alone; port 0 for any."""
+    api_requests_per_s: int = Field(default=200, ge=1)
+    """How often one caller of the API may ask; the way to freeze and kill is never narrowed."""
     rules: Annotated[tuple[Path, ...], NoDecode] = Field(default_factory=lambda: (bundled_rules(),))
     """Directories of signatures. `ESTOP_RULES` separates them by `:`."""
     freeze_deadline_ms: int = Field(default=1000, ge=1, le=60_000)
@@ -174,11 +176,6 @@ class Settings(BaseSettings):
     def socket_path(self) -> Path:
         """Where the command line and the launcher reach the API."""
         return self.runtime_dir / "estop.sock"
-
-    @property
-    def token_path(self) -> Path:
-        """The bearer token of the API on loopback TCP."""
-        return self.state_dir / "token"
 
     @property
     def database_path(self) -> Path:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
 from monitor.alerts import ActionRecord, Rule
+from monitor.incidents import Grant, Incident, Role, Token
 from monitor.recording.taps import Tap
 from monitor.subjects import Mode, Session
 
@@ -18,9 +19,10 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     uid: int
     pid: int = 0
     name: str = ""
-    """For records: `uid 1000 (ann)` over the unix socket, `token` over TCP."""
+    """For records: `uid 1000 (ann)` over the unix socket, `token NAME` over TCP."""
     trusted: bool = False
-    """Root, the monitor's own user, or the bearer of the token: may act on any session."""
+    """Root, the monitor's own user, or the bearer of a token: sees every session."""
+    role: Role = Role.RESPONDER
     supervised: bool = False
 
 
@@ -51,6 +53,41 @@ class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Freeze, resume or kill; `why` is kept in the record."""
 
     why: str = ""
+
+
+class AssignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who looks after an alert or incident from now on; nobody, if `to` is empty."""
+
+    to: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class GrantRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Leave to do what one rule (by id) stops, for `for_s` seconds; see `incidents.Grant`."""
+
+    rule: str
+    fields: dict[str, str | int | bool] = {}
+    for_s: Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400)] = 3600
+    why: str = ""
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new token; `name` is how records call its bearer."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    role: Role = Role.RESPONDER
+
+
+class NewToken(Token, frozen=True, kw_only=True):
+    """A token with its secret, which nobody can be told a second time."""
+
+    secret: str
+
+
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the caller is to the monitor."""
+
+    name: str
+    role: Role
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +173,26 @@ class Control(Protocol):
 
     def reload_rules(self) -> RuleChanges:
         """Read the rules again: all of them, or the old ones stay and a RuleError says why."""
+        ...
+
+    def grant(self, session: str, request: GrantRequest, *, who: str) -> Grant:
+        """Let one session do for a while what one rule stops."""
+        ...
+
+    def grants(self) -> list[Grant]:
+        """Every grant that holds now."""
+        ...
+
+    def revoke(self, grant: str, *, who: str) -> Grant:
+        """Take a grant back before its time."""
+        ...
+
+    def acknowledge(self, incident: str, *, who: str, why: str) -> Incident:
+        """Somebody has seen the incident."""
+        ...
+
+    def assign(self, incident: str, to: str, *, who: str) -> Incident:
+        """Somebody looks after the incident."""
         ...
 
     def health(self) -> Health:

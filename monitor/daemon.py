@@ -20,9 +20,9 @@ import structlog
 from monitor import requirements
 from monitor.api.app import create_app, release
 from monitor.api.server import Server
-from monitor.api.token import load_token
 from monitor.capture.gate import Gate
 from monitor.capture.kernel import KernelSettings, load
+from monitor.casebook import Casebook
 from monitor.config import FailMode, Settings, bundled
 from monitor.detection.enforcement import Facility, Host, problems
 from monitor.detection.engine import Engine
@@ -38,6 +38,7 @@ from monitor.record.lock import StateLock
 from monitor.record.store import Store
 from monitor.recording.taps import Taps
 from monitor.responder import Responder
+from monitor.response.grants import Grants
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.response.marks import Marks
@@ -122,7 +123,6 @@ class Daemon:
         lowered = lower(ruleset)
         own_directory(settings.runtime_dir, PUBLIC)
         self._stack.enter_context(StateLock(settings.state_dir))
-        token = load_token(settings.token_path)
         root = cgroups.find_root()
         self.metrics = Metrics()
         self.store = Store(settings.database_path, metrics=self.metrics)
@@ -135,14 +135,16 @@ class Daemon:
         if unenforceable := problems(ruleset, lowered, host):
             raise RuleError(unenforceable)
         engine = Engine(ruleset)
-        own = own_watches(settings.own_directories, [settings.token_path])
+        own = own_watches(settings.own_directories, [settings.database_path])
         self._verdicts = Verdicts(self.kernel, own)
         self._verdicts.replace(lowered)
         registry = self._sessions(settings, root, ruleset, gate)
         self._marks.replace(lowered)
         holds = Holds(self.kernel)
         killswitch = self._killswitch(settings, root, gate, holds)
-        responder = self._responder(settings, killswitch, holds)
+        grants = Grants(self.kernel.grant)
+        casebook = Casebook(self.store)
+        responder = self._responder(settings, killswitch, holds, grants, casebook)
         self._rulebook = Rulebook(
             ruleset,
             lowered,
@@ -166,7 +168,10 @@ class Daemon:
             host,
             self._rulebook,
             taps,
+            grants,
+            casebook,
         )
+        self._grants = grants
         self._housekeeper = Housekeeper(
             self.kernel, registry, engine, responder, holds, self.metrics, _limits(settings), gate
         )
@@ -184,7 +189,7 @@ class Daemon:
             told=told,
             taps=taps,
         )
-        self._serve(settings, token)
+        self._serve(settings)
 
     def _killswitch(self, settings: Settings, root: Path, gate: Gate, holds: Holds) -> KillSwitch:
         killswitch = KillSwitch(
@@ -198,7 +203,14 @@ class Daemon:
         self._stack.callback(killswitch.close)
         return killswitch
 
-    def _responder(self, settings: Settings, killswitch: KillSwitch, holds: Holds) -> Responder:
+    def _responder(
+        self,
+        settings: Settings,
+        killswitch: KillSwitch,
+        holds: Holds,
+        grants: Grants,
+        casebook: Casebook,
+    ) -> Responder:
         window_ns = int(settings.disarm_window_s * 1e9)
         responder = Responder(
             killswitch,
@@ -207,6 +219,8 @@ class Daemon:
             self.metrics,
             self.kernel.egress_bytes,
             holds,
+            grants,
+            casebook,
         )
         self._stack.callback(responder.close)
         return responder
@@ -275,6 +289,7 @@ class Daemon:
             self._watched.refresh()  # after it: a table of a root that is gone must not be asked
             self._verdicts.refresh()
             self.supervisor.end_empty_ones()
+            self._grants.expire()
             self._housekeeper.look()
             self._marks.follow(self._watched.tables())  # after it: a new gatekeeper has no marks
 
@@ -284,12 +299,12 @@ class Daemon:
         except RuleError as error:  # told in the log: nobody waits for our answer
             _log.error("rules.kept", why=str(error), mend=error.mend)
 
-    def _serve(self, settings: Settings, token: str) -> None:
+    def _serve(self, settings: Settings) -> None:
         app = create_app(
             self.supervisor,
             self.store,
             metrics=self.metrics,
-            token=token,
+            requests_per_s=settings.api_requests_per_s,
             is_supervised=self.supervisor.is_supervised,
         )
         self._stack.callback(release, app)

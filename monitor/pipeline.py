@@ -220,7 +220,7 @@ class Pipeline:
         if observation is None:
             return False
         matches = self._engine.matches(observation.facts)
-        if not self._responder.refuses(observation.live, matches):
+        if not self._responder.refuses(observation, matches):
             return False
         self._registry.keep(event, observation.live)
         self._respond(observation, self._engine.told(matches), received_ns)

@@ -8,7 +8,7 @@ and the kill follow on a thread of their own, while the session stands still.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -27,18 +27,22 @@ from monitor.alerts import (
     RuleRef,
     SessionRef,
 )
+from monitor.casebook import Casebook
 from monitor.errors import EstopError
 from monitor.events import CgroupMoved, Event, Verdict
 from monitor.fields import Fact
+from monitor.incidents import Resolution
 from monitor.metrics import Metrics
+from monitor.record.sentence import sentence, shown
 from monitor.record.store import Store
 from monitor.response.evidence import collect
+from monitor.response.grants import Grants
 from monitor.response.holds import Answer, Holds
 from monitor.response.killswitch import KillSwitch, StopReport
 from monitor.response.policy import Decision, Disarmer, decide, strongest
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.registry import Observation
-from monitor.subjects import Mode, Session, State
+from monitor.subjects import Mode, State
 
 _log = structlog.get_logger()
 
@@ -58,8 +62,12 @@ class Responder:
         metrics: Metrics,
         egress_bytes: Callable[[int], tuple[int, int]],
         holds: Holds,
+        grants: Grants,
+        casebook: Casebook,
     ) -> None:
         self.disarmer = disarmer
+        self._grants = grants
+        self._casebook = casebook
         self._holds = holds
         self._killswitch = killswitch
         self._store = store
@@ -91,17 +99,31 @@ class Responder:
             self._killswitch.release(live, event.tgid, contained=contained)
         self._holds.answer(live.slot)
 
-    def refuses(self, live: LiveSession, matches: Mapping[str, tuple[Rule, Fact]]) -> bool:
+    def refuses(self, observation: Observation, matches: Mapping[str, tuple[Rule, Fact]]) -> bool:
         """Must an act that waits for our word not happen?"""
-        snapshot = live.snapshot()
-        return any(
-            self._decide(rule, snapshot, refused=True).action in _REFUSING
-            for rule, _ in matches.values()
-        )
+        decided = self._decide_all(observation, matches.values(), refused=True)
+        return any(decision.action in _REFUSING for _, _, decision in decided)
 
-    def _decide(self, rule: Rule, session: Session, *, refused: bool) -> Decision:
-        disarmed = self.disarmer.is_disarmed(rule.id)
-        return decide(rule, session, disarmed=disarmed, refused=refused)
+    def _decide_all(
+        self, observation: Observation, matches: Iterable[tuple[Rule, Fact]], *, refused: bool
+    ) -> list[tuple[Rule, Fact, Decision]]:
+        snapshot = observation.live.snapshot()
+        return [
+            (
+                rule,
+                fact,
+                decide(
+                    rule,
+                    snapshot,
+                    disarmed=self.disarmer.is_disarmed(rule.id),
+                    refused=refused,
+                    grant=self._grants.covering(
+                        snapshot.id, rule.id, (f.fields for f in (fact, *observation.facts))
+                    ),
+                ),
+            )
+            for rule, fact in matches
+        ]
 
     def sent_bytes(self, slot: int) -> int:
         """What has left the session by now."""
@@ -115,11 +137,8 @@ class Responder:
         matched_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if isinstance(event, CgroupMoved):
             self._killswitch.recall(live, event.target)
-        snapshot = live.snapshot()
         refused = Verdict.REFUSED in event.verdict
-        decisions = [
-            (rule, fact, self._decide(rule, snapshot, refused=refused)) for rule, fact in matches
-        ]
+        decisions = self._decide_all(observation, matches, refused=refused)
         stopping = [(r, d) for r, _, d in decisions if d.action is Action.STOPPING]
         chosen = strongest([d for _, d in stopping])
         steps = {"received": received_ns, "matched": matched_ns}
@@ -141,6 +160,8 @@ class Responder:
         for alert in alerts:
             self._store.save_alert(alert)
         if chosen is not None:
+            cause = next(a for a, (_, _, d) in zip(alerts, decisions, strict=True) if d is chosen)
+            self._casebook.stopped(cause, sentence(cause))
             self._store.save_session(live.snapshot())
             stopped = [a for a in alerts if a.outcome.action in {Action.FROZEN, Action.FAILED}]
             kill = chosen.response is Response.KILL
@@ -206,14 +227,15 @@ class Responder:
 
     def _finish(self, live: LiveSession, alerts: list[Alert], act_ns: int, *, kill: bool) -> None:
         """On a worker: evidence while everything stands still, then the kill if one was asked for."""
+        evidence: dict[str, Any]
         try:
-            evidence: dict[str, Any] | None = collect(live.cgroup, live.history)
+            evidence = collect(live.cgroup, live.history, live.tree.family())
         except OSError as error:
             evidence = {"error": str(error)}
         extra = {"evidence": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - act_ns}
         outcome = None
         if kill:
-            report = self._kill(live)
+            report = self._kill(live, alerts)
             extra |= {name: at - act_ns for name, at in report.steps_ns.items()}
             outcome = Action.KILLED if report.done else Action.FAILED
         for alert in alerts:
@@ -226,7 +248,7 @@ class Responder:
                 replace(alert, outcome=result, timings_ns=timings, evidence=evidence)
             )
 
-    def _kill(self, live: LiveSession) -> StopReport:
+    def _kill(self, live: LiveSession, alerts: Sequence[Alert]) -> StopReport:
         try:
             report = self._killswitch.kill(live)
         except (EstopError, OSError) as error:
@@ -235,6 +257,8 @@ class Responder:
         if report.done:
             live.state = State.KILLED
             self._store.save_session(live.snapshot())
+            who = ", ".join(alert.rule.title for alert in alerts)
+            self._casebook.resolved(live.id, Resolution.KILLED, who=f"rule {who}")
         return report
 
     def act(self, live: LiveSession, verb: str, *, who: str, why: str) -> ActionRecord:
@@ -261,7 +285,23 @@ class Responder:
         )
         self._store.save_action(record)
         self._store.save_session(live.snapshot())
+        if report.done:
+            self._tell_casebook(live, verb, record)
         return record
+
+    def _tell_casebook(self, live: LiveSession, verb: str, record: ActionRecord) -> None:
+        who, why = record.who, record.why
+        if verb != "resume":
+            said = f"{who} {'froze' if verb == 'freeze' else 'killed'} {shown(live.name)}"
+            said += f": {shown(why)}" if why else "."
+            evidence = None
+            if verb == "freeze" and not self._casebook.is_open(live.id):
+                with suppress(OSError):  # its last process ended meanwhile
+                    evidence = collect(live.cgroup, live.history, live.tree.family())
+            self._casebook.stopped_by(record.session, who, said, evidence)
+        if verb != "freeze":
+            resolution = Resolution.RESUMED if verb == "resume" else Resolution.KILLED
+            self._casebook.resolved(live.id, resolution, who=who, why=why)
 
     def let_go(self, live: LiveSession, pid: int) -> bool:
         """Continue a process that waits although all is judged; False if its session is stopped."""
@@ -279,7 +319,9 @@ class Responder:
         steps: dict[str, int] = {}
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         outcome = self._stop(live, live.sent_bytes, steps)
-        self._own(rule, live, fields, outcome, {n: at - now_ns for n, at in steps.items()})
+        timings = {n: at - now_ns for n, at in steps.items()}
+        alert = self._own(rule, live, fields, outcome, timings)
+        self._casebook.stopped(alert, f"{rule.title}: {sentence(alert)}")
         self._store.save_session(live.snapshot())
 
     def _own(
@@ -289,7 +331,7 @@ class Responder:
         fields: dict[str, Any],
         outcome: Outcome,
         timings: dict[str, int],
-    ) -> None:
+    ) -> Alert:
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         alert = Alert(
             id=str(ULID()),
@@ -303,6 +345,7 @@ class Responder:
         )
         self._count([alert], {"matched": 0})
         self._store.save_alert(alert)
+        return alert
 
     def close(self) -> None:
         """Finish what was begun: evidence that is being taken is kept."""

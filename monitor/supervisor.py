@@ -6,20 +6,24 @@ It joins the registry, the responder and the kernel for API threads; the pipelin
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import time
 from collections.abc import Callable
 
 import psutil
 import structlog
+from msgspec.structs import replace
 from ulid import ULID
 
 from monitor import __version__
 from monitor.alerts import Action, ActionRecord, Level, Outcome, Response, Rule, SessionRef
 from monitor.capture.gate import Gate
 from monitor.capture.kernel import Kernel
+from monitor.casebook import Casebook
 from monitor.control import (
     AttachRequest,
+    GrantRequest,
     Health,
     LaunchRequest,
     Peer,
@@ -28,10 +32,19 @@ from monitor.control import (
 )
 from monitor.detection.enforcement import Host
 from monitor.detection.engine import Engine
-from monitor.errors import AttachError, NotAllowedError, RecordingError, SessionStateError
+from monitor.errors import (
+    AttachError,
+    GuardError,
+    NotAllowedError,
+    RecordingError,
+    RecordNotFoundError,
+    SessionStateError,
+)
+from monitor.incidents import Grant, Incident, Resolution
 from monitor.record.store import Store
 from monitor.recording.taps import Tap, Taps
 from monitor.responder import Responder
+from monitor.response.grants import Grants
 from monitor.response.killswitch import KillSwitch
 from monitor.response.marks import Marks
 from monitor.rulebook import Rulebook
@@ -75,7 +88,11 @@ class Supervisor:
         host: Host,
         rulebook: Rulebook,
         taps: Taps,
+        grants: Grants,
+        casebook: Casebook,
     ) -> None:
+        self._grants = grants
+        self._casebook = casebook
         self._kernel = kernel
         self._registry = registry
         self._engine = engine
@@ -193,6 +210,77 @@ class Supervisor:
             )
         return self._responder.act(live, verb, who=who, why=why)
 
+    def grant(self, session: str, request: GrantRequest, *, who: str) -> Grant:
+        """Let one session do for a while what one rule stops."""
+        live = self._registry.find(session)
+        if not live.state.alive:
+            raise SessionStateError(
+                f"session {live.id} ({live.name}) is {live.state.value}",
+                mend="see `estop sessions`",
+            )
+        rule = next((one for one in self._rulebook.in_force() if one.id == request.rule), None)
+        if rule is None or not rule.response.holds:
+            what = (
+                f"rule {rule.title} stops nothing" if rule else f"there is no rule {request.rule!r}"
+            )
+            raise GuardError(what, mend="grant a rule that stops: see the incident's `rule`")
+        now = dt.datetime.now(dt.UTC)
+        expires = now + dt.timedelta(seconds=request.for_s)
+        grant = Grant(
+            id=str(ULID()),
+            session=SessionRef(id=live.id, name=live.name),
+            rule=rule.id,
+            title=rule.title,
+            fields=dict(request.fields),
+            created=now.isoformat(timespec="milliseconds"),
+            expires=expires.isoformat(timespec="milliseconds"),
+            expires_s=expires.timestamp(),
+            who=who,
+            why=request.why,
+        )
+        self._grants.add(grant, live.slot)
+        self._store.save_grant(grant)
+        self._granted(live, "grant", who, request.why, f"{rule.title} until {grant.expires}")
+        self._kernel.forget_touches()  # what was refused before is news when it is tried again
+        return grant
+
+    def grants(self) -> list[Grant]:
+        """Every grant that holds now."""
+        return self._grants.in_force()
+
+    def revoke(self, grant: str, *, who: str) -> Grant:
+        """Take a grant back before its time."""
+        found = self._grants.remove(grant)
+        if found is None:
+            raise RecordNotFoundError(f"no grant {grant!r} holds", mend="see `estop grants`")
+        revoked = replace(found, revoked=now_text(), revoked_by=who)
+        self._store.save_grant(revoked)
+        self._granted(self._registry.find(found.session.id), "revoke", who, "", found.title)
+        return revoked
+
+    def _granted(self, live: LiveSession, verb: str, who: str, why: str, detail: str) -> None:
+        self._store.save_action(
+            ActionRecord(
+                id=str(ULID()),
+                time=now_text(),
+                session=SessionRef(id=live.id, name=live.name),
+                verb=verb,
+                who=who,
+                why=why,
+                outcome=Outcome(
+                    action=Action.GRANTED if verb == "grant" else Action.REVOKED, detail=detail
+                ),
+            )
+        )
+
+    def acknowledge(self, incident: str, *, who: str, why: str) -> Incident:
+        """Somebody has seen the incident."""
+        return self._casebook.acknowledge(incident, who=who, why=why)
+
+    def assign(self, incident: str, to: str, *, who: str) -> Incident:
+        """Somebody looks after the incident."""
+        return self._casebook.assign(incident, to, who=who)
+
     def listen(self, session: str) -> Tap:
         """What rules see of a session, from now on; the caller closes it."""
         live = self._registry.find(session)
@@ -270,6 +358,8 @@ class Supervisor:
             empty = live.populated and self._killswitch.is_empty(live)
             if empty and self._registry.end(live):
                 self._killswitch.forget(live)
+                self._grants.forget(live.id)
+                self._casebook.ended(live.id, Resolution.ENDED)
                 self._store.save_session(live.snapshot())
                 _log.info("session.ended", session=live.id, state=live.state.value)
 
@@ -291,7 +381,13 @@ class Supervisor:
                 self._killswitch.freeze(live)
                 live.state = State.FROZEN
             self._killswitch.prepare(live)
+            self._casebook.remember(live.id)
             _log.info("session.restored", session=live.id, state=live.state.value)
+        alive = {live.id: live.slot for live in self._registry.live()}
+        self._casebook.keep_only(alive)
+        for grant in self._store.grants():
+            if not grant.revoked and grant.expires_s > time.time() and grant.session.id in alive:
+                self._grants.add(grant, alive[grant.session.id])
         self._registry.sweep()
 
     def leave(self) -> None:

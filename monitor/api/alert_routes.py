@@ -1,22 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Alerts: a page of them, one of them, and the stream of new ones."""
 
+import datetime as dt
+import threading
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from msgspec.structs import replace
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from monitor.alerts import Action, Alert, Level
+from monitor.alerts import Action, Alert, Care, Level, Triage
 from monitor.alerts import Response as Asked
-from monitor.api.requests import Asker, Behind, answer
-from monitor.api.schema import answers, reference
-from monitor.api.stream import AlertStream
-from monitor.control import Peer
+from monitor.api.requests import Asker, Behind, Cursor, Monitor, answer, body_of, recorded
+from monitor.api.schema import answers, reference, takes
+from monitor.api.stream import RecordStream
+from monitor.casebook import seen
+from monitor.control import ActRequest, AssignRequest, Peer
+from monitor.errors import RecordNotFoundError
 from monitor.record.queries import MAX_LIMIT, AlertFilters, Page
 
 router = APIRouter(prefix="/alerts", tags=["alerts"])
 
-Cursor = Annotated[int, Field(ge=0, le=2**63 - 1)] | None  # what SQLite's INTEGER holds
+_CARE = threading.Lock()
+"""Two who take note of one alert at the same time: neither word may be lost."""
+
+Note = Annotated[ActRequest, Depends(body_of(ActRequest, empty=b"{}"))]
+Assign = Annotated[AssignRequest, Depends(body_of(AssignRequest))]
 
 
 class Wanted(BaseModel):
@@ -29,11 +39,21 @@ class Wanted(BaseModel):
     level: Level | None = Field(None, description="This severe or worse.")
     response: Asked | None = None
     action: Action | None = Field(None, description="What was really done.")
+    tactic: str | None = Field(
+        None, pattern="^[a-z-]+$", description="Of MITRE ATT&CK: `credential-access`."
+    )
+    state: Triage | None = Field(None, description="Has somebody taken note of it?")
     text: str | None = Field(None, description="In the title, the event or the outcome; any case.")
+    after: AwareDatetime | None = Field(None, description="At this time or later, RFC 3339.")
+    until: AwareDatetime | None = Field(None, description="Before this time, RFC 3339.")
 
     def filters(self, peer: Peer) -> AlertFilters:
         """As the store takes them, and never more than the peer may see."""
-        given: AlertFilters = {**self.model_dump()}  # type: ignore[typeddict-item]
+        given: AlertFilters = {
+            **self.model_dump(),  # type: ignore[typeddict-item]
+            "after": _as_recorded(self.after),
+            "until": _as_recorded(self.until),
+        }
         return given if peer.trusted else {**given, "uid": peer.uid}
 
 
@@ -69,7 +89,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/stream", status_code=200, response_class=AlertStream, responses=_STREAM)
+@router.get("/stream", status_code=200, response_class=RecordStream, responses=_STREAM)
 def stream_alerts(
     wanted: Annotated[Wanted, Query()],
     monitor: Behind,
@@ -78,8 +98,9 @@ def stream_alerts(
     last_event_id: Annotated[Cursor, Header()] = None,
 ) -> Response:
     """Alerts as they are recorded; a reader that stops reading is cut off and may resume."""
-    return AlertStream(
+    return RecordStream(
         store=monitor.store,
+        table="alerts",
         filters=wanted.filters(asker),
         since=monitor.store.seq if last_event_id is None else last_event_id,
         followers=request.app.state.followers,
@@ -90,7 +111,41 @@ def stream_alerts(
 @router.get("/{alert}", responses=answers(reference(Alert), "The alert, evidence included."))
 def one_alert(alert: str, monitor: Behind, asker: Asker) -> Response:
     """One alert by id."""
+    return answer(_visible(monitor, asker, alert))
+
+
+_CHANGED = answers(reference(Alert), "The alert as it is now, without its evidence.")
+
+
+@router.post(
+    "/{alert}/acknowledge", responses=_CHANGED, openapi_extra=takes(ActRequest, required=False)
+)
+def acknowledge(alert: str, note: Note, monitor: Behind, asker: Asker) -> Response:
+    """Say that somebody has seen it."""
+    return _care(monitor, asker, alert, lambda care: seen(care, asker.name, note.why))
+
+
+@router.post("/{alert}/assign", responses=_CHANGED, openapi_extra=takes(AssignRequest))
+def assign(alert: str, to: Assign, monitor: Behind, asker: Asker) -> Response:
+    """Say who looks after it."""
+    change = {"assignee": to.to, "assigned_by": asker.name}
+    return _care(monitor, asker, alert, lambda care: replace(care, **change))
+
+
+def _care(monitor: Monitor, asker: Peer, alert: str, change: Callable[[Care], Care]) -> Response:
+    with _CARE:
+        found = _visible(monitor, asker, alert)
+        care = change(found.care if isinstance(found.care, Care) else Care())
+        monitor.store.save_care(found.id, care)
+        return recorded(monitor, replace(found, care=care, evidence=None))
+
+
+def _visible(monitor: Monitor, asker: Peer, alert: str) -> Alert:
     found = monitor.store.alert(alert, uid=None if asker.trusted else asker.uid)
     if found is None:
-        raise HTTPException(404, f"there is no alert {alert!r}")
-    return answer(found)
+        raise RecordNotFoundError(f"there is no alert {alert!r}", mend="see `estop alerts`")
+    return found
+
+
+def _as_recorded(time: dt.datetime | None) -> str | None:
+    return time.astimezone(dt.UTC).isoformat(timespec="milliseconds") if time else None

@@ -10,26 +10,40 @@ from fastapi import FastAPI
 import monitor
 from monitor.api import (
     alert_routes,
+    grant_routes,
+    incident_routes,
     monitor_routes,
     problems,
     recording_routes,
     schema,
     session_routes,
+    token_routes,
 )
 from monitor.api.gate import Gate, PeerOf, nobody_known
 from monitor.api.peers import IsSupervised, nobody_supervised
 from monitor.api.requests import Monitor
 from monitor.api.stream import Followers
+from monitor.api.tokens import Tokens
 from monitor.control import Control
 from monitor.metrics import Metrics
 from monitor.record.store import Store
 
 PREFIX = "/api/v1"
+_ROUTES = (
+    session_routes,
+    recording_routes,
+    incident_routes,
+    grant_routes,
+    alert_routes,
+    monitor_routes,
+    token_routes,
+)
 
 _DESCRIPTION = """The emergency stop for AI agents.
 
 Over the unix socket the kernel says who asks: root acts on every session, others on their own.
-Over loopback TCP send `Authorization: Bearer TOKEN`. A supervised process may ask nothing."""
+Over loopback TCP send `Authorization: Bearer TOKEN`: a viewer reads, a responder acts, an admin also
+reads rules anew and makes tokens. A supervised process may ask nothing."""
 
 
 def create_app(
@@ -37,7 +51,7 @@ def create_app(
     store: Store,
     *,
     metrics: Metrics,
-    token: str,
+    requests_per_s: int = 200,
     is_supervised: IsSupervised = nobody_supervised,
     peer_of: PeerOf = nobody_known,
 ) -> FastAPI:
@@ -51,16 +65,22 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.monitor = Monitor(control, store, metrics)
+    tokens = Tokens(store)
+    app.state.monitor = Monitor(control, store, metrics, tokens)
     app.state.is_supervised = is_supervised
     app.state.followers = Followers()
     store.subscribe(app.state.followers.committed)
-    for routes in (session_routes, recording_routes, alert_routes, monitor_routes):
+    for routes in _ROUTES:
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(monitor_routes.metrics_router)
     problems.install(app)
     app.add_middleware(
-        Gate, control=control, token=token, is_supervised=is_supervised, peer_of=peer_of
+        Gate,
+        control=control,
+        tokens=tokens,
+        requests_per_s=requests_per_s,
+        is_supervised=is_supervised,
+        peer_of=peer_of,
     )
     app.openapi = functools.partial(schema.describe, app)  # type: ignore[method-assign]
     return app

@@ -3,18 +3,21 @@
 
 Over the unix socket the kernel says who asks. Over TCP the bearer token does, and the Host header
 must be a loopback name, so that a web page cannot reach the API through a name of its own.
-A supervised process is told 403 whatever it asks, and the monitor hears of it.
+A supervised process is told 403 whatever it asks, and the monitor hears of it. A viewer may only
+read, and nobody may ask without end; but the way to the stop is never narrowed.
 """
 
 from __future__ import annotations
 
 import collections
-import hmac
 import os
 import time
 from collections.abc import Callable
 
 import msgspec
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -22,12 +25,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitor.api.peers import IsSupervised, describe, nobody_supervised
 from monitor.api.problems import problem
+from monitor.api.tokens import Tokens
 from monitor.control import Control, Peer
+from monitor.incidents import Role
 
 PeerOf = Callable[[tuple[str, int]], Peer | None]
 """The process behind a TCP client's address, where it can be known. Called on a thread."""
 
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
+_READING = {"GET", "HEAD", "OPTIONS"}
+_STOPS = ("/freeze", "/kill")
 _MAX_FAILURES = 10
 _FAILURE_WINDOW_S = 60.0
 
@@ -45,14 +52,17 @@ class Gate:
         app: ASGIApp,
         *,
         control: Control,
-        token: str,
+        tokens: Tokens,
+        requests_per_s: int = 200,
         is_supervised: IsSupervised = nobody_supervised,
         peer_of: PeerOf = nobody_known,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._control = control
-        self._token = token.encode()
+        self._tokens = tokens
+        self._most = RateLimitItemPerSecond(requests_per_s)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._is_supervised = is_supervised
         self._peer_of = peer_of
         self._clock = clock
@@ -69,12 +79,32 @@ class Gate:
         if isinstance(found, Peer) and found.supervised:
             await run_in_threadpool(self._report, found)
             found = problem(403, "supervised", "a supervised process may ask nothing here")
+        if isinstance(found, Peer):
+            found = self._may(found, scope) or found
         if isinstance(found, Response):
             found.headers["connection"] = "close"
             await found(scope, receive, send)
             return
         state["peer"] = found
         await self._app(scope, receive, send)
+
+    def _may(self, peer: Peer, scope: Scope) -> Response | None:
+        """The refusal, if there is one."""
+        if scope["path"].endswith(_STOPS) and peer.role is not Role.VIEWER:
+            return None
+        if scope["method"] not in _READING and peer.role is Role.VIEWER:
+            return problem(403, "role", "a viewer may only read", "ask with a responder's token")
+        # Who has no name yet is known by his uid: to name him may ask the network.
+        if not self._limiter.hit(self._most, peer.name or str(peer.uid)):
+            detail = f"more than {self._most.amount} requests a second"
+            return problem(
+                429,
+                "too-many-requests",
+                detail,
+                "ask less often, or follow a stream",
+                {"Retry-After": "1"},
+            )
+        return None
 
     def _unix(self, peer: Peer) -> Peer:
         # Asked again for each request: `estop attach` may have come after the connection.
@@ -94,12 +124,14 @@ class Gate:
                 421, "host", f"this API is not served for {host!r}", "ask 127.0.0.1 or localhost"
             )
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token):
-            return Peer(uid=os.geteuid(), name="token", trusted=True)
+        known_token = self._tokens.find(token.strip()) if scheme.lower() == "bearer" else None
+        if known_token is not None:
+            name = f"token {known_token.name}"
+            return Peer(uid=os.geteuid(), name=name, trusted=True, role=known_token.role)
         return self._refuse_token(given=bool(scheme))
 
     def _refuse_token(self, *, given: bool) -> Response:
-        mend = "send `Authorization: Bearer TOKEN` with the token in the state directory's `token`"
+        mend = "send `Authorization: Bearer TOKEN`; `estop token create NAME` makes one"
         headers = {"WWW-Authenticate": 'Bearer realm="estop"'}
         if not given:
             return problem(401, "no-token", "no token was sent", mend, headers)

@@ -4,9 +4,9 @@
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from monitor.api.requests import Asker, Behind, answer
+from monitor.api.requests import Asker, Behind, answer, only_admins
 from monitor.api.schema import answers, list_of, reference
-from monitor.control import Health, RuleChanges, RuleInForce
+from monitor.control import Health, Me, RuleChanges, RuleInForce
 from monitor.errors import NotAllowedError
 
 router = APIRouter(tags=["monitor"])
@@ -17,6 +17,12 @@ metrics_router = APIRouter(tags=["monitor"])
 def health(monitor: Behind, _asker: Asker) -> Response:
     """What works and what does not. The status is 200 whenever the monitor can say so itself."""
     return answer(monitor.control.health())
+
+
+@router.get("/me", responses=answers(reference(Me), "The caller."))
+def me(asker: Asker) -> Response:
+    """Who the caller is, and what he may do."""
+    return answer(Me(name=asker.name, role=asker.role))
 
 
 @router.get("/rules", responses=answers(list_of(RuleInForce), "The rules."))
@@ -31,8 +37,7 @@ def rules(monitor: Behind, _asker: Asker) -> Response:
 )
 def reload_rules(monitor: Behind, asker: Asker) -> Response:
     """Read the rules again: all of them, or those in force stay and the refusal says why."""
-    if not asker.trusted:
-        raise NotAllowedError("rules are everybody's", mend="ask as root")
+    only_admins(asker)
     return answer(monitor.control.reload_rules())
 
 

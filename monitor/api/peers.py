@@ -19,13 +19,15 @@ from collections.abc import Callable
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.control import Peer
+from monitor.incidents import Role
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid
 
 IsSupervised = Callable[[int], bool]
 """Does this pid belong to a session? Called on the server's loop: be quick."""
 
-MAX_PER_USER = 64
+MAX_PER_USER = 512
+"""Dashboards that follow, and the calls between."""
 MAX_SUPERVISED = 4
 """Enough to be told 403."""
 _TCP = -1
@@ -45,7 +47,8 @@ def credentials(connection: socket.socket) -> Peer:
     """The process that connected; its pid is 0 if it is in a pid namespace we cannot see into."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _gid = _UCRED.unpack(raw)
-    return Peer(uid=uid, pid=pid, trusted=uid in {0, os.geteuid()})
+    own = uid in {0, os.geteuid()}
+    return Peer(uid=uid, pid=pid, trusted=own, role=Role.ADMIN if own else Role.RESPONDER)
 
 
 def nobody_supervised(_pid: int) -> bool:

@@ -7,18 +7,24 @@ from typing import Annotated, TypeVar
 
 import msgspec
 from fastapi import Depends, HTTPException, Request, Response
+from pydantic import Field
 
 from monitor.api.peers import describe
+from monitor.api.tokens import Tokens
 from monitor.control import Control, Peer
-from monitor.errors import SessionNotFoundError
+from monitor.errors import NotAllowedError, SessionNotFoundError, StoreError
+from monitor.incidents import Role
 from monitor.metrics import Metrics
 from monitor.record.encode import to_json
 from monitor.record.store import Store
 from monitor.subjects import Session, State
 
 MAX_BODY_BYTES = 1024 * 1024
+_RECORDED_WITHIN_S = 3.0
 
 T = TypeVar("T")
+
+Cursor = Annotated[int, Field(ge=0, le=2**63 - 1)] | None  # what SQLite's INTEGER holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class Monitor:
     control: Control
     store: Store
     metrics: Metrics
+    tokens: Tokens
 
 
 def _monitor(request: Request) -> Monitor:
@@ -64,6 +71,21 @@ def body_of(struct: type[T], *, empty: bytes = b"") -> Callable[[Request], Await
 def answer(value: object, *, status: int = 200) -> Response:
     """JSON of structs, printable throughout."""
     return Response(to_json(value), status_code=status, media_type="application/json")
+
+
+def only_admins(peer: Peer) -> None:
+    """For what is everybody's."""
+    if peer.role is not Role.ADMIN:
+        raise NotAllowedError(f"a {peer.role} may not do that", mend="ask as root or an admin")
+
+
+def recorded(monitor: Monitor, value: object, *, status: int = 200) -> Response:
+    """The answer to an act: given once it is on disk, for what was answered must not be lost."""
+    try:
+        monitor.store.settle(_RECORDED_WITHIN_S)
+    except StoreError as error:
+        raise StoreError(f"it is done, but not yet recorded: {error}", mend=error.mend) from error
+    return answer(value, status=status)
 
 
 def visible_session(monitor: Monitor, peer: Peer, session: str) -> Session:

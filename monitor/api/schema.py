@@ -16,27 +16,44 @@ from monitor.alerts import ActionRecord, Alert
 from monitor.api.problems import MEDIA_TYPE, Problem
 from monitor.control import (
     ActRequest,
+    AssignRequest,
     AttachRequest,
+    GrantRequest,
     Health,
     LaunchRequest,
+    Me,
+    NewToken,
     RuleChanges,
     RuleInForce,
+    TokenRequest,
 )
-from monitor.record.queries import Page
+from monitor.incidents import Grant, Incident, Token
+from monitor.record.account import Account
+from monitor.record.queries import IncidentPage, Page
 from monitor.subjects import Session
 
 STRUCTS = (
     ActRequest,
+    Account,
     ActionRecord,
     Alert,
+    AssignRequest,
     AttachRequest,
+    Grant,
+    GrantRequest,
     Health,
+    Incident,
+    IncidentPage,
     LaunchRequest,
+    Me,
+    NewToken,
     Page,
     Problem,
     RuleChanges,
     RuleInForce,
     Session,
+    Token,
+    TokenRequest,
 )
 
 _REFUSAL = {

@@ -6,7 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from monitor.alerts import ActionRecord
-from monitor.api.requests import Asker, Behind, answer, as_recorded, body_of, visible_session
+from monitor.api.requests import (
+    Asker,
+    Behind,
+    answer,
+    as_recorded,
+    body_of,
+    recorded,
+    visible_session,
+)
 from monitor.api.schema import answers, list_of, reference, takes
 from monitor.control import ActRequest, AttachRequest, LaunchRequest
 from monitor.errors import NotAllowedError
@@ -79,18 +87,18 @@ def attach(attaching: Attach, monitor: Behind, asker: Asker) -> Response:
 def freeze(session: str, act: Act, monitor: Behind, asker: Asker) -> Response:
     """Cut the session's network and freeze it. Freezing a frozen session changes nothing."""
     found = visible_session(monitor, asker, session)
-    return answer(monitor.control.freeze(found.id, who=asker.name, why=act.why))
+    return recorded(monitor, monitor.control.freeze(found.id, who=asker.name, why=act.why))
 
 
 @router.post("/{session}/resume", **_ACTED)
 def resume(session: str, act: Act, monitor: Behind, asker: Asker) -> Response:
     """Let a frozen session run again."""
     found = visible_session(monitor, asker, session)
-    return answer(monitor.control.resume(found.id, who=asker.name, why=act.why))
+    return recorded(monitor, monitor.control.resume(found.id, who=asker.name, why=act.why))
 
 
 @router.post("/{session}/kill", **_ACTED)
 def kill(session: str, act: Act, monitor: Behind, asker: Asker) -> Response:
     """End every process of the session, and prove it. Killing a dead session changes nothing."""
     found = visible_session(monitor, asker, session)
-    return answer(monitor.control.kill(found.id, who=asker.name, why=act.why))
+    return recorded(monitor, monitor.control.kill(found.id, who=asker.name, why=act.why))

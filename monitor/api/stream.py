@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Server-sent alerts: each follower has a cursor into the record, and no queue of its own.
+"""Server-sent alerts and incidents: each follower has a cursor into the record, and no queue of its own.
 
 The record is the buffer: a commit only wakes the followers, and each reads on from its cursor as
 fast as its client takes it. So a slow client costs one page of memory, loses nothing, and is cut
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from monitor.record.queries import AlertFilters
 from monitor.record.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ class Followers:
             waker.set()
 
 
-class AlertStream(EventSourceResponse):
-    """One follower's response."""
+class RecordStream(EventSourceResponse):
+    """One follower's response: the changes of `alerts` or `incidents`, as events of that name."""
 
     media_type = "text/event-stream"
 
@@ -71,13 +71,16 @@ class AlertStream(EventSourceResponse):
         self,
         *,
         store: Store,
-        filters: AlertFilters,
+        table: str,
+        filters: Mapping[str, Any],
         since: int,
         followers: Followers,
         abort: Callable[[], None] | None,
     ) -> None:
         super().__init__(
-            _events(store, filters, since, followers), ping=KEEP_ALIVE_S, send_timeout=STUCK_S
+            _events(store, table, filters, since, followers),
+            ping=KEEP_ALIVE_S,
+            send_timeout=STUCK_S,
         )
         self._abort = abort
 
@@ -95,7 +98,7 @@ class AlertStream(EventSourceResponse):
 
 
 async def _events(
-    store: Store, filters: AlertFilters, since: int, followers: Followers
+    store: Store, table: str, filters: Mapping[str, Any], since: int, followers: Followers
 ) -> AsyncIterator[ServerSentEvent]:
     waker = followers.add()
     try:
@@ -104,9 +107,11 @@ async def _events(
         while not followers.ended:
             waker.clear()
             newest = store.seq
-            changes = await run_in_threadpool(store.changes, filters, since=since, limit=_PAGE)
-            for seq, alert in changes:
-                yield ServerSentEvent(data=alert.decode(), event="alert", id=str(seq))
+            changes = await run_in_threadpool(
+                store.changes, table, filters, since=since, limit=_PAGE
+            )
+            for seq, row in changes:
+                yield ServerSentEvent(data=row.decode(), event=table.removesuffix("s"), id=str(seq))
                 since = seq
             if not changes:
                 since = max(since, newest)  # nothing up to there is for this follower

@@ -275,9 +275,16 @@ class Kernel:
 
     def quarantine(self, slot: int, *, on: bool) -> None:
         """Cut (or give back) the session's network. One map write; the next packet obeys."""
+        self._flag(slot, wire.QUARANTINED, on=on)
+
+    def grant(self, slot: int, *, on: bool) -> None:
+        """Ask about what a rule forbids the session for certain, instead of refusing it at once."""
+        self._flag(slot, wire.GRANTED, on=on)
+
+    def _flag(self, slot: int, flag: int, *, on: bool) -> None:
         with self._lock:
             (flags,) = self._flags.get(slot) or (0,)
-            flags = flags | wire.QUARANTINED if on else flags & ~wire.QUARANTINED
+            flags = flags | flag if on else flags & ~flag
             self._flags.set((slot,), (flags | wire.LIVE,))
 
     def is_quarantined(self, slot: int) -> bool:

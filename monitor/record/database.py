@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SQLite file: its schema, its version, and its errors in plain words; no threads, no queue.
 
-An alert has two numbers from one counter. `seq` is the number of its latest change and is what
-followers resume from. `born` is the number of its first appearance and gives history its order.
+An alert or incident has two numbers from one counter. `seq` is the number of its latest change and
+is what followers resume from. `born` is the number of its first appearance and gives history its
+order.
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ import msgspec
 from monitor.directories import PRIVATE, own_directory
 from monitor.errors import StoreError
 
-VERSION = 1
-
-_SCHEMA = """
+_BEGINNING = """
 CREATE TABLE alerts (
     id TEXT PRIMARY KEY,
     seq INTEGER NOT NULL UNIQUE,
@@ -54,18 +53,78 @@ CREATE TABLE sessions (
     json BLOB NOT NULL
 );
 """
+_DESK = """
+ALTER TABLE alerts ADD COLUMN tags TEXT NOT NULL DEFAULT '';
+UPDATE alerts SET tags = coalesce(
+    (SELECT ' ' || group_concat(value, ' ') || ' ' FROM json_each(CAST(json AS TEXT), '$.rule.tags')),
+    '');
+ALTER TABLE alerts ADD COLUMN time TEXT NOT NULL DEFAULT '';
+UPDATE alerts SET time = json_extract(CAST(json AS TEXT), '$.time');
+ALTER TABLE alerts ADD COLUMN state TEXT NOT NULL DEFAULT 'new';
+ALTER TABLE alerts ADD COLUMN care BLOB; -- apart, because people and evidence change a row at once
+CREATE TABLE incidents (
+    id TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL UNIQUE,
+    born INTEGER NOT NULL UNIQUE,
+    session TEXT NOT NULL,
+    session_name TEXT NOT NULL,
+    level INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    words TEXT NOT NULL,
+    json BLOB NOT NULL,
+    evidence BLOB
+);
+CREATE INDEX incidents_by_session ON incidents (session, born);
+CREATE TABLE grants (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    session TEXT NOT NULL,
+    json BLOB NOT NULL
+);
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    hash TEXT NOT NULL UNIQUE,
+    json BLOB NOT NULL
+);
+"""
+
+_STEPS = (_BEGINNING, _DESK)
+"""Each brings a file from the version before to the next: version 1, version 2."""
+VERSION = len(_STEPS)
+
+_NUMBERED = {"alerts", "incidents", "care"}
+"""Tables whose changes followers see."""
 
 _UPSERTS = {
     "alerts": """
         INSERT INTO alerts (id, seq, born, session, session_name, rule, level, response, action,
-                            words, json, evidence)
+                            time, tags, words, json, evidence)
         VALUES (:id, :seq, :seq, :session, :session_name, :rule, :level, :response, :action,
-                :words, :json, :evidence)
+                :time, :tags, :words, :json, :evidence)
         ON CONFLICT (id) DO UPDATE SET
             seq = excluded.seq, level = excluded.level, response = excluded.response,
             action = excluded.action, words = excluded.words, json = excluded.json,
             evidence = coalesce(excluded.evidence, evidence)
         RETURNING born = seq""",
+    "care": """
+        UPDATE alerts SET seq = :seq, state = :state, care = :json WHERE id = :id RETURNING 0""",
+    "incidents": """
+        INSERT INTO incidents (id, seq, born, session, session_name, level, state, words, json,
+                               evidence)
+        VALUES (:id, :seq, :seq, :session, :session_name, :level, :state, :words, :json, :evidence)
+        ON CONFLICT (id) DO UPDATE SET
+            seq = excluded.seq, level = excluded.level, state = excluded.state,
+            words = excluded.words, json = excluded.json,
+            evidence = coalesce(excluded.evidence, evidence)
+        RETURNING 0""",
+    "grants": """
+        INSERT INTO grants (id, session, json) VALUES (:id, :session, :json)
+        ON CONFLICT (id) DO UPDATE SET json = excluded.json
+        RETURNING 0""",
+    "tokens": """
+        INSERT INTO tokens (id, hash, json) VALUES (:id, :hash, :json)
+        ON CONFLICT (id) DO UPDATE SET json = excluded.json
+        RETURNING 0""",
     "actions": """
         INSERT INTO actions (id, session, json) VALUES (:id, :session, :json)
         ON CONFLICT (id) DO UPDATE SET json = excluded.json
@@ -118,10 +177,11 @@ class Database:
         with explained(self.path), self._transaction():
             for row in rows:
                 values = {"id": row.id, **row.columns}
-                if row.table == "alerts":
+                if row.table in _NUMBERED:
                     seq += 1
                     values["seq"] = seq
-                alerts += self._connection.execute(_UPSERTS[row.table], values).fetchone()[0]
+                written = self._connection.execute(_UPSERTS[row.table], values).fetchone()
+                alerts += written[0] if written else 0
         self.seq, self.alerts = seq, alerts
 
     def close(self) -> None:
@@ -140,13 +200,15 @@ class Database:
                     f"{self.path} has version {version}, this estop knows {VERSION}",
                     mend="run the newer estop that wrote it, or name another --state-dir",
                 )
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
+            for step in _STEPS[version:]:
+                for statement in step.split(";"):
                     self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {VERSION}")
-        self.seq, self.alerts = self._connection.execute(
-            "SELECT coalesce(max(seq), 0), count(*) FROM alerts"
+            self._connection.execute(f"PRAGMA user_version = {VERSION}")
+        (self.seq,) = self._connection.execute(
+            "SELECT max(seq) FROM (SELECT coalesce(max(seq), 0) AS seq FROM alerts"
+            " UNION ALL SELECT coalesce(max(seq), 0) FROM incidents)"
         ).fetchone()
+        (self.alerts,) = self._connection.execute("SELECT count(*) FROM alerts").fetchone()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

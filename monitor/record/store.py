@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
 import msgspec
 from msgspec.structs import replace
 
-from monitor.alerts import ActionRecord, Alert
+from monitor.alerts import ActionRecord, Alert, Care
+from monitor.errors import StoreError
+from monitor.incidents import Grant, Incident, Token
 from monitor.metrics import Metrics
 from monitor.record import queries
 from monitor.record.database import Database, Row, reading
 from monitor.record.encode import clean, to_json, words
-from monitor.record.queries import LEVELS, AlertFilters, Page
+from monitor.record.queries import LEVELS, AlertFilters, IncidentFilters, IncidentPage, Page
 from monitor.record.writer import Writer
 from monitor.subjects import Session
 
@@ -62,30 +64,90 @@ class Store:
             "level": LEVELS.index(alert.rule.level),
             "response": alert.response.value,
             "action": alert.outcome.action.value,
+            "time": alert.time,
+            "tags": "".join(f" {tag}" for tag in (*alert.rule.tags, "")),
             "words": words(msgspec.to_builtins(shown)),
             "evidence": None if alert.evidence is None else to_json(alert.evidence),
         }
-        return self._save("alerts", replace(alert, evidence=None), columns)
+        bare = replace(alert, evidence=None, care=msgspec.UNSET)
+        return self._offer("alerts", alert.id, bare, columns)
+
+    def save_care(self, alert: str, care: Care) -> bool:
+        """Record who looks after an alert (by id), whatever else changes of it meanwhile."""
+        return self._offer("care", alert, care, {"state": care.state.value})
+
+    def save_incident(self, incident: Incident, evidence: dict[str, Any] | None = None) -> bool:
+        """Record an incident, or its newer state; evidence that was recorded before stays."""
+        shown = [incident.session.name, incident.title, incident.sentence]
+        columns = {
+            "session": incident.session.id,
+            "session_name": incident.session.name,
+            "level": LEVELS.index(incident.level),
+            "state": incident.state.value,
+            "words": words(shown),
+            "evidence": None if evidence is None else to_json(evidence),
+        }
+        return self._offer("incidents", incident.id, incident, columns)
+
+    def save_grant(self, grant: Grant) -> bool:
+        """Record a grant, or that it was revoked."""
+        return self._offer("grants", grant.id, grant, {"session": grant.session.id})
+
+    def save_token(self, token: Token, hashed: str) -> bool:
+        """Record a token under the hash of its secret, or that it was revoked."""
+        return self._offer("tokens", token.id, token, {"hash": hashed})
 
     def save_action(self, action: ActionRecord) -> bool:
         """Record what a person did to a session, or how it ended."""
-        return self._save("actions", action, {"session": action.session.id})
+        return self._offer("actions", action.id, action, {"session": action.session.id})
 
     def save_session(self, session: Session) -> bool:
         """Record a session, or its newer state. Save it before its first alert."""
         columns = {"name": session.name, "uid": session.uid, "started": session.started}
-        return self._save("sessions", session, columns)
+        return self._offer("sessions", session.id, session, columns)
 
     def alerts(self, **filters: Unpack[AlertFilters]) -> Page:
         """One page of alerts; see `AlertFilters`."""
         with reading(self._database.path) as connection:
             return queries.alerts(connection, filters)
 
-    def changes(self, filters: AlertFilters, *, since: int, limit: int) -> list[tuple[int, bytes]]:
-        """What is new or has changed after `since`, oldest first: its `seq` and its JSON."""
+    def incidents(self, **filters: Unpack[IncidentFilters]) -> IncidentPage:
+        """One page of incidents; see `IncidentFilters`."""
         with reading(self._database.path) as connection:
-            wanted: AlertFilters = {**filters, "since": since, "limit": limit}
-            return queries.rows(connection, wanted)
+            return queries.incidents(connection, filters)
+
+    def incident(
+        self, incident_id: str, *, uid: int | None = None
+    ) -> tuple[Incident, dict[str, Any] | None] | None:
+        """One incident and its own evidence; with `uid`, only of a session of that user."""
+        with reading(self._database.path) as connection:
+            return queries.incident(connection, incident_id, uid)
+
+    def resolved_last(self, session: str) -> str:
+        """When the latest resolved incident of a session (by id) was; empty if there was none."""
+        with reading(self._database.path) as connection:
+            return queries.resolved_last(connection, session)
+
+    def grants(self) -> list[Grant]:
+        """Every grant ever given, oldest first."""
+        with reading(self._database.path) as connection:
+            return queries.grants(connection)
+
+    def tokens(self) -> list[tuple[str, Token]]:
+        """Every token ever made, each after the hash of its secret."""
+        with reading(self._database.path) as connection:
+            return queries.tokens(connection)
+
+    def changes(
+        self, table: str, filters: Mapping[str, Any], *, since: int, limit: int
+    ) -> list[tuple[int, bytes]]:
+        """What is new or has changed in `alerts` or `incidents` after `since`, oldest first.
+
+        Each with its `seq` and its JSON.
+        """
+        with reading(self._database.path) as connection:
+            wanted = {**filters, "since": since, "limit": limit}
+            return queries.rows(connection, table, wanted)
 
     def alert(self, alert_id: str, *, uid: int | None = None) -> Alert | None:
         """One alert, or None; with `uid`, only if it is of a session of that user."""
@@ -143,6 +205,15 @@ class Store:
             "error": f"{error}: {error.mend}; {queued} rows wait" if error else "",
         }
 
+    def settle(self, timeout_s: float = 5.0) -> None:
+        """Wait until what was saved by now is on disk; StoreError says why it is not yet."""
+        if not self._writer.settle(self._writer.taken, timeout_s):
+            error = self._writer.error or StoreError(
+                f"{self._database.path} is slow: nothing was written for {timeout_s:.0f} s",
+                mend="look at the disk; what waits is written as soon as it can be",
+            )
+            raise error
+
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until everything saved so far is on disk; False if it was not in time."""
         return self._writer.flush(timeout_s)
@@ -156,13 +227,9 @@ class Store:
             self._database.close()
         return lost
 
-    def _save(
-        self, table: str, struct: Alert | ActionRecord | Session, columns: dict[str, Any]
-    ) -> bool:
+    def _offer(self, table: str, row: str, struct: msgspec.Struct, columns: dict[str, Any]) -> bool:
         # Encoded here, in the caller's thread: the caller may change its dicts afterwards.
-        return self._writer.offer(
-            Row(table, struct.id, {**clean(columns), "json": to_json(struct)})
-        )
+        return self._writer.offer(Row(table, row, {**clean(columns), "json": to_json(struct)}))
 
     def _commit(self, rows: list[Row]) -> None:
         before = self._database.seq

@@ -81,6 +81,11 @@ class Writer:
         with self._changed:
             return self._changed.wait_for(lambda: not self.queued, timeout_s)
 
+    def settle(self, number: int, timeout_s: float) -> bool:
+        """Wait until every row up to this number is on disk; False if it was not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.durable >= number, timeout_s)
+
     def close(self, timeout_s: float) -> int:
         """Take no more, write what waits, and return how many rows could not be written."""
         with self._changed:

@@ -15,13 +15,17 @@ import msgspec
 import psutil
 
 from monitor.events import Event
+from monitor.subjects import Process
 
 _MAX_PROCESSES = 500
 _MAX_FILES = 200
 
 
-def collect(cgroup: Path, history: Iterable[Event]) -> dict[str, Any]:
-    """Plain data for the alert: `processes`, `events`, and what could not be read."""
+def collect(cgroup: Path, history: Iterable[Event], family: Iterable[Process]) -> dict[str, Any]:
+    """Plain data for the alert: `processes`, `events`, and what could not be read.
+
+    `tree` is the family as the events told it: it has the parents at birth, and some that are gone.
+    """
     pids: list[int] = []
     for directory, _, names in os.walk(cgroup):
         if "cgroup.procs" in names:
@@ -29,6 +33,16 @@ def collect(cgroup: Path, history: Iterable[Event]) -> dict[str, Any]:
     return {
         "processes": [_process(pid) for pid in pids[:_MAX_PROCESSES]],
         "processes_left_out": max(0, len(pids) - _MAX_PROCESSES),
+        "tree": [
+            {
+                "pid": process.pid,
+                "parent_pid": process.parent_pid,
+                "image": process.script or process.image,
+                "argv": process.argv,
+                "started_ns": process.started_ns,
+            }
+            for process in family
+        ],
         "events": [
             {"kind": type(event).__name__, **msgspec.to_builtins(event)} for event in list(history)
         ],

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from monitor.alerts import Action, Response, Rule
+from monitor.incidents import Grant
 from monitor.subjects import Mode, Session, State
 
 
@@ -70,12 +71,22 @@ _WOULD = {
 _STOPPED = {State.FROZEN, State.KILLED, State.EXITED}
 
 
-def decide(rule: Rule, session: Session, *, disarmed: bool, refused: bool = False) -> Decision:
+def decide(
+    rule: Rule,
+    session: Session,
+    *,
+    disarmed: bool,
+    refused: bool = False,
+    grant: Grant | None = None,
+) -> Decision:
     """The response to one match. `refused`: the kernel did not let the act happen.
 
     An `ask` is a freeze: whoever is asked resumes or kills. A `deny` whose act happened all the same
     is a broken promise, and stops the session.
     """
+    if grant is not None and rule.response.holds:
+        detail = f"{grant.who} gave leave until {grant.expires}: {grant.why or 'no reason given'}"
+        return Decision(Response.ALERT, Action.GRANTED, detail)
     told = _told(rule.response, refused=refused)
     return told or _stopping(rule.response, session, disarmed=disarmed)
 

@@ -44,6 +44,7 @@ _DOWNLOADERS = frozenset(
         *("lftp", "scp", "sftp", "nc", "ncat", "socat"),
     }
 )
+_SHOWN_AFTER_EXIT = 100
 _KEPT_AFTER_EXIT = 4096
 """Exit has a ring of its own and may overtake the last opens of the same process."""
 
@@ -76,6 +77,11 @@ class ProcessTree:
 
     def __iter__(self) -> Iterator[Process]:
         return iter(list(self._living.values()))
+
+    def family(self) -> list[Process]:
+        """Those that live, after those that ended last; may be called from any thread."""
+        gone = list(self._gone.values())[-_SHOWN_AFTER_EXIT:]
+        return gone + list(self._living.values())
 
     def get(self, pid: int, uid: int = 0) -> Process:
         """The process, looked up in /proc (and remembered) if it was never announced."""

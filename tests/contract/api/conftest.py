@@ -22,7 +22,7 @@ from monitor.alerts import (
 )
 from monitor.api.app import create_app
 from monitor.api.server import Server
-from monitor.control import Health, RuleChanges, RuleInForce
+from monitor.control import Health, RuleChanges, RuleInForce, TokenRequest
 from monitor.errors import (
     RecordingError,
     RuleError,
@@ -30,12 +30,12 @@ from monitor.errors import (
     SessionNotFoundError,
     SessionStateError,
 )
+from monitor.incidents import Role
 from monitor.metrics import Metrics
 from monitor.record.store import Store
 from monitor.recording.taps import Taps
 from monitor.subjects import Mode, Origin, Session, State
 
-TOKEN = "t" * 43
 TIME = "2026-11-22T12:00:00Z"
 EFFECTS = {
     "freeze": (State.FROZEN, Action.FROZEN),
@@ -169,8 +169,9 @@ class Running:
     server: Server
     socket_path: object
     supervised: set
-    token: str = TOKEN
+    token: str = ""
     behind_tcp: object = None
+    tokens: object = None
     addresses: list = dataclasses.field(default_factory=list)
 
     def peer_of(self, address):
@@ -183,8 +184,9 @@ class Running:
         transport = httpx.HTTPTransport(uds=str(self.socket_path))
         return httpx.Client(transport=transport, base_url="http://localhost/api/v1", **kwargs)
 
-    def tcp(self, token=TOKEN, **kwargs):
-        """A client on loopback TCP."""
+    def tcp(self, token=None, **kwargs):
+        """A client on loopback TCP, with an admin's token if no other is given."""
+        token = self.token if token is None else token
         host, port = self.server.address
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(
@@ -220,12 +222,15 @@ def api(tmp_path):
         control,
         store,
         metrics=metrics,
-        token=TOKEN,
         is_supervised=supervised.__contains__,
         peer_of=running.peer_of,
     )
     running.server = Server(app, socket_path=running.socket_path, address=("127.0.0.1", 0))
     running.server.start()
+    running.token = app.state.monitor.tokens.create(
+        TokenRequest(name="test", role=Role.ADMIN), who="a test"
+    ).secret
+    running.tokens = app.state.monitor.tokens
     yield running
     running.server.stop()
     store.close()

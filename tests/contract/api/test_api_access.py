@@ -103,7 +103,7 @@ def test_the_token_sees_and_stops_every_session(api):
     api.control.add("s1", uid=1234)
     with api.tcp() as client:
         assert len(client.get("/sessions").json()) == 1
-        assert client.post("/sessions/s1/kill").json()["who"] == "token"
+        assert client.post("/sessions/s1/kill").json()["who"] == "token test"
 
 
 def test_a_supervised_process_is_refused_everywhere_and_reported(api):

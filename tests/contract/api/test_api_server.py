@@ -19,7 +19,7 @@ def another(api):
     """A second server over the same parts."""
 
     def make(socket_path, address=None):
-        app = create_app(api.control, api.store, metrics=Metrics(), token=api.token)
+        app = create_app(api.control, api.store, metrics=Metrics())
         return Server(app, socket_path=socket_path, address=address)
 
     return make

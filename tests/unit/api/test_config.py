@@ -34,7 +34,6 @@ def test_defaults_are_the_installed_places():
     settings = load()
     assert settings.socket_path == Path("/run/estop/estop.sock")
     assert settings.database_path == Path("/var/lib/estop/alerts.db")
-    assert settings.token_path == Path("/var/lib/estop/token")
     assert settings.address == ("127.0.0.1", 7878)
     assert settings.rules == (bundled_rules(),)
     assert settings.cgroup_name == "estop"

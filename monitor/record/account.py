@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An incident told from the record: who did it, what led to it, what got out. It only reads.
+
+The events are those in the evidence, which ends with the stop; the rest are alerts, the steps of the
+stop and what people did.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from monitor.alerts import ActionRecord, Alert
+from monitor.control import RuleInForce
+from monitor.incidents import Incident
+from monitor.record.sentence import shown
+from monitor.subjects import Session
+
+_MAX_TREE = 300
+_STEPS = ("held", "cut", "frozen", "evidence", "killed", "empty")
+_STEP_WORDS = {
+    "held": "held in the kernel",
+    "cut": "network cut",
+    "frozen": "every process frozen",
+    "evidence": "evidence taken",
+    "killed": "killed",
+    "empty": "no process left",
+}
+
+
+class Branch(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of the session. `guilty` marks the one that did it and those above it."""
+
+    pid: int
+    parent_pid: int
+    image: str
+    argv: tuple[str, ...]
+    started_ns: int = 0
+    guilty: bool = False
+    alive: bool = False
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """Something on the timeline; `at_ms` counts from the act, and is negative before it."""
+
+    at_ms: float
+    kind: str
+    """`exec`, `file`, `network`, `process`, `privilege`, `alert`, `action` or `step`."""
+    text: str
+    pid: int = 0
+    time: str = ""
+    alert: str = ""
+    guilty: bool = False
+
+
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the session connected to, as far as the evidence reaches back."""
+
+    address: str
+    port: int
+    host: str
+    count: int
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What left the machine: after the act, and in the session's whole life until then."""
+
+    bytes: int | None
+    total_bytes: int | None
+    destinations: tuple[Destination, ...]
+
+
+class Account(Incident, frozen=True, kw_only=True):
+    """An incident with all that belongs to it, oldest first."""
+
+    alerts: tuple[Alert, ...]
+    actions: tuple[ActionRecord, ...]
+    tree: tuple[Branch, ...]
+    timeline: tuple[Moment, ...]
+    sent: Sent
+    rule: RuleInForce | None
+    session_now: Session
+
+
+def account(
+    incident: Incident,
+    session: Session,
+    alerts: Sequence[Alert],
+    actions: Sequence[ActionRecord],
+    evidence: Mapping[str, Any] | None,
+    rule: RuleInForce | None,
+) -> Account:
+    """Everything of one incident. `alerts` and `actions` are those of its time, oldest first."""
+    cause = next((alert for alert in alerts if alert.id == incident.cause), None)
+    events: list[dict[str, Any]] = list((evidence or {}).get("events", ()))
+    act_ns = cause.event["ktime_ns"] if cause else max((_ktime(e) for e in events), default=0)
+    guilty = _lineage(evidence or {}, _pid_of(cause))
+    moments = [
+        *_of_events(events, act_ns, _pid_of(cause)),
+        *_of_alerts(alerts, act_ns),
+        *_of_steps(cause),
+        *_of_actions(actions, cause.time if cause else incident.opened),
+    ]
+    return Account(
+        **{name: getattr(incident, name) for name in incident.__struct_fields__},
+        alerts=tuple(msgspec.structs.replace(alert, evidence=None) for alert in alerts),
+        actions=tuple(actions),
+        tree=tuple(_tree(evidence or {}, guilty)),
+        timeline=tuple(sorted(moments, key=lambda moment: moment.at_ms)),
+        sent=_sent(cause, events),
+        rule=rule,
+        session_now=session,
+    )
+
+
+# Processes ------------------------------------------------------------------------------------------
+
+
+def _pid_of(alert: Alert | None) -> int:
+    return int(alert.event.get("fields", {}).get("ProcessId") or 0) if alert else 0
+
+
+def _lineage(evidence: Mapping[str, Any], pid: int) -> set[int]:
+    """The process and those above it."""
+    parents = {p["pid"]: p.get("parent_pid", 0) for p in _processes(evidence)}
+    found: set[int] = set()
+    while pid in parents and pid not in found:
+        found.add(pid)
+        pid = parents[pid]
+    return found
+
+
+def _processes(evidence: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = evidence.get("tree") or evidence.get("processes") or []
+    return found
+
+
+def _tree(evidence: Mapping[str, Any], guilty: set[int]) -> Iterator[Branch]:
+    alive = {process["pid"] for process in evidence.get("processes", ())}
+    for process in list(_processes(evidence))[-_MAX_TREE:]:
+        yield Branch(
+            pid=process["pid"],
+            parent_pid=process.get("parent_pid", 0),
+            image=process.get("image", ""),
+            argv=tuple(process.get("argv", ())),
+            started_ns=process.get("started_ns", 0),
+            guilty=process["pid"] in guilty,
+            alive=process["pid"] in alive,
+        )
+
+
+# Timeline -------------------------------------------------------------------------------------------
+
+
+def _ktime(event: Mapping[str, Any]) -> int:
+    return int(event.get("ktime_ns", 0))
+
+
+def _of_events(events: Iterable[Mapping[str, Any]], act_ns: int, guilty: int) -> Iterator[Moment]:
+    for event in events:
+        known = _WORDS.get(str(event.get("kind")))
+        if known is None:
+            continue
+        kind, template = known
+        pid = int(event.get("tgid", 0))
+        yield Moment(
+            at_ms=round((_ktime(event) - act_ns) / 1e6, 3),
+            kind=kind,
+            text=_filled(template, event),
+            pid=pid,
+            guilty=pid == guilty and _ktime(event) == act_ns,
+        )
+
+
+_WORDS = {
+    "Forked": ("process", "started process {child}"),
+    "Executed": ("exec", "ran {argv}"),
+    "Exited": ("process", "ended with code {code}"),
+    "Opened": ("file", "{access} {file}"),
+    "Renamed": ("file", "moved {source} to {target}"),
+    "Linked": ("file", "linked {source} as {target}"),
+    "Symlinked": ("file", "made {target} a link to {text}"),
+    "Unlinked": ("file", "deleted {target}"),
+    "Truncated": ("file", "cut {target} to {size} bytes"),
+    "ModeChanged": ("file", "changed the permissions of {target}"),
+    "Connected": ("network", "{protocol} to {address} port {port}"),
+    "UnixConnected": ("network", "connected to {name}"),
+    "NameAsked": ("network", "asked for {name}"),
+    "ServerNamed": ("network", "TLS to {name} ({address} port {port})"),
+    "CgroupMoved": ("privilege", "moved process {target} to {path}"),
+    "Privileged": ("privilege", "{operation} {text}"),
+    "Signalled": ("privilege", "sent the monitor signal {signal}"),
+}
+_WRITE, _CREATED = 2, 4
+"""Bits of `events.Access`."""
+
+
+def _filled(template: str, event: Mapping[str, Any]) -> str:
+    return template.format(**{name: _word(name, value) for name, value in event.items()})
+
+
+def _word(name: str, value: Any) -> str:  # noqa: ANN401 - an event's field, as JSON has it
+    if name == "access":
+        written = "wrote" if value & _WRITE else "read"
+        return "created" if value & _CREATED else written
+    if name == "argv":
+        return shown(" ".join(value))
+    if isinstance(value, Mapping):
+        path = value.get("path")
+        text = path["text"] if isinstance(path, Mapping) else value.get("text", "")
+        base = value.get("base")
+        under = f"{base['text']}/" if isinstance(base, Mapping) else ""
+        return shown(f"{under}{text}")
+    return shown(value)
+
+
+def _of_alerts(alerts: Iterable[Alert], act_ns: int) -> Iterator[Moment]:
+    for alert in alerts:
+        at_ns = int(alert.event.get("ktime_ns", act_ns))
+        yield Moment(
+            at_ms=round((at_ns - act_ns) / 1e6, 3),
+            kind="alert",
+            text=f"{alert.rule.title}: {alert.outcome.action}",
+            pid=_pid_of(alert),
+            time=alert.time,
+            alert=alert.id,
+        )
+
+
+def _of_steps(cause: Alert | None) -> Iterator[Moment]:
+    timings = cause.timings_ns if cause else {}
+    for step in _STEPS:
+        if step in timings:
+            yield Moment(at_ms=round(timings[step] / 1e6, 3), kind="step", text=_STEP_WORDS[step])
+
+
+def _of_actions(actions: Iterable[ActionRecord], act: str) -> Iterator[Moment]:
+    begin = dt.datetime.fromisoformat(act)
+    for action in actions:
+        away = dt.datetime.fromisoformat(action.time) - begin
+        why = f": {shown(action.why)}" if action.why else ""
+        yield Moment(
+            at_ms=round(away / dt.timedelta(milliseconds=1), 3),
+            kind="action",
+            text=f"{action.verb} by {shown(action.who)}{why}",
+            time=action.time,
+        )
+
+
+# What got out ---------------------------------------------------------------------------------------
+
+
+def _sent(cause: Alert | None, events: Sequence[Mapping[str, Any]]) -> Sent:
+    names = {
+        (event["address"], event["port"]): event["name"]
+        for event in events
+        if event.get("kind") == "ServerNamed"
+    }
+    places = Counter(
+        (str(event["address"]), int(event["port"]))
+        for event in events
+        if event.get("kind") == "Connected"
+    )
+    return Sent(
+        bytes=cause.outcome.bytes_out if cause else None,
+        total_bytes=max((int(event.get("egress_bytes", 0)) for event in events), default=None),
+        destinations=tuple(
+            Destination(address=address, port=port, host=names.get((address, port), ""), count=n)
+            for (address, port), n in places.most_common()
+        ),
+    )
