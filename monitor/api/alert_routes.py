@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from monitor.alerts import Action, Alert, Care, Level, Triage
 from monitor.alerts import Response as Asked
 from monitor.api.requests import Asker, Behind, Cursor, Monitor, answer, body_of, recorded
-from monitor.api.schema import answers, reference, takes
+from monitor.api.schema import REFUSAL, answers, reference, takes
 from monitor.api.stream import RecordStream
 from monitor.casebook import seen
 from monitor.control import ActRequest, AssignRequest, Peer
@@ -85,7 +85,8 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         " cursor: send it as Last-Event-ID to resume without a gap. Without it the stream starts"
         " with the next alert.",
         "content": {"text/event-stream": {"schema": reference(Alert)}},
-    }
+    },
+    "default": REFUSAL,
 }
 
 

@@ -17,7 +17,7 @@ from monitor.api.requests import (
     recorded,
     visible_session,
 )
-from monitor.api.schema import answers, reference, takes
+from monitor.api.schema import REFUSAL, answers, reference, takes
 from monitor.api.stream import RecordStream
 from monitor.control import ActRequest, AssignRequest, Peer
 from monitor.errors import RecordNotFoundError
@@ -70,7 +70,8 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "description": "Server-sent events as those of `/alerts/stream`: first `following`, then"
         " `incident` for a new one and for every later state of it.",
         "content": {"text/event-stream": {"schema": reference(Incident)}},
-    }
+    },
+    "default": REFUSAL,
 }
 
 
@@ -104,7 +105,8 @@ _BUNDLE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A tar file compressed with Zstandard; `manifest.json` has the hashes.",
         "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-    }
+    },
+    "default": REFUSAL,
 }
 
 

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from monitor.api.requests import Asker, Behind, answer, only_admins
-from monitor.api.schema import answers, list_of, reference
+from monitor.api.schema import REFUSAL, answers, list_of, reference
 from monitor.control import Health, Me, RuleChanges, RuleInForce
 from monitor.errors import NotAllowedError
 
@@ -44,7 +44,7 @@ def reload_rules(monitor: Behind, asker: Asker) -> Response:
 @metrics_router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={200: {"description": "Prometheus text format."}},
+    responses={200: {"description": "Prometheus text format."}, "default": REFUSAL},
 )
 def metrics(monitor: Behind, asker: Asker) -> Response:
     """Counters of all sessions together, so for root and the bearer of the token."""

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from monitor.api.requests import Asker, Behind, Monitor, visible_session
+from monitor.api.schema import REFUSAL
 from monitor.api.stream import Followers
 from monitor.recording.lines import Header, Writer
 from monitor.recording.taps import Tap
@@ -25,7 +26,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A recording, line by line, for as long as the session lives.",
         "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
-    }
+    },
+    "default": REFUSAL,
 }
 
 

@@ -56,7 +56,7 @@ STRUCTS = (
     TokenRequest,
 )
 
-_REFUSAL = {
+REFUSAL = {
     "description": "Refused; `detail` says why and `mend` what to do.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
@@ -77,7 +77,7 @@ def answers(
 ) -> dict[int | str, dict[str, Any]]:
     """`responses=` of a route that answers with `schema` or refuses with a problem."""
     content = {"application/json": {"schema": schema}}
-    return {status: {"description": description, "content": content}, "default": _REFUSAL}
+    return {status: {"description": description, "content": content}, "default": REFUSAL}
 
 
 def takes(struct: type, *, required: bool = True) -> dict[str, Any]:

@@ -56,7 +56,7 @@ CREATE TABLE sessions (
 _DESK = """
 ALTER TABLE alerts ADD COLUMN tags TEXT NOT NULL DEFAULT '';
 UPDATE alerts SET tags = coalesce(
-    (SELECT ' ' || group_concat(value, ' ') || ' ' FROM json_each(CAST(json AS TEXT), '$.rule.tags')),
+    (SELECT ' ' || group_concat(value, ' ') || ' ' FROM json_each(CAST(alerts.json AS TEXT), '$.rule.tags')),
     '');
 ALTER TABLE alerts ADD COLUMN time TEXT NOT NULL DEFAULT '';
 UPDATE alerts SET time = json_extract(CAST(json AS TEXT), '$.time');
@@ -144,6 +144,13 @@ class Row(NamedTuple):
     table: str
     id: str
     columns: dict[str, Any]
+
+    def over(self, older: Row) -> Row:
+        """This state of the row with the evidence that came with an older one: see `_UPSERTS`."""
+        kept = older.columns.get("evidence")
+        if kept is None or self.columns.get("evidence") is not None:
+            return self
+        return self._replace(columns={**self.columns, "evidence": kept})
 
     @property
     def size_bytes(self) -> int:

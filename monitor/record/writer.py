@@ -59,6 +59,7 @@ class Writer:
         key = row.table, row.id
         with self._changed:
             replaced = self._waiting.get(key)
+            row = row if replaced is None else row.over(replaced)
             grown = self._bytes + row.size_bytes - (replaced.size_bytes if replaced else 0)
             full = replaced is None and self.queued >= self._capacity_rows
             if full or grown > self._capacity_bytes or self._deadline is not None:

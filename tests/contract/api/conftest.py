@@ -22,6 +22,7 @@ from monitor.alerts import (
 )
 from monitor.api.app import create_app
 from monitor.api.server import Server
+from monitor.casebook import Casebook
 from monitor.control import Health, RuleChanges, RuleInForce, TokenRequest
 from monitor.errors import (
     RecordingError,
@@ -30,13 +31,13 @@ from monitor.errors import (
     SessionNotFoundError,
     SessionStateError,
 )
-from monitor.incidents import Role
+from monitor.incidents import Grant, Role
 from monitor.metrics import Metrics
 from monitor.record.store import Store
 from monitor.recording.taps import Taps
 from monitor.subjects import Mode, Origin, Session, State
 
-TIME = "2026-11-22T12:00:00Z"
+TIME = "2026-11-22T12:00:00.000+00:00"
 EFFECTS = {
     "freeze": (State.FROZEN, Action.FROZEN),
     "resume": (State.RUNNING, Action.RESUMED),
@@ -56,6 +57,8 @@ class MemoryControl:
         self.lock = threading.Lock()
         self.taps = Taps()
         self.broken_rules = False
+        self.given = {}
+        self.casebook = None
 
     def add(self, session, *, uid=0, state=State.RUNNING):
         self.known[session] = Session(
@@ -115,6 +118,35 @@ class MemoryControl:
                 why=why,
                 outcome=Outcome(action=Action.ALREADY_STOPPED if already else action),
             )
+
+    def grant(self, session, request, *, who):
+        found = self.session(session)
+        made = Grant(
+            id=f"g{len(self.given) + 1}",
+            session=SessionRef(id=found.id, name=found.name),
+            rule=request.rule,
+            title="Hosts file",
+            fields=dict(request.fields),
+            created=TIME,
+            expires=TIME,
+            expires_s=1e12,
+            who=who,
+            why=request.why,
+        )
+        self.given[made.id] = made
+        return made
+
+    def grants(self):
+        return list(self.given.values())
+
+    def revoke(self, grant, *, who):
+        return msgspec.structs.replace(self.given.pop(grant), revoked=TIME, revoked_by=who)
+
+    def acknowledge(self, incident, *, who, why):
+        return self.casebook.acknowledge(incident, who=who, why=why)
+
+    def assign(self, incident, to, *, who):
+        return self.casebook.assign(incident, to, who=who)
 
     def listen(self, session):
         tap = self.taps.open(self.session(session).id)
@@ -195,13 +227,20 @@ class Running:
             **kwargs,
         )
 
+    def incident(self, number, *, session="s1"):
+        """Record the alert of a stop, and open its incident."""
+        alert = self.alert(number, session=session)
+        self.control.casebook.stopped(alert, f"Sentence {number}.")
+        assert self.store.flush()
+        return self.store.incidents(session=session).items[0]
+
     def alert(self, number, *, session="s1", text="x", action=Action.FROZEN):
         """Record an alert."""
         alert = Alert(
             id=f"a{number}",
             time=TIME,
             session=SessionRef(id=session, name=f"name-{session}"),
-            rule=RuleRef(id="hosts", title="Hosts file", level=Level.HIGH),
+            rule=RuleRef(id="hosts", title="Hosts file", level=Level.HIGH, tags=("attack.impact",)),
             response=Response.FREEZE,
             outcome=Outcome(action=action),
             event={"category": "file_event", "ktime_ns": 1, "fields": {"TargetFilename": text}},
@@ -212,10 +251,11 @@ class Running:
 
 
 @pytest.fixture
-def api(tmp_path):
+def api(tmp_path, request):
     control = MemoryControl()
     metrics = Metrics()
     store = Store(tmp_path / "state" / "alerts.db", metrics=metrics)
+    control.casebook = Casebook(store)
     supervised = set()
     running = Running(control, store, None, tmp_path / "run" / "estop.sock", supervised)
     app = create_app(
@@ -224,6 +264,7 @@ def api(tmp_path):
         metrics=metrics,
         is_supervised=supervised.__contains__,
         peer_of=running.peer_of,
+        **getattr(request, "param", {}),
     )
     running.server = Server(app, socket_path=running.socket_path, address=("127.0.0.1", 0))
     running.server.start()

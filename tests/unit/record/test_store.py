@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
 from monitor.alerts import Action, Level, Outcome, Response, RuleRef, SessionRef
 from monitor.errors import ConfigError, StoreError
 from monitor.metrics import Metrics
-from monitor.record.database import Row
+from monitor.record.database import _STEPS, Row
+from monitor.record.encode import to_json
 from monitor.record.store import Store
 from monitor.subjects import State
 
@@ -315,3 +318,56 @@ def test_a_row_that_cannot_be_written_does_not_keep_the_others_out(store, make_a
     assert ids(store.alerts()) == ["a2", "a1", "a0"]
     assert store.health()["dropped"] == 1
     assert "a row of alerts could not be written" in caplog.text
+
+
+def test_a_database_of_the_version_before_is_brought_up_with_all_its_alerts(directory, make_alert):
+    directory.mkdir(mode=0o700)
+    rule = RuleRef(id="r", title="T", level=Level.HIGH, tags=("attack.impact", "attack.t1486"))
+    old = replace(make_alert(1), rule=rule)
+    with closing(sqlite3.connect(directory / "alerts.db")) as connection:
+        connection.executescript(_STEPS[0])
+        connection.execute(
+            "INSERT INTO alerts (id, seq, born, session, session_name, rule, level, response,"
+            " action, words, json) VALUES ('a1', 7, 7, 's1', 'n', 'r', 3, 'freeze', 'frozen', '', ?)",
+            (to_json(old),),
+        )
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    store = Store(directory / "alerts.db")
+    assert store.seq == 7
+    assert [a.id for a in store.alerts(tactic="impact").items] == ["a1"]
+    assert [a.id for a in store.alerts(after=old.time).items] == ["a1"]
+    assert store.alerts(tactic="t1").items == []
+    store.save_alert(make_alert(2))
+    store.flush()
+    assert store.seq == 8
+    store.close()
+
+
+def test_what_was_saved_is_settled_once_it_is_on_disk(store, make_alert):
+    store.save_alert(make_alert())
+    store.settle()
+    assert store.alert("a1")
+
+
+def test_what_cannot_be_written_is_not_called_settled(store, make_alert, monkeypatch):
+    def refuse(_rows):
+        raise StoreError("no space left", mend="free some")
+
+    monkeypatch.setattr(store._writer, "_commit", refuse)
+    store.save_alert(make_alert())
+    with pytest.raises(StoreError, match="no space left"):
+        store.settle(0.2)
+
+
+def test_evidence_is_not_lost_to_a_newer_state_that_overtakes_it_in_the_queue(
+    store, make_alert, monkeypatch
+):
+    commit, waits = store._writer._commit, threading.Event()
+    monkeypatch.setattr(store._writer, "_commit", lambda rows: waits.wait() and commit(rows))
+    store.save_alert(make_alert(1))
+    store.save_alert(make_alert(2, evidence={"processes": [1]}))
+    store.save_alert(make_alert(2))
+    waits.set()
+    store.settle()
+    assert store.alert("a2").evidence == {"processes": [1]}
