@@ -7,7 +7,8 @@ The record is their home; this knows the open ones, so that the stop path need n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from msgspec.structs import replace
@@ -30,6 +31,7 @@ class Casebook:
         open_ones = store.incidents(state=Standing.OPEN, limit=MAX_LIMIT).items
         self._open = {incident.session.id: incident for incident in open_ones}
         self._resolved: dict[str, str] = {}
+        self._decided: dict[str, tuple[Resolution, str, str]] = {}
 
     # The stop and its end -----------------------------------------------------------------------
 
@@ -45,11 +47,22 @@ class Casebook:
         title = f"Stopped by {who}"
         self._open_one(session, title, Level.INFORMATIONAL, sentence, evidence=evidence)
 
-    def resolved(
-        self, session: str, resolution: Resolution, *, who: str = "", why: str = ""
-    ) -> None:
-        """The session (by id) goes on, or is no more."""
+    @contextmanager
+    def deciding(
+        self, session: str, resolution: Resolution, *, who: str, why: str = ""
+    ) -> Iterator[None]:
+        """While this is done to the session (by id), whoever sees its end closes for this reason."""
+        if resolution is not Resolution.NONE:
+            self._decided[session] = resolution, who, why
+        try:
+            yield
+        finally:
+            self._decided.pop(session, None)
+
+    def resolved(self, session: str, seen: Resolution) -> None:
+        """The session (by id) goes on, or is no more; for the reason that was decided, if any was."""
         with self._lock:
+            resolution, who, why = self._decided.pop(session, (seen, "", ""))
             incident = self._open.pop(session, None)
             if incident is None:
                 return
@@ -102,15 +115,15 @@ class Casebook:
         """Does the session (by id) wait for somebody's decision?"""
         return session in self._open
 
-    def ended(self, session: str, resolution: Resolution) -> None:
+    def ended(self, session: str) -> None:
         """The session is no more, and nothing else can come of it."""
-        self.resolved(session, resolution)
+        self.resolved(session, Resolution.ENDED)
         self._resolved.pop(session, None)
 
     def keep_only(self, sessions: Container[str]) -> None:
         """Incidents of sessions (ids) that did not outlive an earlier monitor have ended."""
         for session in [known for known in self._open if known not in sessions]:
-            self.ended(session, Resolution.ENDED)
+            self.ended(session)
 
     def remember(self, session: str) -> None:
         """A session of an earlier monitor: when its last incident was resolved."""

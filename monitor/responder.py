@@ -227,11 +227,7 @@ class Responder:
 
     def _finish(self, live: LiveSession, alerts: list[Alert], act_ns: int, *, kill: bool) -> None:
         """On a worker: evidence while everything stands still, then the kill if one was asked for."""
-        evidence: dict[str, Any]
-        try:
-            evidence = collect(live.cgroup, live.history, live.tree.family())
-        except OSError as error:
-            evidence = {"error": str(error)}
+        evidence = _evidence_of(live)
         extra = {"evidence": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - act_ns}
         outcome = None
         if kill:
@@ -249,34 +245,37 @@ class Responder:
             )
 
     def _kill(self, live: LiveSession, alerts: Sequence[Alert]) -> StopReport:
-        try:
-            report = self._killswitch.kill(live)
-        except (EstopError, OSError) as error:
-            _log.error("kill.failed", session=live.id, error=str(error))
-            return StopReport(done=False, steps_ns={}, detail=str(error))
-        if report.done:
-            live.state = State.KILLED
-            self._store.save_session(live.snapshot())
-            who = ", ".join(alert.rule.title for alert in alerts)
-            self._casebook.resolved(live.id, Resolution.KILLED, who=f"rule {who}")
+        who = "rule " + ", ".join(alert.rule.title for alert in alerts)
+        with self._casebook.deciding(live.id, Resolution.KILLED, who=who):
+            try:
+                report = self._killswitch.kill(live)
+            except (EstopError, OSError) as error:
+                _log.error("kill.failed", session=live.id, error=str(error))
+                return StopReport(done=False, steps_ns={}, detail=str(error))
+            if report.done:
+                live.state = State.KILLED
+                self._store.save_session(live.snapshot())
+                self._casebook.resolved(live.id, Resolution.KILLED)
         return report
 
     def act(self, live: LiveSession, verb: str, *, who: str, why: str) -> ActionRecord:
         """A person freezes, resumes or kills; idempotent, and always recorded."""
-        start_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        act = {
-            "freeze": self._killswitch.freeze,
-            "resume": self._killswitch.resume,
-            "kill": self._killswitch.kill,
-        }[verb]
-        report = act(live)
-        done, state = _AFTER[verb]
-        if report.done:
-            live.state = state
+        start_ns, asked = time.clock_gettime_ns(time.CLOCK_BOOTTIME), now_text()
+        session = SessionRef(id=live.id, name=live.name)
+        if verb == "kill":
+            said = f"{who} killed {shown(live.name)}" + (f": {shown(why)}" if why else ".")
+            self._casebook.stopped_by(session, who, said)
+        done, state, resolution = _AFTER[verb]
+        with self._casebook.deciding(live.id, resolution, who=who, why=why):
+            report = getattr(self._killswitch, verb)(live)
+            if report.done:
+                live.state = state
+                if resolution is not Resolution.NONE:
+                    self._casebook.resolved(live.id, resolution)
         record = ActionRecord(
             id=str(ULID()),
-            time=now_text(),
-            session=SessionRef(id=live.id, name=live.name),
+            time=asked,
+            session=session,
             verb=verb,
             who=who,
             why=why,
@@ -285,23 +284,10 @@ class Responder:
         )
         self._store.save_action(record)
         self._store.save_session(live.snapshot())
-        if report.done:
-            self._tell_casebook(live, verb, record)
+        if verb == "freeze" and report.done and not self._casebook.is_open(live.id):
+            said = f"{who} froze {shown(live.name)}" + (f": {shown(why)}" if why else ".")
+            self._casebook.stopped_by(session, who, said, _evidence_of(live))
         return record
-
-    def _tell_casebook(self, live: LiveSession, verb: str, record: ActionRecord) -> None:
-        who, why = record.who, record.why
-        if verb != "resume":
-            said = f"{who} {'froze' if verb == 'freeze' else 'killed'} {shown(live.name)}"
-            said += f": {shown(why)}" if why else "."
-            evidence = None
-            if verb == "freeze" and not self._casebook.is_open(live.id):
-                with suppress(OSError):  # its last process ended meanwhile
-                    evidence = collect(live.cgroup, live.history, live.tree.family())
-            self._casebook.stopped_by(record.session, who, said, evidence)
-        if verb != "freeze":
-            resolution = Resolution.RESUMED if verb == "resume" else Resolution.KILLED
-            self._casebook.resolved(live.id, resolution, who=who, why=why)
 
     def let_go(self, live: LiveSession, pid: int) -> bool:
         """Continue a process that waits although all is judged; False if its session is stopped."""
@@ -352,6 +338,13 @@ class Responder:
         self._workers.shutdown(wait=True)
 
 
+def _evidence_of(live: LiveSession) -> dict[str, Any]:
+    try:
+        return collect(live.cgroup, live.history, live.tree.family())
+    except OSError as error:  # its last process ended meanwhile
+        return {"error": str(error)}
+
+
 def _shown(fact: Fact, facts: Sequence[Fact]) -> dict[str, Any]:
     """The event as it happened; `MatchedAs` holds the other spelling under which a rule knew it.
 
@@ -364,7 +357,7 @@ def _shown(fact: Fact, facts: Sequence[Fact]) -> dict[str, Any]:
 
 
 _AFTER = {
-    "freeze": (Action.FROZEN, State.FROZEN),
-    "resume": (Action.RESUMED, State.RUNNING),
-    "kill": (Action.KILLED, State.KILLED),
+    "freeze": (Action.FROZEN, State.FROZEN, Resolution.NONE),
+    "resume": (Action.RESUMED, State.RUNNING, Resolution.RESUMED),
+    "kill": (Action.KILLED, State.KILLED, Resolution.KILLED),
 }

@@ -40,7 +40,7 @@ from monitor.errors import (
     RecordNotFoundError,
     SessionStateError,
 )
-from monitor.incidents import Grant, Incident, Resolution
+from monitor.incidents import Grant, Incident
 from monitor.record.store import Store
 from monitor.recording.taps import Tap, Taps
 from monitor.responder import Responder
@@ -359,7 +359,7 @@ class Supervisor:
             if empty and self._registry.end(live):
                 self._killswitch.forget(live)
                 self._grants.forget(live.id)
-                self._casebook.ended(live.id, Resolution.ENDED)
+                self._casebook.ended(live.id)
                 self._store.save_session(live.snapshot())
                 _log.info("session.ended", session=live.id, state=live.state.value)
 

@@ -96,6 +96,23 @@ class Client:
         content = msgspec.json.encode(body)
         return self._ask("POST", path, type_, content=content, timeout=_ACT_S)
 
+    def delete(self, path: str, type_: type[T]) -> T:
+        """Take something back."""
+        return self._ask("DELETE", path, type_, timeout=_ACT_S)
+
+    def download(self, path: str, to: Path) -> None:
+        """Write the answer to a new file; EstopError if there is one already."""
+        response = self._http.get(path, timeout=_ACT_S)
+        if response.is_error:
+            _refuse(response)
+        try:
+            with to.open("xb") as file:
+                file.write(response.content)
+        except OSError as error:
+            raise EstopError(
+                f"cannot write {to}: {error.strerror}", mend="name another file"
+            ) from error
+
     def path_of(self, session: str) -> str:
         """The path of a session by id or name."""
         if "/" in session:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from monitor.alerts import ActionRecord, Alert
 from monitor.detection.coverage import Covered
+from monitor.incidents import Grant, Incident, Standing
 from monitor.subjects import Session
 from monitor.text import terminal
 
@@ -101,6 +102,42 @@ def alerts(found: Sequence[Alert]) -> None:
         for a in reversed(found)
     ]
     table(("TIME", "LEVEL", "DONE", "SESSION", "RULE", "WHAT"), rows, "no alerts")
+
+
+def incidents(found: Sequence[Incident]) -> None:
+    """One line for each incident, oldest first as in a log."""
+    rows = [
+        (
+            one.id,
+            one.opened,
+            one.state if one.state is Standing.OPEN else one.resolution,
+            one.level,
+            one.session.name,
+            one.title,
+            one.care.assignee or one.care.by,
+        )
+        for one in reversed(found)
+    ]
+    titles = ("ID", "OPENED", "STATE", "LEVEL", "SESSION", "WHAT", "LOOKED AFTER BY")
+    table(titles, rows, "no incidents")
+
+
+def grants(found: Sequence[Grant]) -> None:
+    """One line for each grant."""
+    rows = [
+        (
+            one.id,
+            one.session.name,
+            one.title,
+            ", ".join(f"{name}={value}" for name, value in one.fields.items()) or "all of it",
+            one.expires,
+            one.who,
+            one.why,
+        )
+        for one in found
+    ]
+    titles = ("ID", "SESSION", "RULE", "WHERE", "UNTIL", "BY", "WHY")
+    table(titles, rows, "no grants hold")
 
 
 def coverage(found: Sequence[Covered]) -> None:

@@ -101,7 +101,7 @@ def account(
     guilty = _lineage(evidence or {}, _pid_of(cause))
     moments = [
         *_of_events(events, act_ns, _pid_of(cause)),
-        *_of_alerts(alerts, act_ns),
+        *_of_alerts(alerts, incident.opened if cause is None else act_ns),
         *_of_steps(cause),
         *_of_actions(actions, cause.time if cause else incident.opened),
     ]
@@ -218,11 +218,15 @@ def _word(name: str, value: Any) -> str:  # noqa: ANN401 - an event's field, as 
     return shown(value)
 
 
-def _of_alerts(alerts: Iterable[Alert], act_ns: int) -> Iterator[Moment]:
+def _of_alerts(alerts: Iterable[Alert], act: int | str) -> Iterator[Moment]:
+    """`act` is its ktime; or its wall time where a person stopped the session."""
     for alert in alerts:
-        at_ns = int(alert.event.get("ktime_ns", act_ns))
+        if isinstance(act, str):
+            at_ms = _ms_between(act, alert.time)
+        else:
+            at_ms = (int(alert.event.get("ktime_ns", act)) - act) / 1e6
         yield Moment(
-            at_ms=round((at_ns - act_ns) / 1e6, 3),
+            at_ms=round(at_ms, 3),
             kind="alert",
             text=f"{alert.rule.title}: {alert.outcome.action}",
             pid=_pid_of(alert),
@@ -239,16 +243,19 @@ def _of_steps(cause: Alert | None) -> Iterator[Moment]:
 
 
 def _of_actions(actions: Iterable[ActionRecord], act: str) -> Iterator[Moment]:
-    begin = dt.datetime.fromisoformat(act)
     for action in actions:
-        away = dt.datetime.fromisoformat(action.time) - begin
         why = f": {shown(action.why)}" if action.why else ""
         yield Moment(
-            at_ms=round(away / dt.timedelta(milliseconds=1), 3),
+            at_ms=_ms_between(act, action.time),
             kind="action",
             text=f"{action.verb} by {shown(action.who)}{why}",
             time=action.time,
         )
+
+
+def _ms_between(one: str, other: str) -> float:
+    away = dt.datetime.fromisoformat(other) - dt.datetime.fromisoformat(one)
+    return round(away / dt.timedelta(milliseconds=1), 3)
 
 
 # What got out ---------------------------------------------------------------------------------------

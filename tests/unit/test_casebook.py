@@ -54,8 +54,9 @@ def test_a_second_stop_is_part_of_the_first_and_may_be_worse(book, store):
 
 def test_it_closes_once_and_the_first_word_stands(book, store):
     book.stopped(alert(), "x")
-    book.resolved("s", Resolution.KILLED, who="ann", why="enough")
-    book.ended("s", Resolution.ENDED)
+    with book.deciding("s", Resolution.KILLED, who="ann", why="enough"):
+        book.resolved("s", Resolution.KILLED)
+    book.ended("s")
     (only,) = incidents(store)
     assert (only.resolution, only.resolved_by, only.why) == ("killed", "ann", "enough")
     assert not book.is_open("s")
@@ -111,3 +112,20 @@ def test_evidence_of_a_stop_by_a_person_is_kept_with_it(book, store):
     (only,) = incidents(store)
     assert store.incident(only.id)[1] == {"processes": [1]}
     assert msgspec.json.decode(msgspec.json.encode(only), type=type(only)) == only
+
+
+def test_whoever_sees_the_end_first_tells_what_was_decided(book, store):
+    book.stopped(alert(), "x")
+    with book.deciding("s", Resolution.KILLED, who="ann", why="enough"):
+        book.ended("s")
+        book.resolved("s", Resolution.KILLED)
+    (only,) = incidents(store)
+    assert (only.resolution, only.resolved_by) == ("killed", "ann")
+
+
+def test_what_was_decided_and_did_not_come_about_is_not_told(book, store):
+    book.stopped(alert(), "x")
+    with book.deciding("s", Resolution.KILLED, who="ann"):
+        pass
+    book.ended("s")
+    assert incidents(store)[0].resolution == "ended"

@@ -40,7 +40,8 @@ def test_an_incident_is_told_with_its_alerts_and_what_led_to_it(api):
 def test_the_next_incident_begins_where_the_last_one_ended(api):
     api.control.add("s1")
     first = api.incident(1)
-    api.control.casebook.resolved("s1", Resolution.RESUMED, who="ann", why="fine")
+    with api.control.casebook.deciding("s1", Resolution.RESUMED, who="ann", why="fine"):
+        api.control.casebook.resolved("s1", Resolution.RESUMED)
     second = api.incident(2)
     with api.tcp() as client:
         old, new = (client.get(f"/incidents/{i.id}").json() for i in (first, second))
