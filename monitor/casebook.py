@@ -33,6 +33,10 @@ class Casebook:
         self._resolved: dict[str, str] = {}
         self._decided: dict[str, tuple[Resolution, str, str]] = {}
 
+    def __len__(self) -> int:
+        """How many wait for somebody's decision."""
+        return len(self._open)
+
     # The stop and its end -----------------------------------------------------------------------
 
     def stopped(self, alert: Alert, sentence: str) -> None:

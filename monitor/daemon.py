@@ -144,6 +144,8 @@ class Daemon:
         killswitch = self._killswitch(settings, root, gate, holds)
         grants = Grants(self.kernel.grant)
         casebook = Casebook(self.store)
+        self.metrics.incidents_open.set_function(lambda: len(casebook))
+        self.metrics.grants_in_force.set_function(lambda: len(grants.in_force()))
         responder = self._responder(settings, killswitch, holds, grants, casebook)
         self._rulebook = Rulebook(
             ruleset,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+import monitor
 from monitor.alerts import Level, Response, Rule
 from monitor.capture.gate import Gate
 from monitor.capture.kernel import Kernel
@@ -86,6 +87,8 @@ class Housekeeper:
         self._asked: dict[str, tuple[int, float]] = {}
         self._rule_errors = 0
         self._forgotten = 0
+        self._late = gate.tally.late
+        metrics.build.info({"version": monitor.__version__, "tier": kernel.tier.value})
 
     def look(self) -> None:
         """One round."""
@@ -198,5 +201,9 @@ class Housekeeper:
         metrics.rule_errors.inc(errors - self._rule_errors)
         self._rule_errors = errors
         forgotten = self._engine.evicted
+        metrics.beat_age_seconds.set(self._kernel.beat_age_s())
+        late = self._gate.tally.late
+        metrics.opens_late.inc(late - self._late)
+        self._late = late
         metrics.groups_forgotten.inc(forgotten - self._forgotten)
         self._forgotten = forgotten

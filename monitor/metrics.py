@@ -6,7 +6,15 @@ Every monitor has its own registry, so that two in one process do not count for 
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 _STOP_SECONDS = (
@@ -62,6 +70,9 @@ class Metrics:
             registry=registry,
         )
         self._gauges(registry)
+        self._desk(registry)
+        # Processor time and memory of the monitor itself: what the protection costs.
+        ProcessCollector(registry=registry)
 
     def _gauges(self, registry: CollectorRegistry) -> None:
         self.sessions = Gauge("estop_sessions", "Sessions by state.", ["state"], registry=registry)
@@ -85,6 +96,44 @@ class Metrics:
             "estop_correlation_groups_forgotten",
             "Groups of correlations that gave way to newer ones.",
             registry=registry,
+        )
+
+        self.beat_age_seconds = Gauge(
+            "estop_beat_age_seconds",
+            "Since the kernel last heard from the pipeline: the dead-man switch watches this.",
+            registry=registry,
+        )
+        self.opens_late = Counter(
+            "estop_opens_late",
+            "Opens that were not judged in time: fail_mode decided.",
+            registry=registry,
+        )
+        self.build = Info("estop_build", "Version and tier.", registry=registry)
+
+    def _desk(self, registry: CollectorRegistry) -> None:
+        self.incidents_open = Gauge(
+            "estop_incidents_open", "Stops that wait for a person.", registry=registry
+        )
+        self.grants_in_force = Gauge(
+            "estop_grants_in_force", "Grants that hold now.", registry=registry
+        )
+        self.api_requests = Counter(
+            "estop_api_requests",
+            "Requests to the API by what came of them.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self.api_followers = Gauge(
+            "estop_api_followers", "Streams that are followed now.", registry=registry
+        )
+        self.notices = Counter(
+            "estop_notices",
+            "Notices to people and webhooks by what came of them.",
+            ["target", "result"],
+            registry=registry,
+        )
+        self.notices_waiting = Gauge(
+            "estop_notices_waiting", "Notices that were not delivered yet.", registry=registry
         )
 
     def exposition(self) -> bytes:

@@ -19,6 +19,7 @@ from monitor.api import (
     session_routes,
     token_routes,
 )
+from monitor.api.counted import Counted
 from monitor.api.gate import Gate, PeerOf, nobody_known
 from monitor.api.peers import IsSupervised, nobody_supervised
 from monitor.api.requests import Monitor
@@ -68,7 +69,7 @@ def create_app(
     tokens = Tokens(store)
     app.state.monitor = Monitor(control, store, metrics, tokens)
     app.state.is_supervised = is_supervised
-    app.state.followers = Followers()
+    app.state.followers = Followers(metrics.api_followers)
     store.subscribe(app.state.followers.committed)
     for routes in _ROUTES:
         app.include_router(routes.router, prefix=PREFIX)
@@ -82,6 +83,7 @@ def create_app(
         is_supervised=is_supervised,
         peer_of=peer_of,
     )
+    app.add_middleware(Counted, metrics=metrics)
     app.openapi = functools.partial(schema.describe, app)  # type: ignore[method-assign]
     return app
 

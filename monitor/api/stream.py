@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from prometheus_client import Gauge
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.concurrency import run_in_threadpool
@@ -31,7 +32,8 @@ _PAGE = 16
 class Followers:
     """All open streams of one app; what the store wakes and the server ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Gauge) -> None:
+        self._count = count
         self._wakers: set[asyncio.Event] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ended = False
@@ -41,11 +43,13 @@ class Followers:
         self._loop = asyncio.get_running_loop()
         waker = asyncio.Event()
         self._wakers.add(waker)
+        self._count.set(len(self._wakers))
         return waker
 
     def remove(self, waker: asyncio.Event) -> None:
         """Its stream is over."""
         self._wakers.discard(waker)
+        self._count.set(len(self._wakers))
 
     def committed(self, _seq: int) -> None:
         """Subscribed to the store: called on its writer's thread."""

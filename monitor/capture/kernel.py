@@ -216,6 +216,12 @@ class Kernel:
         """The monitor is alive; a session whose monitor is not is held."""
         self._beat.set(_ONLY_ROW, (time.clock_gettime_ns(time.CLOCK_BOOTTIME),))
 
+    def beat_age_s(self) -> float:
+        """How long ago the kernel heard of us; it holds every session once that is too long."""
+        (last_ns,) = self._beat.get(*_ONLY_ROW) or (0,)
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return max(0, now_ns - last_ns) / 1e9 if last_ns else 0.0
+
     def sessions(self) -> dict[int, int]:
         """Slot -> cgroup id of every session that the programs follow."""
         return {slot: cgroup_id for (cgroup_id,), (slot,) in self._cgroups.items()}

@@ -20,6 +20,15 @@ NAMES = {
     "estop_rules_loaded": [],
     "estop_rule_errors": [],
     "estop_correlation_groups_forgotten": [],
+    "estop_beat_age_seconds": [],
+    "estop_opens_late": [],
+    "estop_build": [],
+    "estop_incidents_open": [],
+    "estop_grants_in_force": [],
+    "estop_api_requests": ["method", "route", "status"],
+    "estop_api_followers": [],
+    "estop_notices": ["target", "result"],
+    "estop_notices_waiting": [],
 }
 
 
