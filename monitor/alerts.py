@@ -139,6 +139,8 @@ class Care(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     assignee: str = ""
     assigned_by: str = ""
+    assigned: str = ""
+    """When."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

@@ -141,7 +141,7 @@ class Casebook:
 
     def assign(self, incident: str, to: str, *, who: str) -> Incident:
         """Somebody looks after it."""
-        return self._care(incident, lambda care: replace(care, assignee=to, assigned_by=who))
+        return self._care(incident, lambda care: assigned(care, to, who))
 
     def _care(self, incident_id: str, change: Callable[[Care], Care]) -> Incident:
         with self._lock:
@@ -165,3 +165,8 @@ class Casebook:
 def seen(care: Care, who: str, why: str) -> Care:
     """Acknowledged by `who`, now."""
     return replace(care, state=Triage.ACKNOWLEDGED, by=who, time=now_text(), why=why)
+
+
+def assigned(care: Care, to: str, who: str) -> Care:
+    """Given to `to` by `who`, now."""
+    return replace(care, assignee=to, assigned_by=who, assigned=now_text())

@@ -108,6 +108,28 @@ class Settings(BaseSettings):
     payment_addresses: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of payment services. `ESTOP_PAYMENT_ADDRESSES` separates by `,`."""
 
+    notify: Annotated[tuple[str, ...], NoDecode] = ()
+    """Who hears of incidents: URLs as apprise has them. `ESTOP_NOTIFY` separates by white space."""
+    webhooks: Annotated[tuple[str, ...], NoDecode] = ()
+    """URLs that each incident is POSTed to. `ESTOP_WEBHOOKS` separates by white space."""
+    webhook_secret_file: Path | None = None
+    """What webhooks are signed with; a file that only root can read."""
+    console_url: str = ""
+    """Where people reach the console, for links in notices: `https://host` of a reverse proxy."""
+
+    @field_validator("notify", "webhooks", mode="before")
+    @classmethod
+    def _urls_listed(cls, value: object) -> object:
+        return value.split() if isinstance(value, str) else value
+
+    @field_validator("webhooks")
+    @classmethod
+    def _web_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError("a webhook is a http:// or https:// URL")
+        return value
+
     @field_validator("state_dir", "runtime_dir")
     @classmethod
     def _directory(cls, value: Path) -> Path:

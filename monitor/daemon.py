@@ -33,6 +33,8 @@ from monitor.directories import PUBLIC, own_directory
 from monitor.errors import CaptureError, RequirementError, RuleError
 from monitor.housekeeper import Housekeeper, Limits
 from monitor.metrics import Metrics
+from monitor.notify.notifier import Notifier
+from monitor.notify.targets import targets
 from monitor.pipeline import Pipeline
 from monitor.record.lock import StateLock
 from monitor.record.store import Store
@@ -127,6 +129,7 @@ class Daemon:
         self.metrics = Metrics()
         self.store = Store(settings.database_path, metrics=self.metrics)
         self._stack.callback(self.store.close)
+        listeners = targets(settings.notify, settings.webhooks, settings.webhook_secret_file)
         self.kernel = load(_kernel_settings(settings, root))
         self._stack.callback(self._leave_kernel)
         gate = self._gate(settings)
@@ -191,6 +194,9 @@ class Daemon:
             told=told,
             taps=taps,
         )
+        notifier = Notifier(self.store, listeners, self.metrics, console_url=settings.console_url)
+        self._stack.callback(notifier.close)
+        self.supervisor.undelivered = notifier.problems
         self._serve(settings)
 
     def _killswitch(self, settings: Settings, root: Path, gate: Gate, holds: Holds) -> KillSwitch:

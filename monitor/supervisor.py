@@ -106,6 +106,8 @@ class Supervisor:
         self._taps = taps
         self._started = time.monotonic()
         self._knocked: dict[str, float] = {}
+        self.undelivered: Callable[[], list[str]] = list
+        """Set once there is somebody to tell of incidents."""
         self.api_alive: Callable[[], bool] = lambda: True
         """Set once the API is served: a dead API thread is otherwise noticed by nobody."""
 
@@ -333,6 +335,7 @@ class Supervisor:
             problems.append(f"{self._registry.unjudged} events could not be judged: see the log")
         if not self.api_alive():
             problems.append("the API's thread has ended")
+        problems += self.undelivered()
         if self._registry.settling.dropped:
             problems.append(f"{self._registry.settling.dropped} written files were not looked at")
         return Health(

@@ -15,7 +15,7 @@ from monitor.alerts import Response as Asked
 from monitor.api.requests import Asker, Behind, Cursor, Monitor, answer, body_of, recorded
 from monitor.api.schema import REFUSAL, answers, reference, takes
 from monitor.api.stream import RecordStream
-from monitor.casebook import seen
+from monitor.casebook import assigned, seen
 from monitor.control import ActRequest, AssignRequest, Peer
 from monitor.errors import RecordNotFoundError
 from monitor.record.queries import MAX_LIMIT, AlertFilters, Page
@@ -129,8 +129,7 @@ def acknowledge(alert: str, note: Note, monitor: Behind, asker: Asker) -> Respon
 @router.post("/{alert}/assign", responses=_CHANGED, openapi_extra=takes(AssignRequest))
 def assign(alert: str, to: Assign, monitor: Behind, asker: Asker) -> Response:
     """Say who looks after it."""
-    change = {"assignee": to.to, "assigned_by": asker.name}
-    return _care(monitor, asker, alert, lambda care: replace(care, **change))
+    return _care(monitor, asker, alert, lambda care: assigned(care, to.to, asker.name))
 
 
 def _care(monitor: Monitor, asker: Peer, alert: str, change: Callable[[Care], Care]) -> Response:

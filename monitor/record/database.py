@@ -81,6 +81,10 @@ CREATE TABLE grants (
     session TEXT NOT NULL,
     json BLOB NOT NULL
 );
+CREATE TABLE told (
+    id TEXT PRIMARY KEY,
+    json BLOB NOT NULL
+);
 CREATE TABLE tokens (
     id TEXT PRIMARY KEY,
     hash TEXT NOT NULL UNIQUE,
@@ -123,6 +127,10 @@ _UPSERTS = {
         RETURNING 0""",
     "tokens": """
         INSERT INTO tokens (id, hash, json) VALUES (:id, :hash, :json)
+        ON CONFLICT (id) DO UPDATE SET json = excluded.json
+        RETURNING 0""",
+    "told": """
+        INSERT INTO told (id, json) VALUES (:id, :json)
         ON CONFLICT (id) DO UPDATE SET json = excluded.json
         RETURNING 0""",
     "actions": """

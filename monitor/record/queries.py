@@ -188,6 +188,12 @@ def resolved_last(connection: sqlite3.Connection, session: str) -> str:
     return str(row[0]) if row else ""
 
 
+def told_to(connection: sqlite3.Connection, target: str) -> bytes | None:
+    """How far a target of notices has been told, as it was saved."""
+    row = connection.execute("SELECT json FROM told WHERE id = ?", (target,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def grants(connection: sqlite3.Connection) -> list[Grant]:
     """All, oldest first."""
     found = connection.execute("SELECT json FROM grants ORDER BY number")

@@ -106,6 +106,10 @@ class Store:
         columns = {"name": session.name, "uid": session.uid, "started": session.started}
         return self._offer("sessions", session.id, session, columns)
 
+    def save_told(self, target: str, told: msgspec.Struct) -> bool:
+        """Record how far a target of notices has been told."""
+        return self._offer("told", target, told, {})
+
     def alerts(self, **filters: Unpack[AlertFilters]) -> Page:
         """One page of alerts; see `AlertFilters`."""
         with reading(self._database.path) as connection:
@@ -127,6 +131,11 @@ class Store:
         """When the latest resolved incident of a session (by id) was; empty if there was none."""
         with reading(self._database.path) as connection:
             return queries.resolved_last(connection, session)
+
+    def told_to(self, target: str) -> bytes | None:
+        """How far a target of notices has been told, as `save_told` was given it."""
+        with reading(self._database.path) as connection:
+            return queries.told_to(connection, target)
 
     def grants(self) -> list[Grant]:
         """Every grant ever given, oldest first."""
