@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import cost, flood, latency, rules, stops
+from tests.bench import cost, crowd, flood, latency, rules, stops
 from tests.bench.figures import AT_LEAST, AT_MOST, Figures, misses
 
 OUT = Path("build/bench.json")
@@ -26,6 +26,7 @@ MEASURES = {
     "latency": latency.measure,
     "refused": latency.measure_refused,
     "busy": latency.measure_busy,
+    "crowd": crowd.measure,
     "flood": flood.measure,
     "leaks": stops.measure_leaks,
     "kills": stops.measure_kills,

@@ -25,6 +25,8 @@ AT_MOST = {
     ("frozen_us", "p50"): 250,
     ("frozen_us", "p99"): 1000,
     ("frozen_beside_build_us", "p99"): 5000,
+    ("crowd_frozen_worst_ms", "value"): 100,
+    ("crowd_lost", "value"): 0,
     ("loop_outside_ratio", "value"): 1.20,
     ("loop_inside_ratio", "value"): 1.50,
     ("build_inside_ratio", "value"): 1.05,

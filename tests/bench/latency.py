@@ -39,10 +39,10 @@ def measure(scratch: Path, figures: Figures) -> None:
     """from the system call to held, judged and frozen, for five ways to edit the hosts file"""
     with (
         monitored(scratch, figures, refuse_opens="false") as monitor,
-        _editor(monitor, scratch) as agent,
+        editor(monitor, scratch) as agent,
     ):
         ways = list(WAYS)
-        found = [_edit(monitor, agent, scratch, ways[n % len(ways)]) for n in range(TRIES)]
+        found = [edit(monitor, agent, scratch, ways[n % len(ways)]) for n in range(TRIES)]
         rss = psutil.Process(monitor.pid).memory_info().rss
     figures["rss_mib"] = {"value": round(rss / 2**20)}
     for step, name in STEPS.items():
@@ -56,10 +56,8 @@ def measure(scratch: Path, figures: Figures) -> None:
 def measure_refused(scratch: Path, figures: Figures) -> None:
     """the same where opens are refused before they happen (fanotify), which is the default"""
     opens = [way for way in WAYS if way != "rename"]
-    with monitored(scratch) as monitor, _editor(monitor, scratch) as agent:
-        found = [
-            _edit(monitor, agent, scratch, opens[n % len(opens)]) for n in range(REFUSED_TRIES)
-        ]
+    with monitored(scratch) as monitor, editor(monitor, scratch) as agent:
+        found = [edit(monitor, agent, scratch, opens[n % len(opens)]) for n in range(REFUSED_TRIES)]
     figures["refused_verdict_us"] = percentiles([spans["matched"] for spans in found])
     figures["refused_frozen_us"] = percentiles([spans["frozen"] for spans in found])
 
@@ -68,15 +66,15 @@ def measure_busy(scratch: Path, figures: Figures) -> None:
     """from the system call to frozen with a build running in the session beside it"""
     with (
         monitored(scratch, refuse_opens="false") as monitor,
-        _editor(monitor, scratch, busy=True) as agent,
+        editor(monitor, scratch, busy=True) as agent,
     ):
         ways = list(WAYS)
-        found = [_edit(monitor, agent, scratch, ways[n % len(ways)]) for n in range(BUSY_TRIES)]
+        found = [edit(monitor, agent, scratch, ways[n % len(ways)]) for n in range(BUSY_TRIES)]
     figures["frozen_beside_build_us"] = percentiles([spans["frozen"] for spans in found])
 
 
 @contextmanager
-def _editor(
+def editor(
     monitor: Monitor, scratch: Path, *, busy: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
     """An agent for whom `/etc` is a copy in memory, where a disk's journal takes no time.
@@ -117,7 +115,7 @@ def _link_again(scratch: Path) -> None:
         time.sleep(1.0)
 
 
-def _edit(monitor: Monitor, agent: subprocess.Popen[str], scratch: Path, way: str) -> Spans:
+def edit(monitor: Monitor, agent: subprocess.Popen[str], scratch: Path, way: str) -> Spans:
     assert agent.stdin is not None
     assert agent.stdout is not None
     _link_again(scratch)
