@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -98,14 +99,76 @@ while True:
         store.flush(5)
 """
 
+KILLED_OFTEN = """
+import os, pathlib, random, signal, sys, time
+from monitor.casebook import Casebook
+from monitor.record.store import Store
+path = pathlib.Path(sys.argv[1]) / "state" / "alerts.db"
+rounds = int(sys.argv[2])
+chance = random.Random(7)
+
+def write(first, said):
+    store = Store(path)
+    book = Casebook(store)
+    for number in range(first, first + 1000):
+        one = alert(number, 200)
+        store.save_alert(one)
+        session = SessionRef(id=f"s{number}", name="n")
+        store.save_action(ActionRecord(id=f"r{number}", time="t", session=session, verb="freeze",
+                                       who="w", why="", outcome=Outcome(action=Action.FROZEN)))
+        book.stopped_by(session, "w", str(number))
+        store.settle()
+        os.write(said, b"%d " % number)
+
+told = set()
+for n in range(rounds):
+    hear, said = os.pipe()
+    child = os.fork()
+    if child == 0:
+        write(n * 1000, said)
+    os.close(said)
+    time.sleep(chance.uniform(0.0, 0.06))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with os.fdopen(hear) as heard:
+        told |= {int(word) for word in heard.read().split()}
+store = Store(path)
+for number in told:
+    assert store.alert(f"a{number}") is not None, number
+    assert store.actions(f"s{number}"), number
+    assert store.incidents(session=f"s{number}").items, number
+store.close()
+print("kept", len(told))
+"""
+
+READ_ONLY = """
+import pathlib, subprocess, sys
+from monitor.record.store import Store
+place = pathlib.Path(sys.argv[1])
+store = Store(place / "state" / "alerts.db")
+store.save_alert(alert(1, 10))
+assert store.close() == 0
+subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+for directory in ("state", "new"):
+    try:
+        Store(place / directory / "alerts.db")
+    except Exception as error:
+        print(type(error).__name__, error, "|", error.mend)
+subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+store = Store(place / "state" / "alerts.db")
+assert store.alert("a1") is not None
+store.close()
+print("recovered")
+"""
+
 
 def program(source):
     return ALERT + textwrap.dedent(source)
 
 
-def run(source, directory, *, before=()):
+def run(source, directory, *words, before=()):
     return subprocess.run(
-        [*before, sys.executable, "-c", program(source), str(directory)],
+        [*before, sys.executable, "-c", program(source), str(directory), *words],
         check=False,
         capture_output=True,
         text=True,
@@ -113,14 +176,37 @@ def run(source, directory, *, before=()):
     )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system; needs root")
+def small_disk(place):
+    """Words before a command: 4 MiB of its own, in a mount namespace of its own."""
+    script = 'mount -t tmpfs -o size=4m estop-test "$1" && shift && exec "$@"'
+    return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", str(place)]
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system; needs root")
+
+
+@needs_root
 def test_a_full_disk_loses_nothing_that_was_taken_and_says_so(tmp_path):
-    script = (
-        'mount -t tmpfs -o size=4m estop-test "$1" && shift && exec "$@"'  # in its own namespace
-    )
-    before = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", str(tmp_path)]
-    done = run(FULL_DISK, tmp_path, before=before)
+    done = run(FULL_DISK, tmp_path, before=small_disk(tmp_path))
     assert done.stdout.startswith("recovered"), done.stderr
+
+
+@needs_root
+def test_a_read_only_state_directory_is_named_with_a_mend_and_nothing_in_it_is_lost(tmp_path):
+    done = run(READ_ONLY, tmp_path, before=small_disk(tmp_path))
+    *refusals, end = done.stdout.splitlines() or [""]
+    assert end == "recovered", done.stderr
+    assert len(refusals) == 2
+    for told in refusals:
+        assert re.match(r"(Store|Config)Error .*Read-only file system", told), told
+        assert str(tmp_path) in told
+        assert told.partition(" | ")[2]
+
+
+def test_killed_two_hundred_times_while_it_writes_it_keeps_all_that_it_acknowledged(tmp_path):
+    done = run(KILLED_OFTEN, tmp_path, "200")
+    word, kept = done.stdout.split() or ("", 0)
+    assert (word, int(kept) > 500) == ("kept", True), done.stderr
 
 
 def test_a_file_that_may_not_grow_is_named_and_recovered_from(tmp_path):
