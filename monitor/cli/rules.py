@@ -115,6 +115,34 @@ def lint(directories: tuple[Path, ...], *, json_: bool) -> None:
 
 @rules.command()
 @as_json
+@click.argument("directories", metavar="[DIR]...", nargs=-1, type=as_path)
+@click.option(
+    "--limit-s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="The most seconds that one question may take.",
+)
+def verify(directories: tuple[Path, ...], limit_s: float, *, json_: bool) -> None:
+    """Prove which rules can never fire, or add nothing (default: those the daemon would load).
+
+    Tells rules that contradict themselves, rules that `not` or a filter swallows whole, and, as advice,
+    rules of which every match is told by another one as strongly. What it tells is proved; what it
+    does not tell is not proved to be right. Needs z3: pip install 'estop[verify]'. Ends with 1 if
+    there is anything.
+    """
+    from monitor.cli.verify import show_verdict, verified  # noqa: PLC0415 - as above
+
+    verdict = verified(directories, limit_s)
+    if json_:
+        print_json(verdict)
+    else:
+        show_verdict(verdict)
+    sys.exit(1 if verdict.findings else 0)
+
+
+@rules.command()
+@as_json
 @click.argument("tests", metavar="TESTS...", nargs=-1, required=True, type=as_path)
 @click.option("--rules", "directories", multiple=True, type=as_path, help="Directories of rules.")
 @_given

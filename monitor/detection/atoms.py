@@ -74,10 +74,11 @@ class OnAddress:
             # Text is compared with text, and an IPv4 address has two spellings.
             single = mine.version == _V6 and mine.num_addresses == 1
             return holds(leaf, str(mine.network_address)) if single else None
-        return _inside(mine, ip_network(str(leaf.value)))
+        return inside(mine, ip_network(str(leaf.value)))
 
 
-def _inside(mine: Network, its: Network) -> bool | None:
+def inside(mine: Network, its: Network) -> bool | None:
+    """Is every address of the one network in the other, none, or are some?"""
     if mine.version != its.version or not mine.overlaps(its):
         return False
     return True if mine.prefixlen >= its.prefixlen else None
