@@ -175,11 +175,15 @@ def _seen(path: str, root: str) -> tuple[str, str]:
 
 
 def _reachable(path: str, root: str, found: os.stat_result) -> str:
-    """Procfs tells a path from the root of its mount namespace: of ours (a chroot), or of another."""
-    through = path if root == "/" else root + path
-    with suppress(OSError):
-        if os.path.samestat(os.stat(through), found):
-            return through
+    """Procfs tells a path from the root of its mount namespace: of ours (a chroot), or of another.
+
+    In a chroot of another namespace, only what is below the chroot can be reached.
+    """
+    ways = () if root == "/" else (root + path, root + _seen(path, root)[0])
+    for through in ways:
+        with suppress(OSError):
+            if os.path.samestat(os.stat(through), found):
+                return through
     return path
 
 

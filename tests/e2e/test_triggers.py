@@ -44,6 +44,7 @@ def told(tmp_path_factory):
     if os.geteuid() != 0:
         pytest.skip("loads BPF: needs root")
     environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
+    environ["ESTOP_PAYMENT_ADDRESSES"] = "203.0.113.64/26"
     scratch = tmp_path_factory.mktemp("triggers")
     script = "\n".join(f"( {trigger}\n) < /dev/null" for trigger in TRIGGERS.values())
     with private_monitor(scratch, "--listen", "", environ=environ) as monitor:

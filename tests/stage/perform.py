@@ -13,8 +13,10 @@ from urllib.parse import quote
 from agent.private_monitor import Monitor, until
 
 HERE = Path(__file__).parent
-_LONGEST_S = 60
+_LONGEST_S = 120
 _JUDGED_S = 20.0
+
+_AGENT = "import sys\n\nprint('the program that plays the agent of this session', sys.argv)\n"
 
 _PREPARE = """\
 export HOME=/root
@@ -26,6 +28,7 @@ touch ~/.mozilla/firefox/p.default/logins.json ~/.gnupg/private-keys-v1.d/x.key 
 touch ~/.msmtprc ~/.npmrc
 mkdir -p /var/spool/cron/crontabs /etc/cron.d
 [ -e /etc/sudoers ] || echo 'root ALL=(ALL) ALL' > /etc/sudoers
+mkdir -p /etc/wireguard ~/old && touch /etc/wireguard/wg0.conf && (cd ~/old && touch $(seq 60))
 touch ~/.config/gcloud/credentials.db ~/.oci/sessions/token ~/.bash_profile ~/.bashrc /var/log/messages
 cp /bin/sleep /usr/sbin/cron && /usr/sbin/cron 60 &
 """
@@ -36,25 +39,35 @@ def perform(
 ) -> list[dict[str, Any]]:
     """Run `command`, after `before` was run by nobody's session: the alerts that came.
 
-    `place` is made, and gives the session its name.
+    `place` is made, and gives the session its name. On the stage `$AGENT` is a directory with the
+    agent's own program, `agent.py`, and `$MONITOR` the name of a directory of the monitor.
     """
-    stage = place / "stage"
+    stage, agent = place / "stage", place / "agent"
     stage.mkdir(parents=True)
+    agent.mkdir()
+    (agent / "agent.py").write_text(_AGENT)
+    names = (
+        f"export AGENT={shlex.quote(str(agent))} MONITOR={shlex.quote(str(monitor.runtime_dir))}"
+    )
     (place / "before").write_text(f"{_PREPARE}\n{before}\n")
     # Names in a root that nobody lives in any more cannot be resolved: somebody stays a moment.
-    (place / "script").write_text(f"cd /tmp\nset +e\n{command}\nsleep 0.5\n")
+    (place / "script").write_text(f"cd /tmp\nset +e\n{names}\n{command}\nsleep 0.5\n")
     carried = shlex.join(["cp", str(place / "before"), str(place / "script"), f"{stage}/root/run/"])
+    # A directory of its own at the same place: nothing of the host's is under the stage's /tmp.
+    played = f"mkdir -p {stage}/root{agent} && cp {agent}/agent.py {stage}/root{agent}/"
     earlier = shlex.join(["chroot", f"{stage}/root", "/bin/sh", "/run/before"])
     session = [
         *("timeout", "-k", "5", str(_LONGEST_S)),
-        *monitor.run_command(place.name, "--observe"),
-        *("unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={stage}/root/proc"),
-        *("chroot", f"{stage}/root", "/usr/bin/env", "-i", "HOME=/root", "USERNAME=x"),
+        *monitor.run_command(place.name, "--observe", "--home", str(agent)),
+        # In this order: a namespace in which nobody ever had another root. That of an overlay has the
+        # inode number of what is below, by which the monitor would take it for the host's.
+        *("chroot", f"{stage}/root", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *("/usr/bin/env", "-i", "HOME=/root", "USERNAME=x"),
         *("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SHELL=/bin/bash"),
         *(shell, "/run/script"),
     ]
     sink = shlex.join([sys.executable, str(HERE / "sink.py")])
-    play = f"{sink} & {carried} && {earlier}; {shlex.join(session)}; kill $(jobs -p)"
+    play = f"{sink} & {carried} && {played} && {earlier}; {shlex.join(session)}; kill $(jobs -p)"
     apart = ("unshare", "--mount", "--net", "--uts", "--ipc", "--propagation", "private")
     with (place / "output").open("wb") as output:
         subprocess.run(
