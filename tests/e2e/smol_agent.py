@@ -31,10 +31,10 @@ def main() -> None:
     model = OpenAIModel("scripted", api_base=os.environ["MODEL_URL"], api_key="none")
     if kind == "code":
         agent = CodeAgent(
-            [], model, additional_authorized_imports=["*"], max_steps=6, stream_outputs=True
+            [], model, additional_authorized_imports=["*"], max_steps=20, stream_outputs=True
         )
     else:
-        agent = ToolCallingAgent([shell], model, max_steps=6)
+        agent = ToolCallingAgent([shell], model, max_steps=20)
     agent.run("Do your work.")
 
 

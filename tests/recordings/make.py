@@ -2,11 +2,13 @@
 """`python -m tests.recordings.make [NAME...]`: record ordinary work as root, for the tests to replay.
 
 Each recording is a session of a private monitor, in a home of its own. What they hold is told by
-`estop record`: facts, no contents.
+`estop record`: facts, no contents. Agents are real ones (`make setup-e2e`), whose model says a script.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,8 +17,11 @@ from pathlib import Path
 
 from agent.private_monitor import ESTOP, private_monitor
 from tests.e2e.work import SCRIPT_HEAD, WORK, furnish
+from tests.recordings.agents import AGENTS
 
 HERE = Path(__file__).parent
+PROJECT = HERE.parents[1]
+E2E = PROJECT / "tests" / "e2e"
 
 
 def main(wanted: list[str]) -> None:
@@ -24,22 +29,34 @@ def main(wanted: list[str]) -> None:
         place = Path(name)
         place.chmod(0o711)
         with private_monitor(place, "--listen", "") as monitor:
-            for work in wanted or list(WORK):
+            for work in wanted or [*WORK, *AGENTS]:
                 home = place / work
                 home.mkdir()
                 furnish(home)
-                script = place / f"{work}.sh"
-                script.write_text(SCRIPT_HEAD + WORK[work].script)
-                command = ["/usr/bin/env", f"HOME={home}", "/bin/sh", str(script)]
                 where = ["--runtime-dir", str(monitor.runtime_dir), "-o", str(place / "lines")]
-                subprocess.run(
-                    [ESTOP, "record", *where, "--name", work, "--", *command],
-                    cwd=home,
-                    stdout=subprocess.DEVNULL,
-                    check=True,
-                )
+                recorder = [str(ESTOP), "record", *where, "--name", work, "--"]
+                environ = ["/usr/bin/env", f"HOME={home}"]
+                if work in AGENTS:
+                    command = _agent(place, work, [*recorder, *environ, f"PATH={os.defpath}"])
+                else:
+                    script = place / f"{work}.sh"
+                    script.write_text(SCRIPT_HEAD + WORK[work].script)
+                    command = [*recorder, *environ, "/bin/sh", str(script)]
+                subprocess.run(command, cwd=home, stdout=subprocess.DEVNULL, check=True)
                 shutil.copyfile(place / "lines", HERE / f"{work}.jsonl")
                 print(work, (HERE / f"{work}.jsonl").stat().st_size)
+
+
+def _agent(place: Path, work: str, recorder: list[str]) -> list[str]:
+    """The agent under a recorder, below its model, which is no part of the session."""
+    kind, turns = AGENTS[work]
+    libraries, program, script = place / "env", place / "agent.py", place / f"{work}.json"
+    if not libraries.exists():  # a copy: a recording tells real paths
+        shutil.copytree(PROJECT / ".venv-e2e", libraries, symlinks=True)
+    shutil.copy(E2E / "smol_agent.py", program)
+    script.write_text(json.dumps(turns))
+    model = [sys.executable, "-P", str(E2E / "model_server.py"), str(script), "--"]
+    return [*model, *recorder, str(libraries / "bin/python"), str(program), kind, str(place / work)]
 
 
 if __name__ == "__main__":
