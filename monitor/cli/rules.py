@@ -119,7 +119,7 @@ def lint(directories: tuple[Path, ...], *, json_: bool) -> None:
 @click.option(
     "--limit-s",
     type=click.FloatRange(min=0, min_open=True),
-    default=2.0,
+    default=5.0,
     show_default=True,
     help="The most seconds that one question may take.",
 )

@@ -21,7 +21,7 @@ from monitor.detection.prover import Prover
 from monitor.detection.reading import Reading
 from monitor.detection.ruleset import Signature
 
-LIMIT_S = 2.0
+LIMIT_S = 5.0
 """For one question. Those of the shipped rules take some milliseconds."""
 
 _SHOWN = 3

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from agent.private_monitor import Monitor, until
 
 HERE = Path(__file__).parent
-_LONGEST_S = 120
+_LONGEST_S = 60
 _JUDGED_S = 20.0
 
 _AGENT = "import sys\n\nprint('the program that plays the agent of this session', sys.argv)\n"
