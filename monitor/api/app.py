@@ -10,6 +10,7 @@ from fastapi import FastAPI
 import monitor
 from monitor.api import (
     alert_routes,
+    console_routes,
     grant_routes,
     incident_routes,
     monitor_routes,
@@ -74,6 +75,7 @@ def create_app(
     for routes in _ROUTES:
         app.include_router(routes.router, prefix=PREFIX)
     app.include_router(monitor_routes.metrics_router)
+    app.include_router(console_routes.router)
     problems.install(app)
     app.add_middleware(
         Gate,
@@ -82,6 +84,7 @@ def create_app(
         requests_per_s=requests_per_s,
         is_supervised=is_supervised,
         peer_of=peer_of,
+        open_paths=console_routes.PATHS,
     )
     app.add_middleware(Counted, metrics=metrics)
     app.openapi = functools.partial(schema.describe, app)  # type: ignore[method-assign]

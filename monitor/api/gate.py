@@ -2,7 +2,8 @@
 """Who may ask at all: stands before every route; it must not know what the routes do.
 
 Over the unix socket the kernel says who asks. Over TCP the bearer token does, and the Host header
-must be a loopback name, so that a web page cannot reach the API through a name of its own.
+must be a loopback name, so that a web page cannot reach the API through a name of its own. The
+console's own files are for whoever asks by such a name: they know nothing that a token guards.
 A supervised process is told 403 whatever it asks, and the monitor hears of it. A viewer may only
 read, and nobody may ask without end; but the way to the stop is never narrowed.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import collections
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 from limits import RateLimitItemPerSecond
@@ -35,6 +36,8 @@ PeerOf = Callable[[tuple[str, int]], Peer | None]
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 _READING = {"GET", "HEAD", "OPTIONS"}
 _STOPS = ("/freeze", "/kill")
+_NOBODY = Peer(uid=-1, name="nobody", role=Role.VIEWER)
+"""Who reads what is open to all."""
 _MAX_FAILURES = 10
 _FAILURE_WINDOW_S = 60.0
 
@@ -56,6 +59,7 @@ class Gate:
         requests_per_s: int = 200,
         is_supervised: IsSupervised = nobody_supervised,
         peer_of: PeerOf = nobody_known,
+        open_paths: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
@@ -65,6 +69,7 @@ class Gate:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._is_supervised = is_supervised
         self._peer_of = peer_of
+        self._open_paths = open_paths
         self._clock = clock
         self._failures: collections.deque[float] = collections.deque(maxlen=_MAX_FAILURES)
 
@@ -125,6 +130,8 @@ class Gate:
             return problem(
                 421, "host", f"this API is not served for {host!r}", "ask 127.0.0.1 or localhost"
             )
+        if scope["path"] in self._open_paths and scope["method"] in {"GET", "HEAD"}:
+            return _NOBODY
         scheme, _, token = headers.get("authorization", "").partition(" ")
         known_token = self._tokens.find(token.strip()) if scheme.lower() == "bearer" else None
         if known_token is not None:

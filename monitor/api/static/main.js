@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// @ts-check
+/** Starts here: sign in, follow the monitor, show the page that the address names. */
+
+import { access, get, keepToken, takeTokenFromAddress, token } from "./api.js";
+import { byId, h, tick } from "./dom.js";
+import * as keys from "./keys.js";
+import { bus, openIncidents, start } from "./live.js";
+import { signIn } from "./pages/signin.js";
+import { openPage } from "./router.js";
+
+const TICK_MS = 10_000;
+const PAGES = [
+  ["incidents", "Incidents"],
+  ["sessions", "Sessions"],
+  ["alerts", "Alerts"],
+  ["rules", "Rules"],
+  ["health", "Health"],
+];
+
+let following = new AbortController();
+
+async function signedIn() {
+  /** @type {import("./types.js").Me} */
+  const me = await get("/me");
+  following.abort();
+  following = new AbortController();
+  byId("nav").hidden = false;
+  byId("who").replaceChildren(
+    h("span", { class: "me", title: `role: ${me.role}` }, `${me.name} · ${me.role}`),
+    h("button", { class: "plain", "aria-label": "Keys", title: "Keys (?)", on: { click: keys.help } }, "?"),
+    h("button", { class: "plain", on: { click: signOut } }, "Sign out"),
+  );
+  start(following.signal).catch(console.error);
+  openPage(me);
+}
+
+/** @param {import("./api.js").Problem | null} problem */
+function signedOut(problem) {
+  following.abort();
+  keepToken("");
+  byId("nav").hidden = true;
+  byId("offline").hidden = true;
+  byId("news").replaceChildren();
+  byId("who").replaceChildren();
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.remove());
+  openPage(null);
+  signIn(byId("main"), problem, enter);
+}
+
+function signOut() {
+  signedOut(null);
+}
+
+/** @param {string} given a token */
+async function enter(given) {
+  keepToken(given);
+  await signedIn();
+}
+
+function drawNav() {
+  const here = location.hash.split(/[/?]/)[1] || "incidents";
+  const count = openIncidents();
+  byId("nav").replaceChildren(
+    ...PAGES.map(([page, name]) =>
+      h(
+        "a",
+        { href: `#/${page}`, "aria-current": page === here && "page" },
+        name,
+        page === "incidents" && count > 0 && h("span", { class: "count" }, count, h("span", { class: "unseen" }, " open")),
+      ),
+    ),
+  );
+}
+
+function begin() {
+  takeTokenFromAddress();
+  keys.install();
+  byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
+    event.preventDefault(); // the address names the page, not a place in it
+    byId("main").focus();
+  });
+  access.addEventListener("lost", (event) => {
+    if (token()) signedOut(/** @type {CustomEvent} */ (event).detail);
+  });
+  bus.addEventListener("open", drawNav);
+  window.addEventListener("hashchange", () => {
+    const before = token();
+    takeTokenFromAddress();
+    drawNav();
+    if (token() !== before) signedIn().catch(() => null);
+  });
+  setInterval(tick, TICK_MS);
+  drawNav();
+  if (token()) signedIn().catch(signedOut);
+  else signedOut(null);
+}
+
+begin();

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// @ts-check
+/** One incident: what happened, what led to it, what got out, and what can be done now. */
+
+import { download, get, seg } from "../api.js";
+import { attempt } from "../acts.js";
+import { fill, h } from "../dom.js";
+import { bus, retract } from "../live.js";
+import { actionList, ruleFacts, sentList } from "../parts/facts.js";
+import { answers, headline } from "../parts/headline.js";
+import { card } from "../parts/small.js";
+import { speedBars } from "../parts/speed.js";
+import { timelineList } from "../parts/timeline.js";
+import { treePicture } from "../parts/tree.js";
+import { alertCard } from "./alerts.js";
+
+/** @typedef {import("../types.js").Whole} Whole */
+
+export const title = "Incident";
+
+/**
+ * The alert whose rule stopped the session; none where a person did.
+ * @param {Whole} whole
+ */
+export function causeOf(whole) {
+  const named = /** @type {any} */ (whole).cause;
+  const stopping = (/** @type {import("../types.js").Alert} */ one) => ["frozen", "killed", "stopping", "failed"].includes(one.outcome.action);
+  return whole.alerts.find((one) => one.id === named) ?? whole.alerts.find(stopping) ?? null;
+}
+
+/**
+ * @param {any} page
+ * @param {import("../router.js").Visit} visit
+ */
+export async function show(page, visit) {
+  retract(visit.id);
+  const load = async () => draw(page, await get(`/incidents/${seg(visit.id)}`, {}, visit.signal), visit);
+  const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
+  await load();
+  bus.addEventListener("sync", again, { signal: visit.signal });
+  bus.addEventListener("incident", (event) => {
+    if (/** @type {CustomEvent} */ (event).detail.id === visit.id) again();
+  }, { signal: visit.signal });
+}
+
+/**
+ * Each part is made again only when what it shows has changed.
+ * @param {any} page
+ * @param {Whole} whole
+ * @param {import("../router.js").Visit} visit
+ */
+function draw(page, whole, visit) {
+  const cause = causeOf(whole);
+  const timings = cause?.timings_ns ?? whole.actions[0]?.timings_ns ?? {};
+  if (!page.firstChild) page.append(h("div", { class: "head" }), h("div", { class: "columns" }, h("div", { class: "wide" }), h("div", { class: "side" })));
+  const head = page.querySelector(".head");
+  const { timeline, tree, sent, rule, actions, alerts, ...summary } = whole;
+  const { events: _events, ...now } = whole.session_now; // counts on all the time
+  parts(head, [
+    ["headline", { ...summary, session_now: now, cause: cause?.id }, () => headline(whole, cause, visit.canAct)],
+    ["answers", { tree, sent, timings, summary: summary.sentence }, () => answers(whole, cause, timings)],
+  ]);
+  parts(page.querySelector(".wide"), [
+    ["tree", tree, () => card("tree-card", "What led to it", treePicture(tree))],
+    ["timeline", timeline, () => card("timeline-card", "What it did around the act", timelineList(timeline))],
+    ["alerts", alerts, () => card("alerts-card", `Alerts (${alerts.length})`, h("div", { class: "rows" }, alerts.map((one) => alertCard(one, visit.canAct))))],
+  ]);
+  parts(page.querySelector(".side"), [
+    ["sent", sent, () => card("sent-card", "What left the machine", sentList(sent))],
+    ["speed", timings, () => card("speed-card", "How fast it was stopped", speedBars(timings))],
+    ["rule", rule, () => card("rule-card", "The rule", ruleFacts(rule))],
+    ["actions", actions, () => card("actions-card", "What was done", actionList(actions))],
+    ["evidence", whole.id, () => card("evidence-card", "Evidence", evidence(whole))],
+  ]);
+}
+
+/**
+ * @param {Element} parent
+ * @param {[string, unknown, () => Element][]} list
+ */
+function parts(parent, list) {
+  const items = list.map(([key, data, make]) => ({ key, data: data ?? null, make }));
+  fill(parent, items, (item) => item.key, (item) => item.make());
+}
+
+/** @param {Whole} whole */
+function evidence(whole) {
+  const name = `estop-${whole.id}.tar.zst`;
+  const save = () => attempt(() => download(`/incidents/${seg(whole.id)}/evidence`, name));
+  return [
+    h("p", null, "Processes, open files, sockets and events as they were while it stood still, with a list of hashes."),
+    h("button", { "data-hotkey": "e", "aria-keyshortcuts": "e", on: { click: save } }, "Save the evidence"),
+  ];
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// @ts-check
+/** Every agent under watch, with the button that stops it; those that ended are below. */
+
+import { get, seg } from "../api.js";
+import { fill, h, when } from "../dom.js";
+import { bus, isLive } from "../live.js";
+import { sessionButtons, stateBadge } from "../parts/small.js";
+import { clipped, command, counted } from "../text.js";
+import { isAlive, STATES } from "../words.js";
+
+/** @typedef {import("../types.js").Session} Session */
+
+export const title = "Sessions";
+const LOOK_MS = 2000; // no stream tells of new sessions and of what they have done
+const MOST_ENDED = 50;
+const URGENT = ["frozen", "lost", "held", "running"];
+
+/**
+ * @param {any} page
+ * @param {import("../router.js").Visit} visit
+ */
+export async function show(page, visit) {
+  const heading = h("h1", null, "Sessions");
+  const living = h("div", { class: "rows sessions" });
+  const ended = h("div", { class: "rows ended" });
+  const below = h("details", { class: "after", hidden: true }, h("summary", null, "Ended"), ended);
+  const none = h("p", { class: "empty", hidden: true }, "No agent runs under watch. Start one with ", h("code", null, "estop run -- COMMAND"), ".");
+  page.append(heading, none, living, below);
+  const load = async () => {
+    /** @type {Session[]} */
+    const all = await get("/sessions", { past: true }, visit.signal);
+    const alive = all.filter(isAlive).sort(byUrgency);
+    const over = all.filter((one) => !isAlive(one)).sort((a, b) => (b.ended ?? "").localeCompare(a.ended ?? ""));
+    heading.replaceChildren(alive.length ? `${counted(alive.length, "session")} under watch` : "Sessions");
+    none.hidden = alive.length > 0;
+    below.hidden = over.length === 0;
+    below.querySelector("summary").textContent = `Ended (${over.length}${over.length > MOST_ENDED ? `, the last ${MOST_ENDED} are shown` : ""})`;
+    fill(living, alive, (one) => one.id, (one) => row(one, visit.canAct));
+    fill(ended, over.slice(0, MOST_ENDED), (one) => one.id, (one) => row(one, false));
+  };
+  const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
+  await load();
+  const timer = setInterval(() => document.hidden || !isLive() || again(), LOOK_MS);
+  visit.signal.addEventListener("abort", () => clearInterval(timer));
+  for (const event of ["sync", "incident"]) bus.addEventListener(event, again, { signal: visit.signal });
+}
+
+/**
+ * Those that wait for a person come first, then the newest.
+ * @param {Session} a
+ * @param {Session} b
+ */
+function byUrgency(a, b) {
+  return URGENT.indexOf(a.state) - URGENT.indexOf(b.state) || (b.started ?? "").localeCompare(a.started ?? "");
+}
+
+/**
+ * @param {Session} one
+ * @param {boolean} canAct
+ */
+function row(one, canAct) {
+  const argv = one.argv ?? [];
+  return h(
+    "article",
+    { class: `row session state-${one.state}`, "data-row": true },
+    h("div", { class: "body" },
+      h("p", { class: "line" }, stateBadge(one.state), h("a", { class: "name", href: `#/sessions/${seg(one.id)}`, "data-focus": "open" }, one.name),
+        one.mode === "observe" && h("span", { class: "badge" }, "observed only")),
+      argv.length > 0 && h("p", null, h("code", null, clipped(command(argv), 160))),
+      isAlive(one) && one.state !== "running" && h("p", { class: "state-words" }, STATES[one.state], " ",
+        one.state === "frozen" && h("a", { href: "#/incidents" }, "See its incident")),
+      h("p", { class: "quiet" }, ...did(one)),
+    ),
+    canAct && h("div", { class: "buttons" }, sessionButtons(one)),
+  );
+}
+
+/** @param {Session} one */
+export function did(one) {
+  const parts = [
+    isAlive(one) && counted(one.processes ?? 0, "process", "processes"),
+    counted(one.events ?? 0, "event"),
+    one.uid === 0 ? "as root" : `as uid ${one.uid}`,
+  ].filter(Boolean).join(" · ");
+  const times = isAlive(one) ? ["started ", when(one.started ?? "", { age: true })] : ["ended ", when(one.ended ?? "")];
+  return [`${parts} · `, ...times];
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// @ts-check
+/** The quieter parts of an incident: what was sent, the rule, what people did. */
+
+import { h, when } from "../dom.js";
+import { bytes, clipped, counted } from "../text.js";
+import { ENFORCED, enforcementWord, tactics } from "../words.js";
+import { actionBadge, levelBadge } from "./small.js";
+
+/** @typedef {import("../types.js").Sent} Sent */
+/** @typedef {import("../types.js").RuleInForce} RuleInForce */
+/** @typedef {import("../types.js").ActionRecord} ActionRecord */
+
+/** @param {Sent} sent */
+export function sentWords(sent) {
+  if (sent.bytes > 0) return `${bytes(sent.bytes)} left after the act.`;
+  return "Nothing left after the act.";
+}
+
+/**
+ * @param {Sent} sent
+ * @returns {Element}
+ */
+export function sentList(sent) {
+  const where = sent.destinations;
+  const before = Math.max(sent.total_bytes - sent.bytes, 0);
+  return h(
+    "div",
+    null,
+    h("p", null, h("strong", null, sentWords(sent)), before > 0 ? ` Before it, ${bytes(before)}.` : " And nothing before it."),
+    where.length > 0 &&
+      h("table", null,
+        h("caption", { class: "unseen" }, "Whom it has contacted"),
+        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Contacted"), h("th", { scope: "col", class: "number" }, "Times"))),
+        h("tbody", null, where.map((one) =>
+          h("tr", null, h("td", null, h("code", null, one.host || one.address), h("span", { class: "quiet" }, ` ${one.host ? `${one.address} ` : ""}port ${one.port}`)), h("td", { class: "number" }, one.count)))),
+      ),
+    where.length === 0 && h("p", { class: "quiet" }, "It has contacted nobody."),
+  );
+}
+
+/**
+ * @param {RuleInForce | null} rule
+ * @returns {Element}
+ */
+export function ruleFacts(rule) {
+  if (!rule) return h("p", { class: "empty" }, "No rule: a person stopped it, or the rule is loaded no more.");
+  const word = enforcementWord(rule.enforcement);
+  return h(
+    "div",
+    null,
+    h("p", null, h("a", { href: `#/rules?search=${encodeURIComponent(rule.id)}` }, rule.title), " ", levelBadge(rule.level)),
+    rule.description && h("p", null, clipped(rule.description, 600)),
+    h("dl", { class: "facts" },
+      h("dt", null, "Enforced here"), h("dd", null, h("strong", null, word), `. ${ENFORCED[word] ?? ""} `, h("span", { class: "quiet" }, rule.enforcement_why)),
+      h("dt", null, "Asks for"), h("dd", null, rule.response),
+      rule.falsepositives?.length ? [h("dt", null, "May be wrong when"), h("dd", null, rule.falsepositives.join("; "))] : [],
+      tactics(rule.tags ?? []).length ? [h("dt", null, "Tactic"), h("dd", null, tactics(rule.tags ?? []).join(", "))] : [],
+    ),
+  );
+}
+
+/**
+ * @param {readonly ActionRecord[]} actions
+ * @returns {Element}
+ */
+export function actionList(actions) {
+  if (!actions.length) return h("p", { class: "quiet" }, "Nobody has done anything yet.");
+  return h("ol", { class: "acts" }, actions.map((one) =>
+    h("li", null, when(one.time), " ", h("strong", null, one.verb), ` by ${one.who} `, actionBadge(one.outcome.action),
+      one.why && h("div", { class: "why" }, `“${clipped(one.why)}”`),
+      one.outcome.detail && h("div", { class: "quiet" }, clipped(one.outcome.detail)))));
+}
+
+/** @param {readonly unknown[]} list @param {string} word */
+export function some(list, word) {
+  return list.length ? counted(list.length, word) : `no ${word}s`;
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// @ts-check
+/** The top of an incident: the sentence, the state now, the buttons, and four short answers. */
+
+import { seg, send } from "../api.js";
+import { act, attempt, grant } from "../acts.js";
+import { h, when } from "../dom.js";
+import { baseName, clipped } from "../text.js";
+import { isAlive, STATES, subject } from "../words.js";
+import { sentWords } from "./facts.js";
+import { guiltyChain } from "./lineage.js";
+import { askAssignee, careOf, careWords, levelBadge, stateBadge } from "./small.js";
+import { stoppedAfter } from "./speed.js";
+
+/** @typedef {import("../types.js").Whole} Whole */
+/** @typedef {import("../types.js").Alert} Alert */
+
+const ENDS = /** @type {Record<string, string>} */ ({
+  resumed: "It was resumed", killed: "It was killed", ended: "It ended",
+});
+
+/**
+ * @param {Whole} whole
+ * @param {Alert | null} cause
+ * @param {boolean} canAct
+ * @returns {Element}
+ */
+export function headline(whole, cause, canAct) {
+  const session = whole.session_now;
+  return h(
+    "section",
+    { class: `headline is-${whole.state === "open" ? session.state : "over"}`, "aria-label": "What happened" },
+    h("p", { class: "line" }, stateBadge(session.state), levelBadge(whole.level),
+      h("a", { href: `#/sessions/${seg(session.id)}` }, session.name), h("span", { class: "quiet" }, when(whole.opened), " · ", when(whole.opened, { age: true }))),
+    h("h1", null, clipped(whole.sentence || whole.title, 600)),
+    whole.state === "open" ? decide(whole, cause, canAct) : over(whole),
+    care(whole, canAct),
+  );
+}
+
+/**
+ * @param {Whole} whole
+ * @param {Alert | null} cause
+ * @param {boolean} canAct
+ */
+function decide(whole, cause, canAct) {
+  const session = whole.session_now;
+  const words = h("p", { class: "state-words" }, STATES[session.state]);
+  if (!canAct) return h("div", null, words, h("p", { class: "quiet" }, "You may look, but not act: your token is a viewer's."));
+  if (!isAlive(session)) return words;
+  const frozen = session.state === "frozen";
+  return h("div", { class: "decide" }, words, h("ul", { class: "choices", "aria-label": "What you can do" },
+    frozen && choice("r", "Resume", "primary", "Let it go on. The same act is stopped again.", () => act(session, "resume")),
+    frozen && cause && choice("g", "Grant …", "", "Allow this act for a while, then let it go on.", () => grant(session, cause)),
+    !frozen && choice("f", "Stop", "danger", "Freeze it where it is and cut its network.", () => act(session, "freeze")),
+    choice("x", "Kill …", "danger", "End all of it. Cannot be undone; asks twice.", () => act(session, "kill")),
+  ));
+}
+
+/**
+ * @param {string} key
+ * @param {string} word
+ * @param {string} tone
+ * @param {string} about
+ * @param {() => void} click
+ */
+function choice(key, word, tone, about, click) {
+  const id = `about-${key}`;
+  return h("li", null,
+    h("button", { class: `big ${tone}`, "data-hotkey": key, "data-focus": key, "aria-keyshortcuts": key, "aria-describedby": id, on: { click } }, word),
+    h("span", { id }, about));
+}
+
+/** @param {Whole} whole */
+function over(whole) {
+  const by = whole.resolved_by ? ` by ${whole.resolved_by}` : "";
+  return h("p", { class: "state-words" }, `${ENDS[whole.resolution ?? ""] ?? "It is over"}${by}, `, when(whole.resolved ?? ""), whole.why ? `: “${whole.why}”` : ".");
+}
+
+/**
+ * @param {Whole} whole
+ * @param {boolean} canAct
+ */
+function care(whole, canAct) {
+  const now = careOf(whole);
+  const path = `/incidents/${seg(whole.id)}`;
+  const seen = () => attempt(() => send("POST", `${path}/acknowledge`, { why: "" }));
+  const assign = async () => {
+    const wish = await askAssignee("this incident", now.assignee ?? "");
+    if (wish) await attempt(() => send("POST", `${path}/assign`, wish));
+  };
+  const words = careWords(now);
+  return h("p", { class: "care" }, `${words.charAt(0).toUpperCase()}${words.slice(1)}.`,
+    canAct && !now.seen && h("button", { class: "plain", "data-focus": "ack", on: { click: seen } }, "I have seen it"),
+    canAct && h("button", { class: "plain", "data-focus": "assign", on: { click: assign } }, "Assign …"));
+}
+
+/**
+ * @param {Whole} whole
+ * @param {Alert | null} cause
+ * @param {Record<string, number>} timings
+ * @returns {Element}
+ */
+export function answers(whole, cause, timings) {
+  const chain = guiltyChain(whole.tree).map((one) => baseName(one.image) || String(one.pid));
+  const what = cause ? subject(cause.event.fields ?? {}) : "";
+  const fast = stoppedAfter(timings);
+  return h("dl", { class: "answers" },
+    answer("What", cause ? [cause.rule.title, what && h("code", null, clipped(what, 160))] : [whole.title]),
+    answer("Led to it", [chain.length ? clipped(chain.join(" → "), 160) : "No process was recorded."]),
+    answer("Got out", [sentWords(whole.sent)], whole.sent.bytes > 0),
+    answer("Stopped after", [fast || "No time was taken."]),
+  );
+}
+
+/**
+ * @param {string} question
+ * @param {(string | Node)[]} words
+ */
+function answer(question, words, bad = false) {
+  return h("div", { class: bad ? "bad" : null }, h("dt", null, question), h("dd", null, words.map((word) => h("div", null, word))));
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// @ts-check
+/** What the session did around the act, oldest first, with the kinds that are wanted. */
+
+import { h } from "../dom.js";
+import { clipped, clock, counted, span } from "../text.js";
+import { KINDS } from "../words.js";
+
+/** @typedef {import("../types.js").Moment} Moment */
+
+const MOST = 300;
+/** @type {Set<string>} what the viewer does not want to see; stays while the tab lives */
+const hidden = new Set();
+
+/**
+ * @param {readonly Moment[]} moments
+ * @returns {Element}
+ */
+export function timelineList(moments) {
+  if (!moments.length) return h("p", { class: "empty" }, "Nothing was recorded around the act.");
+  const list = h("ol", { class: "timeline", tabindex: 0, "aria-label": "Timeline" });
+  const chips = h("div", { class: "chips", role: "group", "aria-label": "Kinds to show" });
+  const draw = () => {
+    const wanted = moments.filter((one) => !hidden.has(one.kind));
+    list.replaceChildren(...rows(wanted));
+    chips.replaceChildren(...kinds(moments).map(([kind, count]) => chip(kind, count, draw, chips)));
+  };
+  draw();
+  requestAnimationFrame(() => toTheAct(list));
+  return h("div", null, chips, list);
+}
+
+/**
+ * The nearest to the act, with a line where the act is.
+ * @param {Moment[]} wanted
+ */
+function rows(wanted) {
+  const near = [...wanted].sort((a, b) => Math.abs(a.at_ms) - Math.abs(b.at_ms)).slice(0, MOST);
+  const kept = new Set(near);
+  const shownOnes = wanted.filter((one) => kept.has(one));
+  const first = shownOnes.findIndex((one) => one.at_ms >= 0);
+  const made = shownOnes.map(row);
+  if (first > 0) made.splice(first, 0, h("li", { class: "now", "aria-label": "From here on: after the act" }, "the act"));
+  if (wanted.length > near.length) made.unshift(h("li", { class: "left-out" }, `${counted(wanted.length - near.length, "earlier or later event")} left out`));
+  return made;
+}
+
+/**
+ * The act in the upper half, so that one sees what came before it and the stop.
+ * @param {any} list
+ */
+function toTheAct(list) {
+  const line = list.querySelector(".now");
+  if (line) list.scrollTop = line.offsetTop - list.offsetTop - list.clientHeight * 0.45;
+}
+
+/** @param {Moment} one */
+function row(one) {
+  const at = one.at_ms === 0 ? "0" : `${one.at_ms > 0 ? "+" : "−"}${span(Math.abs(one.at_ms))}`;
+  return h(
+    "li",
+    { class: `moment kind-${one.kind}${one.guilty ? " guilty" : ""}` },
+    h("span", { class: "at", title: one.time ? `${clock(one.time)} (${one.time})` : null }, at),
+    h("span", { class: "kind" }, one.kind),
+    h("span", { class: "what" }, clipped(one.text), one.pid > 0 && h("span", { class: "quiet" }, ` pid ${one.pid}`)),
+  );
+}
+
+/**
+ * @param {readonly Moment[]} moments
+ * @returns {[string, number][]}
+ */
+function kinds(moments) {
+  const counts = new Map();
+  for (const one of moments) counts.set(one.kind, (counts.get(one.kind) ?? 0) + 1);
+  return Object.keys(KINDS).filter((kind) => counts.has(kind)).map((kind) => [kind, counts.get(kind)]);
+}
+
+/**
+ * @param {string} kind
+ * @param {number} count
+ * @param {() => void} draw
+ * @param {Element} chips
+ */
+function chip(kind, count, draw, chips) {
+  const toggle = () => {
+    if (!hidden.delete(kind)) hidden.add(kind);
+    draw();
+    /** @type {any} */ (chips.querySelector(`[data-kind="${kind}"]`))?.focus();
+  };
+  return h(
+    "button",
+    { class: `chip kind-${kind}`, "data-kind": kind, "aria-pressed": String(!hidden.has(kind)), on: { click: toggle } },
+    KINDS[kind], h("span", { class: "quiet" }, ` ${count}`),
+  );
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// @ts-check
+/** The process tree as a picture: who started whom, with the branch that did it marked. */
+
+import { h, s } from "../dom.js";
+import { baseName, clipped, command, counted } from "../text.js";
+import { arranged } from "./lineage.js";
+
+/** @typedef {import("../types.js").TreeProcess} TreeProcess */
+/** @typedef {import("./lineage.js").Row} Row */
+
+const ROW = 46;
+const TOP = 6;
+const LETTER = 7.1; // width of a character of the picture's fonts, about
+
+/**
+ * @param {readonly TreeProcess[]} processes
+ * @returns {Element}
+ */
+export function treePicture(processes) {
+  if (!processes.length) return h("p", { class: "empty" }, "No process of it was recorded.");
+  const box = h("div", { class: "tree-box" });
+  const detail = h("div", { class: "tree-detail", "aria-live": "polite" });
+  let everything = false;
+  let chosen = [...processes].reverse().find((one) => one.guilty) ?? processes[0];
+  const draw = () => {
+    const rows = arranged(processes, everything);
+    const width = Math.max(box.clientWidth, 280);
+    const had = box.contains(document.activeElement);
+    const more = processes.length - rows.length;
+    const all = more > 0 && h("button", { on: { click: () => { everything = true; draw(); } } }, `Show ${counted(more, "more process", "more processes")}`);
+    box.replaceChildren(picture(rows, width, chosen, choose), ...(all ? [all] : []));
+    if (had) box.querySelector("[tabindex='0']")?.focus();
+    if (chosen) detail.replaceChildren(...described(chosen));
+  };
+  /** @param {TreeProcess} one */
+  const choose = (one) => {
+    chosen = one;
+    draw();
+    box.querySelector("[tabindex='0']")?.focus();
+  };
+  let seen = 0;
+  new ResizeObserver(() => {
+    if (box.clientWidth !== seen) draw();
+    seen = box.clientWidth;
+  }).observe(box);
+  return h("div", null, box, detail);
+}
+
+/**
+ * @param {Row[]} rows
+ * @param {number} width
+ * @param {TreeProcess | undefined} chosen
+ * @param {(one: TreeProcess) => void} choose
+ */
+function picture(rows, width, chosen, choose) {
+  const deepest = Math.max(...rows.map((row) => row.depth), 1);
+  const step = Math.max(8, Math.min(26, (width * 0.35) / deepest));
+  const height = rows.length * ROW + TOP * 2;
+  const lines = rows.filter((row) => row.above >= 0).map((row) => line(row, rows, step));
+  const nodes = rows.map((row, index) => node(row, index, rows, { step, width, chosen, choose }));
+  const label = `Process tree, ${counted(rows.length, "process", "processes")}; arrow keys move`;
+  // Guilty lines last: they lie over the others.
+  lines.sort((a, b) => a.classList.length - b.classList.length);
+  return s("svg", { class: "tree", role: "tree", "aria-label": label, width, height, viewBox: `0 0 ${width} ${height}` }, lines, nodes);
+}
+
+/**
+ * @param {Row} row
+ * @param {Row[]} rows
+ * @param {number} step
+ */
+function line(row, rows, step) {
+  const above = /** @type {Row} */ (rows[row.above]);
+  const x = above.depth * step + 10;
+  const y = rows.indexOf(row) * ROW + TOP + ROW / 2 - 2;
+  const d = `M${x} ${row.above * ROW + TOP + ROW / 2 + 7}V${y}H${row.depth * step + 4}`;
+  return s("path", { d, class: row.process.guilty && above.process.guilty ? "guilty branch" : "branch" });
+}
+
+/**
+ * @param {Row} row
+ * @param {number} index
+ * @param {Row[]} rows
+ * @param {{step: number, width: number, chosen: TreeProcess | undefined, choose: (one: TreeProcess) => void}} how
+ */
+function node(row, index, rows, { step, width, chosen, choose }) {
+  const { process } = row;
+  const x = row.depth * step + 10;
+  const y = index * ROW + TOP;
+  const room = Math.floor((width - x - 30) / LETTER);
+  const name = `${baseName(process.image) || "?"}  ${process.pid}`;
+  const marks = [process.guilty && row.last ? "did it" : "", process.alive ? "" : "ended"].filter(Boolean).join(", ");
+  const words = command(process.argv) || process.image;
+  const move = (/** @type {number} */ to) => rows[to] && choose(rows[to].process);
+  /** @type {Record<string, () => void>} */
+  const keys = {
+    ArrowDown: () => move(index + 1),
+    ArrowUp: () => move(index - 1),
+    ArrowLeft: () => move(row.above),
+    ArrowRight: () => move(rows.findIndex((other) => other.above === index)),
+    Home: () => move(0),
+    End: () => move(rows.length - 1),
+  };
+  const keydown = (/** @type {KeyboardEvent} */ event) => {
+    const action = keys[event.key];
+    if (action) {
+      event.preventDefault();
+      action();
+    }
+  };
+  return s(
+    "g",
+    {
+      role: "treeitem", class: `${process.guilty ? "guilty" : ""} ${process.alive ? "" : "gone"} ${process === chosen ? "chosen" : ""}`,
+      "aria-level": row.depth + 1, "aria-selected": String(process === chosen), tabindex: process === chosen ? 0 : -1,
+      "aria-label": `${name}${marks && `, ${marks}`}: ${clipped(words, 200)}`,
+      on: { click: () => choose(process), keydown },
+    },
+    s("rect", { class: "row", x: 1, y: y + 1, width: width - 2, height: ROW - 3, rx: 6 }),
+    s("circle", { cx: x, cy: y + ROW / 2 - 1, r: 6 }),
+    s("text", { x: x + 14, y: y + 19, class: "name" }, fitted(name + (marks && `  · ${marks}`), room)),
+    s("text", { x: x + 14, y: y + 36, class: "words" }, fitted(words, room)),
+  );
+}
+
+/**
+ * @param {string} text
+ * @param {number} room in characters
+ */
+function fitted(text, room) {
+  const characters = [...text];
+  return characters.length <= room ? text : `${characters.slice(0, Math.max(room - 1, 1)).join("")}…`;
+}
+
+/** @param {TreeProcess} one */
+function described(one) {
+  return [
+    h("p", null, h("strong", null, `Process ${one.pid}`), ` ${one.alive ? "" : "(ended) "}runs `, h("code", null, one.image || "an unknown program")),
+    one.argv.length > 0 && h("p", null, h("code", { class: "block" }, clipped(command(one.argv), 1000))),
+  ].filter(Boolean);
+}
