@@ -46,7 +46,7 @@ export function ask(question) {
     document.body.append(dialog);
     first();
     dialog.showModal();
-    (question.reason === "none" ? form.querySelector("button[type=submit]") : why).focus();
+    (question.reason === "none" ? form.querySelector("input, button[type=submit]") : why).focus();
   });
 }
 

@@ -98,7 +98,7 @@ function tell(incident) {
   const note = h(
     "div",
     { class: "note", "data-incident": incident.id },
-    h("a", { href: `#/incidents/${encodeURIComponent(incident.id)}` }, h("strong", null, incident.session.name), " ", sentence),
+    h("a", { href: `#/incidents/${encodeURIComponent(incident.id)}` }, h("strong", null, "New incident: "), sentence),
     h("button", { class: "plain", "aria-label": "Dismiss", on: { click: () => retract(incident.id) } }, "✕"),
   );
   news.prepend(note);

@@ -41,7 +41,7 @@
  * @property {{category?: string, verdict?: string, fields?: Record<string, any>}} event
  * @property {Record<string, number>} [timings_ns]
  * @property {Record<string, any> | null} [evidence]
- * @property {Care} [triage]
+ * @property {Care} [care]
  *
  * @typedef {object} ActionRecord
  * @property {string} id
@@ -61,8 +61,8 @@
  * @property {string} title
  * @property {string} level
  * @property {string} sentence
- * @property {Care | null} [acknowledged]
- * @property {string} [assignee]
+ * @property {string} [cause]
+ * @property {Care} [care]
  * @property {string} [resolved]
  * @property {string} [resolution]
  * @property {string} [resolved_by]
@@ -87,8 +87,8 @@
  * @property {boolean} guilty
  *
  * @typedef {object} Sent
- * @property {number} bytes
- * @property {number} total_bytes
+ * @property {number | null} bytes
+ * @property {number | null} total_bytes
  * @property {{address: string, port: number, host: string, count: number}[]} destinations
  *
  * @typedef {object} Detail
@@ -119,7 +119,8 @@
  * @typedef {object} Grant
  * @property {string} id
  * @property {SessionRef} session
- * @property {{id: string, title: string}} rule
+ * @property {string} rule
+ * @property {string} title
  * @property {Record<string, any>} fields
  * @property {string} created
  * @property {string} expires

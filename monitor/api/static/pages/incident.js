@@ -17,15 +17,23 @@ import { alertCard } from "./alerts.js";
 /** @typedef {import("../types.js").Whole} Whole */
 
 export const title = "Incident";
+const LOOK_AGAIN_MS = 1000;
+const FRESH_MS = 60_000;
+
+/**
+ * The evidence follows the stop, and its arrival is no change of the incident.
+ * @param {Whole} whole
+ */
+function unfinished(whole) {
+  return !whole.tree.length && Date.now() - Date.parse(whole.opened) < FRESH_MS;
+}
 
 /**
  * The alert whose rule stopped the session; none where a person did.
  * @param {Whole} whole
  */
 export function causeOf(whole) {
-  const named = /** @type {any} */ (whole).cause;
-  const stopping = (/** @type {import("../types.js").Alert} */ one) => ["frozen", "killed", "stopping", "failed"].includes(one.outcome.action);
-  return whole.alerts.find((one) => one.id === named) ?? whole.alerts.find(stopping) ?? null;
+  return whole.alerts.find((one) => one.id === whole.cause) ?? null;
 }
 
 /**
@@ -34,7 +42,11 @@ export function causeOf(whole) {
  */
 export async function show(page, visit) {
   retract(visit.id);
-  const load = async () => draw(page, await get(`/incidents/${seg(visit.id)}`, {}, visit.signal), visit);
+  const load = async () => {
+    const whole = await get(`/incidents/${seg(visit.id)}`, {}, visit.signal);
+    draw(page, whole, visit);
+    if (unfinished(whole)) setTimeout(again, LOOK_AGAIN_MS);
+  };
   const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
   await load();
   bus.addEventListener("sync", again, { signal: visit.signal });

@@ -33,11 +33,10 @@ export async function show(page, visit) {
       get("/incidents", { session: session.id, limit: 25 }, visit.signal),
       get("/grants", { session: session.id }, visit.signal),
     ]);
-    const given = grants.items ?? grants;
     const parts = [
       { key: "head", data: session, make: () => head(session, visit.canAct) },
       { key: "incidents", data: incidents.items, make: () => card("incidents-card", "Incidents", list(incidents.items, incidentRow, "None so far.")) },
-      { key: "grants", data: given, make: () => card("grants-card", "Granted", list(given, (/** @type {Grant} */ one) => grantRow(one, visit.canAct), "Nothing is granted.")) },
+      { key: "grants", data: grants, make: () => card("grants-card", "Granted", list(grants, (/** @type {Grant} */ one) => grantRow(one, visit.canAct), "Nothing is granted.")) },
       { key: "actions", data: actions, make: () => card("actions-card", "What was done", actionList(actions)) },
       { key: "alerts", data: session.id, make: () => h("p", null, h("a", { href: `#/alerts?session=${seg(session.id)}` }, "All its alerts")) },
     ];
@@ -87,7 +86,6 @@ function list(items, make, empty) {
 function grantRow(one, canAct) {
   const over = one.revoked || Date.parse(one.expires) < Date.now();
   const fields = Object.entries(one.fields ?? {});
-  const rule = /** @type {any} */ (one).title ?? one.rule.title;
   const revoke = async () => {
     const question = { title: "Take the grant back?", text: ["From now on the rule stops this session again."], verb: "Take it back" };
     const answer = await ask({ ...question, tone: "danger", reason: "none" });
@@ -97,7 +95,7 @@ function grantRow(one, canAct) {
     "article",
     { class: `row${over ? " over" : ""}`, "data-row": true },
     h("div", { class: "body" },
-      h("p", null, h("strong", null, rule), fields.length ? [": ", ...described(fields)] : ": everything it stops"),
+      h("p", null, h("strong", null, one.title), fields.length ? [": ", ...described(fields)] : ": everything it stops"),
       h("p", { class: "quiet" }, one.revoked ? ["taken back ", when(one.revoked)] : [over ? "was over " : "until ", when(one.expires)], ` · by ${one.who}: “${clipped(one.why)}”`)),
     canAct && !over && h("button", { "data-focus": "revoke", on: { click: revoke } }, "Take back"),
   );

@@ -40,7 +40,7 @@ export function signIn(main, problem, enter) {
       field,
       trouble,
       button,
-      h("p", { id: "token-help", class: "quiet" }, "It is in ", h("code", null, "/var/lib/estop/token"), ", for root to read; it stays in this tab only."),
+      h("p", { id: "token-help", class: "quiet" }, "On the monitor's machine ", h("code", null, "estop token create NAME"), " makes one. It is kept in this tab only."),
     ),
   );
   document.title = "Sign in · estop";

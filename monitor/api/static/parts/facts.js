@@ -3,7 +3,7 @@
 /** The quieter parts of an incident: what was sent, the rule, what people did. */
 
 import { h, when } from "../dom.js";
-import { bytes, clipped, counted } from "../text.js";
+import { bytes, clipped } from "../text.js";
 import { ENFORCED, enforcementWord, tactics } from "../words.js";
 import { actionBadge, levelBadge } from "./small.js";
 
@@ -13,6 +13,7 @@ import { actionBadge, levelBadge } from "./small.js";
 
 /** @param {Sent} sent */
 export function sentWords(sent) {
+  if (sent.bytes === null) return "Not known: what left after the act was not counted.";
   if (sent.bytes > 0) return `${bytes(sent.bytes)} left after the act.`;
   return "Nothing left after the act.";
 }
@@ -23,11 +24,11 @@ export function sentWords(sent) {
  */
 export function sentList(sent) {
   const where = sent.destinations;
-  const before = Math.max(sent.total_bytes - sent.bytes, 0);
+  const before = sent.total_bytes === null ? null : Math.max(sent.total_bytes - (sent.bytes ?? 0), 0);
   return h(
     "div",
     null,
-    h("p", null, h("strong", null, sentWords(sent)), before > 0 ? ` Before it, ${bytes(before)}.` : " And nothing before it."),
+    h("p", null, h("strong", null, sentWords(sent)), beforeWords(before)),
     where.length > 0 &&
       h("table", null,
         h("caption", { class: "unseen" }, "Whom it has contacted"),
@@ -37,6 +38,12 @@ export function sentList(sent) {
       ),
     where.length === 0 && h("p", { class: "quiet" }, "It has contacted nobody."),
   );
+}
+
+/** @param {number | null} count of bytes */
+function beforeWords(count) {
+  if (count === null) return " What left before it is not known.";
+  return count > 0 ? ` Before it, ${bytes(count)}.` : " And nothing before it.";
 }
 
 /**
@@ -72,7 +79,3 @@ export function actionList(actions) {
       one.outcome.detail && h("div", { class: "quiet" }, clipped(one.outcome.detail)))));
 }
 
-/** @param {readonly unknown[]} list @param {string} word */
-export function some(list, word) {
-  return list.length ? counted(list.length, word) : `no ${word}s`;
-}

@@ -108,7 +108,7 @@ export function answers(whole, cause, timings) {
   return h("dl", { class: "answers" },
     answer("What", cause ? [cause.rule.title, what && h("code", null, clipped(what, 160))] : [whole.title]),
     answer("Led to it", [chain.length ? clipped(chain.join(" → "), 160) : "No process was recorded."]),
-    answer("Got out", [sentWords(whole.sent)], whole.sent.bytes > 0),
+    answer("Got out", [sentWords(whole.sent)], (whole.sent.bytes ?? 0) > 0),
     answer("Stopped after", [fast || "No time was taken."]),
   );
 }

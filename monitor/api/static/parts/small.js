@@ -50,13 +50,12 @@ export function sessionButtons(session, { big = false } = {}) {
 }
 
 /**
- * Who has seen an alert or incident, whichever of the API's two spellings it comes in.
- * @param {any} item
+ * Who has seen an alert or incident; one that nobody ever touched has no care at all.
+ * @param {{care?: Care}} item
  * @returns {Care & {seen: boolean}}
  */
 export function careOf(item) {
-  const care = item.care ?? item.triage ?? { ...item.acknowledged, assignee: item.assignee };
-  return { ...care, seen: care.state ? care.state === "acknowledged" : Boolean(care.by) };
+  return { ...item.care, seen: item.care?.state === "acknowledged" };
 }
 
 /** @param {Care & {seen: boolean}} care */
@@ -69,15 +68,15 @@ export function careWords(care) {
  * Ask who shall look after something.
  * @param {string} what
  * @param {string} now
- * @returns {Promise<{to: string, why: string} | null>}
+ * @returns {Promise<{to: string} | null>}
  */
 export async function askAssignee(what, now) {
   const to = h("input", { id: "assign-to", value: now, maxlength: 200 });
   const extra = h("div", null, h("label", { for: "assign-to" }, "To whom (empty: to nobody)"), to);
   const answer = await ask({
-    title: `Assign ${what}`, text: [], verb: "Assign", tone: "primary", reason: "optional", extra,
+    title: `Assign ${what}`, text: [], verb: "Assign", tone: "primary", reason: "none", extra,
   });
-  return answer && { to: to.value.trim(), why: answer.why };
+  return answer && { to: to.value.trim() };
 }
 
 /**
