@@ -4,7 +4,7 @@
 # It must not touch what is already right: the second run does nothing and says nothing.
 #
 #   deploy/setup.sh        the monitor and its tools, in .venv
-#   deploy/setup.sh e2e    also the agent of the end-to-end tests, in .venv-e2e
+#   deploy/setup.sh e2e    also the agent of the end-to-end tests, in .venv-e2e, and their browser
 #   deploy/setup.sh vm     also what boots the guests of `make test-vm`
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -112,6 +112,15 @@ install_guest_packages() {
     install_packages "${missing[@]}"
 }
 
+# On Ubuntu Chromium is a snap, whose confinement hides the tests' files: those tests are skipped there.
+install_browser() {
+    if command -v chromium >/dev/null || grep -q '^ID=ubuntu' /etc/os-release; then
+        return 0
+    fi
+    update_package_lists chromium
+    install_packages chromium
+}
+
 check_python() {
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$python is $("$python" -V 2>&1): Python 3.11 or newer is needed (Debian 12, Ubuntu 24.04)"
@@ -171,7 +180,7 @@ install_missing_packages
 check_python
 case ${1:-} in
 "") make_monitor_venv ;;
-e2e) make_monitor_venv && make_agent_venv ;;
+e2e) install_browser && make_monitor_venv && make_agent_venv ;;
 vm) install_guest_packages && make_monitor_venv ;;
 *) fail "unknown argument '$1': nothing, e2e or vm" ;;
 esac
