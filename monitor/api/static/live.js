@@ -8,7 +8,7 @@
 import { get } from "./api.js";
 import { byId, h } from "./dom.js";
 import { follow } from "./stream.js";
-import { clipped, shown } from "./text.js";
+import { clipped, parted, shown } from "./text.js";
 
 const HIDDEN_LOOK_MS = 20_000;
 const MOST_TOLD = 3;
@@ -91,7 +91,7 @@ export function openIncidents() {
 
 /** @param {import("./types.js").Incident} incident */
 function tell(incident) {
-  const sentence = clipped(incident.sentence || incident.title, 200);
+  const sentence = clipped(parted(incident.sentence)[0] || incident.title, 200);
   byId("announce").textContent = shown(`New incident in ${incident.session.name}: ${sentence}`);
   if (location.hash.startsWith(`#/incidents/${encodeURIComponent(incident.id)}`)) return;
   const news = byId("news");

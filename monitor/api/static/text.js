@@ -46,6 +46,16 @@ function quoted(word) {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
+/**
+ * What was done, and what the stop came to; the record tells both in one text.
+ * @param {string} told
+ * @returns {[string, string]}
+ */
+export function parted(told) {
+  const at = told.lastIndexOf(". The whole session ");
+  return at < 0 ? [told, ""] : [told.slice(0, at + 1), told.slice(at + 2)];
+}
+
 /** @param {string} path */
 export function baseName(path) {
   return path.slice(path.lastIndexOf("/") + 1) || path;

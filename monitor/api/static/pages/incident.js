@@ -74,7 +74,7 @@ function draw(page, whole, visit) {
   ]);
   parts(page.querySelector(".wide"), [
     ["tree", tree, () => card("tree-card", "What led to it", treePicture(tree))],
-    ["timeline", timeline, () => card("timeline-card", "What it did around the act", timelineList(timeline))],
+    ["timeline", [timeline, cause?.event.verdict], () => card("timeline-card", "What it did around the act", timelineList(timeline, cause?.event.verdict === "deny"))],
     ["alerts", alerts, () => card("alerts-card", `Alerts (${alerts.length})`, h("div", { class: "rows" }, alerts.map((one) => alertCard(one, visit.canAct))))],
   ]);
   parts(page.querySelector(".side"), [

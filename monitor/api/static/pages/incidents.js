@@ -7,7 +7,7 @@ import { fill, h, when } from "../dom.js";
 import { bus } from "../live.js";
 import { careOf, careWords, levelBadge } from "../parts/small.js";
 import { pager } from "../parts/pager.js";
-import { clipped } from "../text.js";
+import { clipped, parted } from "../text.js";
 
 /** @typedef {import("../types.js").Incident} Incident */
 
@@ -49,7 +49,8 @@ export function row(one) {
     "article",
     { class: `row incident ${one.state}`, "data-row": true },
     h("p", { class: "line" }, levelBadge(one.level), h("span", { class: "name" }, one.session.name), h("span", { class: "quiet" }, when(one.opened), " · ", when(one.opened, { age: true }))),
-    h("a", { class: "sentence", href: `#/incidents/${seg(one.id)}` }, clipped(one.sentence || one.title, 300)),
-    h("p", { class: "quiet" }, `${one.title} · ${end}`),
+    h("a", { class: "sentence", href: `#/incidents/${seg(one.id)}` }, one.title),
+    h("p", null, clipped(parted(one.sentence)[0], 240)),
+    h("p", { class: "quiet" }, `${end.charAt(0).toUpperCase()}${end.slice(1)}`),
   );
 }

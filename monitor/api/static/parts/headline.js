@@ -5,7 +5,7 @@
 import { seg, send } from "../api.js";
 import { act, attempt, grant } from "../acts.js";
 import { h, when } from "../dom.js";
-import { baseName, clipped } from "../text.js";
+import { baseName, clipped, parted } from "../text.js";
 import { isAlive, STATES, subject } from "../words.js";
 import { sentWords } from "./facts.js";
 import { guiltyChain } from "./lineage.js";
@@ -27,12 +27,14 @@ const ENDS = /** @type {Record<string, string>} */ ({
  */
 export function headline(whole, cause, canAct) {
   const session = whole.session_now;
+  const [act, stop] = parted(whole.sentence);
   return h(
     "section",
     { class: `headline is-${whole.state === "open" ? session.state : "over"}`, "aria-label": "What happened" },
     h("p", { class: "line" }, stateBadge(session.state), levelBadge(whole.level),
       h("a", { href: `#/sessions/${seg(session.id)}` }, session.name), h("span", { class: "quiet" }, when(whole.opened), " · ", when(whole.opened, { age: true }))),
-    h("h1", null, clipped(whole.sentence || whole.title, 600)),
+    h("h1", null, clipped(act || whole.title, 600)),
+    stop && h("p", { class: "lead" }, clipped(stop, 600)),
     whole.state === "open" ? decide(whole, cause, canAct) : over(whole),
     care(whole, canAct),
   );

@@ -14,15 +14,16 @@ const hidden = new Set();
 
 /**
  * @param {readonly Moment[]} moments
+ * @param {boolean} denied was the act refused? Then it is only what was tried
  * @returns {Element}
  */
-export function timelineList(moments) {
+export function timelineList(moments, denied) {
   if (!moments.length) return h("p", { class: "empty" }, "Nothing was recorded around the act.");
   const list = h("ol", { class: "timeline", tabindex: 0, "aria-label": "Timeline" });
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Kinds to show" });
   const draw = () => {
     const wanted = moments.filter((one) => !hidden.has(one.kind));
-    list.replaceChildren(...rows(wanted));
+    list.replaceChildren(...rows(wanted, denied));
     chips.replaceChildren(...kinds(moments).map(([kind, count]) => chip(kind, count, draw, chips)));
   };
   draw();
@@ -33,13 +34,14 @@ export function timelineList(moments) {
 /**
  * The nearest to the act, with a line where the act is.
  * @param {Moment[]} wanted
+ * @param {boolean} denied
  */
-function rows(wanted) {
+function rows(wanted, denied) {
   const near = [...wanted].sort((a, b) => Math.abs(a.at_ms) - Math.abs(b.at_ms)).slice(0, MOST);
   const kept = new Set(near);
   const shownOnes = wanted.filter((one) => kept.has(one));
   const first = shownOnes.findIndex((one) => one.at_ms >= 0);
-  const made = shownOnes.map(row);
+  const made = shownOnes.map((one) => row(one, denied && one.guilty));
   if (first > 0) made.splice(first, 0, h("li", { class: "now", "aria-label": "From here on: after the act" }, "the act"));
   if (wanted.length > near.length) made.unshift(h("li", { class: "left-out" }, `${counted(wanted.length - near.length, "earlier or later event")} left out`));
   return made;
@@ -54,15 +56,15 @@ function toTheAct(list) {
   if (line) list.scrollTop = line.offsetTop - list.offsetTop - list.clientHeight * 0.45;
 }
 
-/** @param {Moment} one */
-function row(one) {
+/** @param {Moment} one @param {boolean} denied */
+function row(one, denied) {
   const at = one.at_ms === 0 ? "0" : `${one.at_ms > 0 ? "+" : "−"}${span(Math.abs(one.at_ms))}`;
   return h(
     "li",
     { class: `moment kind-${one.kind}${one.guilty ? " guilty" : ""}` },
     h("span", { class: "at", title: one.time ? `${clock(one.time)} (${one.time})` : null }, at),
     h("span", { class: "kind" }, one.kind),
-    h("span", { class: "what" }, clipped(one.text), one.pid > 0 && h("span", { class: "quiet" }, ` pid ${one.pid}`)),
+    h("span", { class: "what" }, denied && h("strong", null, "refused: "), clipped(one.text), one.pid > 0 && h("span", { class: "quiet" }, ` pid ${one.pid}`)),
   );
 }
 
