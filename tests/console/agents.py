@@ -64,8 +64,10 @@ class Agent:
 
     @property
     def incident(self) -> dict:
-        """The newest of its incidents."""
-        return self.monitor.get(f"/incidents?session={self.name}")["items"][0]
+        """The newest of its incidents; the stop is not kept waiting for its record."""
+        target = f"/incidents?session={self.name}"
+        assert until(lambda: bool(self.monitor.get(target)["items"]), _WAIT_S)
+        return self.monitor.get(target)["items"][0]
 
 
 @contextmanager

@@ -63,7 +63,9 @@ export async function show(page, visit) {
  */
 function draw(page, whole, visit) {
   const cause = causeOf(whole);
-  const timings = cause?.timings_ns ?? whole.actions[0]?.timings_ns ?? {};
+  const byHand = whole.actions.findLast((one) => one.verb === "freeze");
+  const timings = cause?.timings_ns ?? byHand?.timings_ns ?? {};
+  const denied = cause?.event.verdict === "deny" || cause?.event.fields?.["Refused"] === true;
   if (!page.firstChild) page.append(h("div", { class: "head" }), h("div", { class: "columns" }, h("div", { class: "wide" }), h("div", { class: "side" })));
   const head = page.querySelector(".head");
   const { timeline, tree, sent, rule, actions, alerts, ...summary } = whole;
@@ -74,7 +76,7 @@ function draw(page, whole, visit) {
   ]);
   parts(page.querySelector(".wide"), [
     ["tree", tree, () => card("tree-card", "What led to it", treePicture(tree))],
-    ["timeline", [timeline, cause?.event.verdict], () => card("timeline-card", "What it did around the act", timelineList(timeline, cause?.event.verdict === "deny"))],
+    ["timeline", [timeline, denied], () => card("timeline-card", "What it did around the act", timelineList(timeline, denied))],
     ["alerts", alerts, () => card("alerts-card", `Alerts (${alerts.length})`, h("div", { class: "rows" }, alerts.map((one) => alertCard(one, visit.canAct))))],
   ]);
   parts(page.querySelector(".side"), [
