@@ -101,7 +101,7 @@ def console(browser, address, token):
         page.goto(f"{address}/" + (f"#token={secret}&page={path}" if secret else f"#{path}"))
         return page
 
-    opened.complaints = complaints
+    opened.complaints, opened.token = complaints, token
     yield opened
     for context in contexts:
         context.close()
