@@ -16,21 +16,27 @@ import { counted } from "./text.js";
 const QUESTIONS = {
   freeze: (session) => ({
     title: `Stop ${session.name}?`,
-    text: [`${processes(session)} stop where they are and the network is cut. Nothing is lost: you can resume it.`],
+    text: [
+      `${processes(session)} stop where they are and the network is cut. Nothing is lost: you can resume it.`,
+    ],
     verb: "Stop it",
     tone: "danger",
     reason: "optional",
   }),
   resume: (session) => ({
     title: `Resume ${session.name}?`,
-    text: ["It goes on where it was stopped, with its network. If it does the same again it is stopped again."],
+    text: [
+      "It goes on where it was stopped, with its network. If it does the same again it is stopped again.",
+    ],
     verb: "Resume",
     tone: "primary",
     reason: "required",
   }),
   kill: (session) => ({
     title: `Kill ${session.name}?`,
-    text: [`${processes(session)} end at once, and what they have not saved is lost. This cannot be undone.`],
+    text: [
+      `${processes(session)} end at once, and what they have not saved is lost. This cannot be undone.`,
+    ],
     verb: "Kill …",
     tone: "danger",
     reason: "required",
@@ -44,7 +50,9 @@ const QUESTIONS = {
 
 /** @param {Session} session */
 function processes(session) {
-  return session.processes ? `Its ${counted(session.processes, "process", "processes")}` : "Its processes";
+  return session.processes
+    ? `Its ${counted(session.processes, "process", "processes")}`
+    : "Its processes";
 }
 
 /** @type {Record<string, (name: string) => string>} */
@@ -77,10 +85,17 @@ export async function grant(session, cause) {
   if (!answer) return;
   const wish = read();
   await attempt(async () => {
-    const made = await send("POST", `/sessions/${seg(session.id)}/grants`, { ...wish.grant, why: answer.why });
+    const made = await send("POST", `/sessions/${seg(session.id)}/grants`, {
+      ...wish.grant,
+      why: answer.why,
+    });
     const until = new Date(made.expires).toLocaleTimeString("en-GB");
     if (wish.resume) await perform(session, "resume", answer.why, `Allowed until ${until}. `);
-    else banner("good", `Allowed until ${until}: “${cause.rule.title}” does not stop ${session.name} for it.`);
+    else
+      banner(
+        "good",
+        `Allowed until ${until}: “${cause.rule.title}” does not stop ${session.name} for it.`,
+      );
   });
 }
 
@@ -108,7 +123,11 @@ export async function attempt(task) {
     await task();
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    banner("bad", `This did not happen: ${error.detail}.`, error.mend && `What helps: ${error.mend}`);
+    banner(
+      "bad",
+      `This did not happen: ${error.detail}.`,
+      error.mend && `What helps: ${error.mend}`,
+    );
   }
   bus.dispatchEvent(new Event("sync"));
 }
@@ -126,7 +145,11 @@ export function banner(tone, text, more = "") {
       "div",
       { class: `banner ${tone}` },
       h("p", null, h("strong", null, text), more && h("span", null, ` ${more}`)),
-      h("button", { class: "plain", "aria-label": "Close this message", on: { click: close } }, "✕"),
+      h(
+        "button",
+        { class: "plain", "aria-label": "Close this message", on: { click: close } },
+        "✕",
+      ),
     ),
   );
 }

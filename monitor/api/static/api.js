@@ -55,7 +55,11 @@ export async function request(path, init = {}) {
     answer = await fetch(PREFIX + path, { ...init, headers, cache: "no-store" });
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new Problem(0, "the monitor does not answer", "see `systemctl status estop` on its machine");
+    throw new Problem(
+      0,
+      "the monitor does not answer",
+      "see `systemctl status estop` on its machine",
+    );
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
@@ -82,13 +86,18 @@ export async function get(path, query = {}, signal = undefined) {
  */
 export async function send(method, path, body) {
   const init = { method, headers: { "Content-Type": "application/json" } };
-  const answer = await request(path, body === undefined ? { method } : { ...init, body: JSON.stringify(body) });
+  const answer = await request(
+    path,
+    body === undefined ? { method } : { ...init, body: JSON.stringify(body) },
+  );
   return answer.status === 204 ? null : answer.json();
 }
 
 /** @param {Record<string, string | number | boolean | null | undefined>} query */
 export function asQuery(query) {
-  const given = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const given = Object.entries(query).filter(
+    ([, value]) => value !== "" && value !== null && value !== undefined,
+  );
   const words = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
   return words && `?${words}`;
 }

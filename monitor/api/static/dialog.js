@@ -24,7 +24,12 @@ let number = 0;
 export function ask(question) {
   number += 1;
   const title = `dialog-${number}`;
-  const why = h("textarea", { id: `${title}-why`, rows: 2, maxlength: 2000, required: question.reason === "required" });
+  const why = h("textarea", {
+    id: `${title}-why`,
+    rows: 2,
+    maxlength: 2000,
+    required: question.reason === "required",
+  });
   const form = h("form", { method: "dialog" });
   const dialog = h("dialog", { "aria-labelledby": title }, form);
   return new Promise((resolve) => {
@@ -36,7 +41,8 @@ export function ask(question) {
     };
     const first = () => stepOne(form, question, title, why, next, () => done(null));
     const next = () => {
-      if (question.again) stepTwo(form, question.again, title, () => done({ why: why.value.trim() }), first);
+      if (question.again)
+        stepTwo(form, question.again, title, () => done({ why: why.value.trim() }), first);
       else done({ why: why.value.trim() });
     };
     dialog.addEventListener("cancel", (/** @type {Event} */ event) => {
@@ -66,8 +72,18 @@ function stepOne(form, question, title, why, next, cancel) {
     ...(question.extra ? [question.extra] : []),
     ...(question.reason === "none"
       ? []
-      : [h("label", { for: why.id }, needed ? "Why? It is kept in the record." : "Why? (may stay empty)"), why]),
-    buttons(h("button", { type: "button", on: { click: cancel } }, "Cancel"), submit(question.verb, question.tone)),
+      : [
+          h(
+            "label",
+            { for: why.id },
+            needed ? "Why? It is kept in the record." : "Why? (may stay empty)",
+          ),
+          why,
+        ]),
+    buttons(
+      h("button", { type: "button", on: { click: cancel } }, "Cancel"),
+      submit(question.verb, question.tone),
+    ),
   );
   form.onsubmit = (/** @type {Event} */ event) => {
     event.preventDefault();

@@ -8,7 +8,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "selected", "open"]);
 
 /** @typedef {Node | string | number | null | undefined | false} Leaf */
-/** @typedef {Leaf | Child[]} Child as deep as it likes */
+/** @typedef {Leaf | any[]} Child lists of them as deep as one likes */
 /** @typedef {{on?: Record<string, (event: any) => void>, [name: string]: any}} Props */
 
 /**
@@ -81,7 +81,11 @@ export function byId(id) {
 export function when(time, { age = false } = {}) {
   if (!time) return h("span", null, "—");
   const words = age ? ago(time) : clock(time);
-  return h("time", { datetime: time, title: `${clock(time)} here, ${time}`, "data-age": age }, words);
+  return h(
+    "time",
+    { datetime: time, title: `${clock(time)} here, ${time}`, "data-age": age },
+    words,
+  );
 }
 
 /** Bring every shown age up to date. */
@@ -89,56 +93,4 @@ export function tick() {
   for (const node of document.querySelectorAll("time[data-age]")) {
     node.textContent = ago(node.getAttribute("datetime") ?? "");
   }
-}
-
-/** @type {WeakMap<Element, string>} what an element was made from */
-const prints = new WeakMap();
-
-/**
- * Make `parent` show `items`, touching only what has changed, so that focus, open details and
- * scrolling stay where they are while the page is live.
- * @template T
- * @param {Element} parent
- * @param {readonly T[]} items
- * @param {(item: T) => string} key
- * @param {(item: T) => Element} make
- */
-export function fill(parent, items, key, make) {
-  const old = new Map([...parent.children].map((child) => [child.getAttribute("data-key"), child]));
-  const fresh = items.map((item) => {
-    const print = JSON.stringify(item);
-    const kept = old.get(key(item));
-    if (kept && prints.get(kept) === print) return kept;
-    const made = make(item);
-    made.setAttribute("data-key", key(item));
-    prints.set(made, print);
-    return made;
-  });
-  const same = fresh.length === parent.childNodes.length;
-  if (same && fresh.every((node, index) => node === parent.childNodes[index])) return;
-  const focused = document.activeElement;
-  const place = focused && parent.contains(focused) ? placeOf(focused) : null;
-  parent.replaceChildren(...fresh);
-  if (place) focusAt(parent, place, focused);
-}
-
-/** @param {Element} focused */
-function placeOf(focused) {
-  const key = focused.closest("[data-key]")?.getAttribute("data-key") ?? "";
-  return { key, name: focused.getAttribute("data-focus") };
-}
-
-/**
- * @param {Element} parent
- * @param {{key: string, name: string | null}} place
- * @param {any} focused
- */
-function focusAt(parent, place, focused) {
-  if (focused.isConnected) {
-    focused.focus({ preventScroll: true });
-    return;
-  }
-  const row = /** @type {any} */ ([...parent.children].find((n) => n.getAttribute("data-key") === place.key));
-  const inside = place.name ? row?.querySelector(`[data-focus="${CSS.escape(place.name)}"]`) : null;
-  (inside ?? row?.querySelector("a, button") ?? row)?.focus({ preventScroll: true });
 }

@@ -12,7 +12,13 @@ const SPANS = /** @type {[number, string][]} */ ([
   [4 * 3600, "4 hours"],
   [24 * 3600, "1 day"],
 ]);
-const NARROWING = ["TargetFilename", "QueryName", "DestinationHostname", "DestinationIp", "DestinationPort"];
+const NARROWING = [
+  "TargetFilename",
+  "QueryName",
+  "DestinationHostname",
+  "DestinationIp",
+  "DestinationPort",
+];
 
 /**
  * @param {import("./types.js").Session} session
@@ -20,24 +26,42 @@ const NARROWING = ["TargetFilename", "QueryName", "DestinationHostname", "Destin
  */
 export function grantQuestion(session, cause) {
   const fields = narrow(cause.event.fields ?? {});
-  const narrowed = h("input", { type: "radio", name: "scope", checked: true, disabled: !fields.length });
+  const narrowed = h("input", {
+    type: "radio",
+    name: "scope",
+    checked: true,
+    disabled: !fields.length,
+  });
   const whole = h("input", { type: "radio", name: "scope", checked: !fields.length });
-  const length = h("select", { id: "grant-span" }, SPANS.map(([s, words]) => h("option", { value: s, selected: s === 3600 }, words)));
+  const length = h(
+    "select",
+    { id: "grant-span" },
+    SPANS.map(([s, words]) => h("option", { value: s, selected: s === 3600 }, words)),
+  );
   const resume = h("input", { type: "checkbox", checked: session.state === "frozen" });
   const extra = h(
     "fieldset",
     null,
     h("legend", null, "What is allowed"),
-    fields.length > 0 && h("label", { class: "choice" }, narrowed, h("span", null, "Only this: ", described(fields))),
-    h("label", { class: "choice" }, whole, h("span", null, `Everything that “${cause.rule.title}” stops`)),
+    fields.length > 0 &&
+      h("label", { class: "choice" }, narrowed, h("span", null, "Only this: ", described(fields))),
+    h(
+      "label",
+      { class: "choice" },
+      whole,
+      h("span", null, `Everything that “${cause.rule.title}” stops`),
+    ),
     h("label", { for: "grant-span" }, "For how long"),
     length,
-    session.state === "frozen" && h("label", { class: "choice" }, resume, h("span", null, "and resume the session now")),
+    session.state === "frozen" &&
+      h("label", { class: "choice" }, resume, h("span", null, "and resume the session now")),
   );
   /** @type {import("./dialog.js").Question} */
   const question = {
     title: `Allow this in ${session.name}?`,
-    text: [`Until the time is over, “${cause.rule.title}” does not stop this session for it. Other rules still do.`],
+    text: [
+      `Until the time is over, “${cause.rule.title}” does not stop this session for it. Other rules still do.`,
+    ],
     verb: "Allow it",
     tone: "primary",
     reason: "required",

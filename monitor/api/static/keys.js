@@ -6,13 +6,27 @@ import { byId, h } from "./dom.js";
 
 const KEPT = "estop.keys";
 const GO = /** @type {Record<string, string>} */ ({
-  i: "#/incidents", s: "#/sessions", a: "#/alerts", u: "#/rules", h: "#/health",
+  i: "#/incidents",
+  s: "#/sessions",
+  a: "#/alerts",
+  u: "#/rules",
+  h: "#/health",
 });
 const LIST = [
-  ["i", "incidents"], ["s", "sessions"], ["a", "alerts"], ["u", "rules"], ["h", "health"],
-  ["j  k", "next and previous row"], ["Enter", "open the row"], ["/", "search"],
-  ["f", "stop (freeze) the session of this page or row"], ["r", "resume it"], ["g", "grant what it did"],
-  ["x", "kill it (asks twice)"], ["e", "save the evidence"], ["?", "this list"],
+  ["i", "incidents"],
+  ["s", "sessions"],
+  ["a", "alerts"],
+  ["u", "rules"],
+  ["h", "health"],
+  ["j  k", "next and previous row"],
+  ["Enter", "open the row"],
+  ["/", "search"],
+  ["f", "stop (freeze) the session of this page or row"],
+  ["r", "resume it"],
+  ["g", "grant what it did"],
+  ["x", "kill it (asks twice)"],
+  ["e", "save the evidence"],
+  ["?", "this list"],
 ];
 
 /** Listen on the whole page. */
@@ -20,7 +34,8 @@ export function install() {
   document.addEventListener("keydown", (event) => {
     const target = /** @type {HTMLElement} */ (event.target);
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (target.closest("input:not([type=checkbox], [type=radio]), textarea, select, dialog")) return;
+    if (target.closest("input:not([type=checkbox], [type=radio]), textarea, select, dialog[open]"))
+      return;
     if (localStorage.getItem(KEPT) === "off" && event.key !== "?") return;
     if (pressed(event.key)) event.preventDefault();
   });
@@ -54,7 +69,8 @@ function click(key) {
   const name = CSS.escape(key);
   const row = document.activeElement?.closest("[data-row]");
   const all = [...document.querySelectorAll(`main [data-hotkey="${name}"]`)];
-  const found = all.find((one) => row?.contains(one)) ?? all.find((one) => !one.closest("[data-row]"));
+  const found =
+    all.find((one) => row?.contains(one)) ?? all.find((one) => !one.closest("[data-row]"));
   /** @type {any} */ (found)?.click();
   return Boolean(found);
 }
@@ -78,7 +94,11 @@ export function help() {
     "dialog",
     { "aria-labelledby": "keys-title", on: { close: () => dialog.remove() } },
     h("h2", { id: "keys-title" }, "Keys"),
-    h("dl", { class: "keys" }, LIST.flatMap(([key, words]) => [h("dt", null, h("kbd", null, key)), h("dd", null, words)])),
+    h(
+      "dl",
+      { class: "keys" },
+      LIST.flatMap(([key, words]) => [h("dt", null, h("kbd", null, key)), h("dd", null, words)]),
+    ),
     h("label", { class: "choice" }, on, h("span", null, "single keys do something")),
     h("div", { class: "buttons end" }, h("button", { on: { click: close } }, "Close")),
   );

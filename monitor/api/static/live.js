@@ -2,16 +2,17 @@
 // @ts-check
 /**
  * What the page follows all the time: incidents. Pages listen to `bus`:
- * `incident` (one changed), `sync` (read again what you show), `open` (how many are open).
+ * `incident` (one changed), `sync` (read again what you show), `open` (how many are open),
+ * `health` (is the monitor itself well?).
  */
 
 import { get } from "./api.js";
-import { byId, h } from "./dom.js";
+import { byId } from "./dom.js";
+import { retract, tell } from "./news.js";
 import { follow } from "./stream.js";
-import { clipped, parted, shown } from "./text.js";
+import { shown } from "./text.js";
 
-const HIDDEN_LOOK_MS = 20_000;
-const MOST_TOLD = 3;
+const LOOK_MS = 20_000;
 
 export const bus = new EventTarget();
 
@@ -24,9 +25,14 @@ let live = false;
 /** @param {AbortSignal} signal ends with the sign-in */
 export async function start(signal) {
   open.clear();
-  const timer = setInterval(() => document.hidden && count(signal).catch(() => null), HIDDEN_LOOK_MS);
+  const look = () => (document.hidden ? count(signal) : feel(signal)).catch(() => null);
+  const timer = setInterval(look, LOOK_MS);
   signal.addEventListener("abort", () => clearInterval(timer));
-  await follow("/incidents/stream", { heard, state: (now, problem) => state(now, problem, signal), signal });
+  await follow("/incidents/stream", {
+    heard,
+    state: (now, problem) => state(now, problem, signal),
+    signal,
+  });
 }
 
 /** Is what the page shows the present? */
@@ -61,10 +67,13 @@ function state(now, problem, signal) {
   document.documentElement.classList.toggle("stale", !now);
   if (!now) {
     const why = problem ? ` (${problem.detail})` : "";
-    offline.textContent = shown(`Not live: no word from the monitor${why}. What you see may be old; trying again.`);
+    offline.textContent = shown(
+      `Not live: no word from the monitor${why}. What you see may be old; trying again.`,
+    );
     return;
   }
   count(signal).catch(() => null);
+  feel(signal).catch(() => null);
   bus.dispatchEvent(new Event("sync"));
 }
 
@@ -84,34 +93,16 @@ function announceCount() {
   bus.dispatchEvent(new CustomEvent("open", { detail: open.size }));
 }
 
+/**
+ * Is the monitor itself as it should be? Blindness must be seen on every page.
+ * @param {AbortSignal} signal
+ */
+async function feel(signal) {
+  const health = await get("/health", {}, signal);
+  bus.dispatchEvent(new CustomEvent("health", { detail: health.ok }));
+}
+
 /** How many incidents wait for somebody. */
 export function openIncidents() {
   return open.size;
-}
-
-/** @param {import("./types.js").Incident} incident */
-function tell(incident) {
-  const sentence = clipped(parted(incident.sentence)[0] || incident.title, 200);
-  byId("announce").textContent = shown(`New incident in ${incident.session.name}: ${sentence}`);
-  if (location.hash.startsWith(`#/incidents/${encodeURIComponent(incident.id)}`)) return;
-  const news = byId("news");
-  const note = h(
-    "div",
-    { class: "note", "data-incident": incident.id },
-    h("a", { href: `#/incidents/${encodeURIComponent(incident.id)}` }, h("strong", null, "New incident: "), sentence),
-    h("button", { class: "plain", "aria-label": "Dismiss", on: { click: () => retract(incident.id) } }, "✕"),
-  );
-  news.prepend(note);
-  [...news.children].slice(MOST_TOLD).forEach((old) => old.remove());
-  news.hidden = false;
-}
-
-/**
- * Take a note away: it was read, dismissed, or somebody has dealt with it.
- * @param {string} id
- */
-export function retract(id) {
-  const news = byId("news");
-  [...news.children].find((note) => note.getAttribute("data-incident") === id)?.remove();
-  news.hidden = news.children.length === 0;
 }

@@ -4,19 +4,20 @@
 
 import { access, get, keepToken, takeTokenFromAddress, token } from "./api.js";
 import { byId, h, tick } from "./dom.js";
+import { fill } from "./fill.js";
 import * as keys from "./keys.js";
 import { bus, openIncidents, start } from "./live.js";
 import { signIn } from "./pages/signin.js";
 import { openPage } from "./router.js";
 
 const TICK_MS = 10_000;
-const PAGES = [
+const PAGES = /** @type {[string, string][]} */ ([
   ["incidents", "Incidents"],
   ["sessions", "Sessions"],
   ["alerts", "Alerts"],
   ["rules", "Rules"],
   ["health", "Health"],
-];
+]);
 
 let following = new AbortController();
 
@@ -28,7 +29,11 @@ async function signedIn() {
   byId("nav").hidden = false;
   byId("who").replaceChildren(
     h("span", { class: "me", title: `role: ${me.role}` }, `${me.name} · ${me.role}`),
-    h("button", { class: "plain", "aria-label": "Keys", title: "Keys (?)", on: { click: keys.help } }, "?"),
+    h(
+      "button",
+      { class: "plain", "aria-label": "Keys", title: "Keys (?)", on: { click: keys.help } },
+      "?",
+    ),
     h("button", { class: "plain", on: { click: signOut } }, "Sign out"),
   );
   start(following.signal).catch(console.error);
@@ -58,18 +63,32 @@ async function enter(given) {
   await signedIn();
 }
 
+let well = true;
+
 function drawNav() {
   const here = location.hash.split(/[/?]/)[1] || "incidents";
   const count = openIncidents();
-  byId("nav").replaceChildren(
-    ...PAGES.map(([page, name]) =>
+  const marks = /** @type {Record<string, [string | number, string] | false>} */ ({
+    incidents: count > 0 && [count, " open"],
+    health: !well && ["!", " there are problems"],
+  });
+  const items = PAGES.map(([page, name]) => ({
+    page,
+    name,
+    here: page === here,
+    mark: marks[page] || null,
+  }));
+  fill(
+    byId("nav"),
+    items,
+    (item) => item.page,
+    ({ page, name, here: current, mark }) =>
       h(
         "a",
-        { href: `#/${page}`, "aria-current": page === here && "page" },
+        { href: `#/${page}`, "aria-current": current && "page" },
         name,
-        page === "incidents" && count > 0 && h("span", { class: "count" }, count, h("span", { class: "unseen" }, " open")),
+        mark && h("span", { class: "count" }, mark[0], h("span", { class: "unseen" }, mark[1])),
       ),
-    ),
   );
 }
 
@@ -84,6 +103,10 @@ function begin() {
     if (token()) signedOut(/** @type {CustomEvent} */ (event).detail);
   });
   bus.addEventListener("open", drawNav);
+  bus.addEventListener("health", (event) => {
+    well = /** @type {CustomEvent} */ (event).detail;
+    drawNav();
+  });
   window.addEventListener("hashchange", () => {
     const before = token();
     takeTokenFromAddress();

@@ -57,14 +57,27 @@ function navigate() {
   const slot = h("div", { "data-page": name || "incidents" });
   main.replaceChildren(h("div", { id: "banner", role: "status" }), slot);
   if (!page) {
-    slot.append(h("p", { class: "empty" }, "There is no such page. ", h("a", { href: "#/incidents" }, "To the incidents")));
+    slot.append(
+      h(
+        "p",
+        { class: "empty" },
+        "There is no such page. ",
+        h("a", { href: "#/incidents" }, "To the incidents"),
+      ),
+    );
     return;
   }
   const count = openIncidents();
   document.title = `${count ? `(${count}) ` : ""}${page.title} · estop`;
   window.scrollTo(0, 0);
   if (document.activeElement !== document.body) main.focus({ preventScroll: true });
-  const given = { id, query: new URLSearchParams(words), signal: visit.signal, me, canAct: me.role !== "viewer" };
+  const given = {
+    id,
+    query: new URLSearchParams(words),
+    signal: visit.signal,
+    me,
+    canAct: me.role !== "viewer",
+  };
   page.show(slot, given).catch((error) => failed(slot, error, given.signal));
 }
 
@@ -86,7 +99,11 @@ function failed(slot, error, signal) {
   if (signal.aborted) return;
   if (!(error instanceof Problem)) throw error;
   slot.replaceChildren(
-    h("div", { class: "banner bad", role: "alert" }, h("p", null, h("strong", null, error.detail), error.mend && ` ${error.mend}`)),
+    h(
+      "div",
+      { class: "banner bad", role: "alert" },
+      h("p", null, h("strong", null, error.detail), error.mend && ` ${error.mend}`),
+    ),
     h("button", { on: { click: navigate } }, "Try again"),
   );
 }

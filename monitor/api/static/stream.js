@@ -103,7 +103,9 @@ async function once(path, last, signal, heard) {
   try {
     const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
     const answer = await request(path, { headers, signal: stop.signal });
-    const reader = /** @type {ReadableStream} */ (answer.body).pipeThrough(new TextDecoderStream()).getReader();
+    const reader = /** @type {ReadableStream} */ (answer.body)
+      .pipeThrough(new TextDecoderStream())
+      .getReader();
     const parser = new Parser();
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       clearTimeout(watchdog);

@@ -4,15 +4,18 @@
 
 import { download, get, seg } from "../api.js";
 import { attempt } from "../acts.js";
-import { fill, h } from "../dom.js";
-import { bus, retract } from "../live.js";
+import { h } from "../dom.js";
+import { fill } from "../fill.js";
+import { bus } from "../live.js";
+import { retract } from "../news.js";
 import { actionList, ruleFacts, sentList } from "../parts/facts.js";
-import { answers, headline } from "../parts/headline.js";
+import { answers } from "../parts/answers.js";
+import { headline } from "../parts/headline.js";
 import { card } from "../parts/small.js";
 import { speedBars } from "../parts/speed.js";
 import { timelineList } from "../parts/timeline.js";
 import { treePicture } from "../parts/tree.js";
-import { alertCard } from "./alerts.js";
+import { alertCard } from "../parts/alert.js";
 
 /** @typedef {import("../types.js").Whole} Whole */
 
@@ -50,9 +53,13 @@ export async function show(page, visit) {
   const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
   await load();
   bus.addEventListener("sync", again, { signal: visit.signal });
-  bus.addEventListener("incident", (event) => {
-    if (/** @type {CustomEvent} */ (event).detail.id === visit.id) again();
-  }, { signal: visit.signal });
+  bus.addEventListener(
+    "incident",
+    (event) => {
+      if (/** @type {CustomEvent} */ (event).detail.id === visit.id) again();
+    },
+    { signal: visit.signal },
+  );
 }
 
 /**
@@ -66,18 +73,47 @@ function draw(page, whole, visit) {
   const byHand = whole.actions.findLast((one) => one.verb === "freeze");
   const timings = cause?.timings_ns ?? byHand?.timings_ns ?? {};
   const denied = cause?.event.verdict === "deny" || cause?.event.fields?.["Refused"] === true;
-  if (!page.firstChild) page.append(h("div", { class: "head" }), h("div", { class: "columns" }, h("div", { class: "wide" }), h("div", { class: "side" })));
+  if (!page.firstChild)
+    page.append(
+      h("div", { class: "head" }),
+      h("div", { class: "columns" }, h("div", { class: "wide" }), h("div", { class: "side" })),
+    );
   const head = page.querySelector(".head");
   const { timeline, tree, sent, rule, actions, alerts, ...summary } = whole;
   const { events: _events, ...now } = whole.session_now; // counts on all the time
   parts(head, [
-    ["headline", { ...summary, session_now: now, cause: cause?.id }, () => headline(whole, cause, visit.canAct)],
-    ["answers", { tree, sent, timings, summary: summary.sentence }, () => answers(whole, cause, timings)],
+    [
+      "headline",
+      { ...summary, session_now: now, cause: cause?.id },
+      () => headline(whole, cause, visit.canAct),
+    ],
+    [
+      "answers",
+      { tree, sent, timings, summary: summary.sentence },
+      () => answers(whole, cause, timings),
+    ],
   ]);
   parts(page.querySelector(".wide"), [
     ["tree", tree, () => card("tree-card", "What led to it", treePicture(tree))],
-    ["timeline", [timeline, denied], () => card("timeline-card", "What it did around the act", timelineList(timeline, denied))],
-    ["alerts", alerts, () => card("alerts-card", `Alerts (${alerts.length})`, h("div", { class: "rows" }, alerts.map((one) => alertCard(one, visit.canAct))))],
+    [
+      "timeline",
+      [timeline, denied],
+      () => card("timeline-card", "What it did around the act", timelineList(timeline, denied)),
+    ],
+    [
+      "alerts",
+      alerts,
+      () =>
+        card(
+          "alerts-card",
+          `Alerts (${alerts.length})`,
+          h(
+            "div",
+            { class: "rows" },
+            alerts.map((one) => alertCard(one, visit.canAct)),
+          ),
+        ),
+    ],
   ]);
   parts(page.querySelector(".side"), [
     ["sent", sent, () => card("sent-card", "What left the machine", sentList(sent))],
@@ -94,7 +130,12 @@ function draw(page, whole, visit) {
  */
 function parts(parent, list) {
   const items = list.map(([key, data, make]) => ({ key, data: data ?? null, make }));
-  fill(parent, items, (item) => item.key, (item) => item.make());
+  fill(
+    parent,
+    items,
+    (item) => item.key,
+    (item) => item.make(),
+  );
 }
 
 /** @param {Whole} whole */
@@ -102,7 +143,15 @@ function evidence(whole) {
   const name = `estop-${whole.id}.tar.zst`;
   const save = () => attempt(() => download(`/incidents/${seg(whole.id)}/evidence`, name));
   return [
-    h("p", null, "Processes, open files, sockets and events as they were while it stood still, with a list of hashes."),
-    h("button", { "data-hotkey": "e", "aria-keyshortcuts": "e", on: { click: save } }, "Save the evidence"),
+    h(
+      "p",
+      null,
+      "Processes, open files, sockets and events as they were while it stood still, with a list of hashes.",
+    ),
+    h(
+      "button",
+      { "data-hotkey": "e", "aria-keyshortcuts": "e", on: { click: save } },
+      "Save the evidence",
+    ),
   ];
 }

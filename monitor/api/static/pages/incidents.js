@@ -3,7 +3,8 @@
 /** All incidents: the open ones first, whole; then those that are over, a page at a time. */
 
 import { get, seg } from "../api.js";
-import { fill, h, when } from "../dom.js";
+import { h, when } from "../dom.js";
+import { fill } from "../fill.js";
 import { bus } from "../live.js";
 import { careOf, careWords, levelBadge } from "../parts/small.js";
 import { pager } from "../parts/pager.js";
@@ -38,17 +39,27 @@ export async function show(page, visit) {
   };
   const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
   await load();
-  for (const event of ["sync", "incident"]) bus.addEventListener(event, again, { signal: visit.signal });
+  for (const event of ["sync", "incident"])
+    bus.addEventListener(event, again, { signal: visit.signal });
 }
 
 /** @param {Incident} one */
 export function row(one) {
   const care = careOf(one);
-  const end = one.state === "open" ? careWords(care) : `${one.resolution || "over"}${one.resolved_by ? ` by ${one.resolved_by}` : ""}`;
+  const end =
+    one.state === "open"
+      ? careWords(care)
+      : `${one.resolution || "over"}${one.resolved_by ? ` by ${one.resolved_by}` : ""}`;
   return h(
     "article",
     { class: `row incident ${one.state}`, "data-row": true },
-    h("p", { class: "line" }, levelBadge(one.level), h("span", { class: "name" }, one.session.name), h("span", { class: "quiet" }, when(one.opened), " · ", when(one.opened, { age: true }))),
+    h(
+      "p",
+      { class: "line" },
+      levelBadge(one.level),
+      h("span", { class: "name" }, one.session.name),
+      h("span", { class: "quiet" }, when(one.opened), " · ", when(one.opened, { age: true })),
+    ),
     h("a", { class: "sentence", href: `#/incidents/${seg(one.id)}` }, one.title),
     h("p", null, clipped(parted(one.sentence)[0], 240)),
     h("p", { class: "quiet" }, `${end.charAt(0).toUpperCase()}${end.slice(1)}`),

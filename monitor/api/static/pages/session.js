@@ -5,17 +5,20 @@
 import { get, seg, send } from "../api.js";
 import { attempt } from "../acts.js";
 import { ask } from "../dialog.js";
-import { fill, h, when } from "../dom.js";
+import { h, when } from "../dom.js";
+import { fill } from "../fill.js";
 import { described } from "../grants.js";
 import { bus } from "../live.js";
 import { actionList } from "../parts/facts.js";
 import { card, sessionButtons, stateBadge } from "../parts/small.js";
 import { clipped, command } from "../text.js";
 import { STATES } from "../words.js";
+import { alertCard } from "../parts/alert.js";
 import { row as incidentRow } from "./incidents.js";
 import { did } from "./sessions.js";
 
 /** @typedef {import("../types.js").Session} Session */
+/** @typedef {import("../types.js").Alert} Alert */
 /** @typedef {import("../types.js").Grant} Grant */
 
 export const title = "Session";
@@ -28,23 +31,76 @@ export async function show(page, visit) {
   const path = `/sessions/${seg(visit.id)}`;
   const load = async () => {
     const session = await get(path, {}, visit.signal);
-    const [actions, incidents, grants] = await Promise.all([
+    const [actions, incidents, grants, alerts] = await Promise.all([
       get(`${path}/actions`, {}, visit.signal),
       get("/incidents", { session: session.id, limit: 25 }, visit.signal),
       get("/grants", { session: session.id }, visit.signal),
+      get("/alerts", { session: session.id, limit: 10 }, visit.signal),
     ]);
     const parts = [
-      { key: "head", data: session, make: () => head(session, visit.canAct) },
-      { key: "incidents", data: incidents.items, make: () => card("incidents-card", "Incidents", list(incidents.items, incidentRow, "None so far.")) },
-      { key: "grants", data: grants, make: () => card("grants-card", "Granted", list(grants, (/** @type {Grant} */ one) => grantRow(one, visit.canAct), "Nothing is granted.")) },
-      { key: "actions", data: actions, make: () => card("actions-card", "What was done", actionList(actions)) },
-      { key: "alerts", data: session.id, make: () => h("p", null, h("a", { href: `#/alerts?session=${seg(session.id)}` }, "All its alerts")) },
+      {
+        key: "head",
+        data: { ...session, events: 0, processes: 0 },
+        make: () => head(session, visit.canAct),
+      },
+      {
+        key: "incidents",
+        data: incidents.items,
+        make: () =>
+          card("incidents-card", "Incidents", list(incidents.items, incidentRow, "None so far.")),
+      },
+      {
+        key: "grants",
+        data: grants,
+        make: () =>
+          card(
+            "grants-card",
+            "Granted",
+            list(
+              grants,
+              (/** @type {Grant} */ one) => grantRow(one, visit.canAct),
+              "Nothing is granted.",
+            ),
+          ),
+      },
+      {
+        key: "actions",
+        data: actions,
+        make: () => card("actions-card", "What was done", actionList(actions)),
+      },
+      {
+        key: "alerts",
+        data: alerts,
+        make: () =>
+          card(
+            "alerts-card",
+            "Its last alerts",
+            list(
+              alerts.items,
+              (/** @type {Alert} */ one) => alertCard(one, visit.canAct),
+              "None so far.",
+            ),
+            alerts.next !== null &&
+              h(
+                "p",
+                { class: "after" },
+                h("a", { href: `#/alerts?session=${seg(session.id)}` }, "All of them"),
+              ),
+          ),
+      },
     ];
-    fill(page, parts, (part) => part.key, (part) => part.make());
+    fill(
+      page,
+      parts,
+      (part) => part.key,
+      (part) => part.make(),
+    );
+    page.querySelector("[data-did]").replaceChildren(...did(session));
   };
   const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
   await load();
-  for (const event of ["sync", "incident"]) bus.addEventListener(event, again, { signal: visit.signal });
+  for (const event of ["sync", "incident"])
+    bus.addEventListener(event, again, { signal: visit.signal });
 }
 
 /**
@@ -55,16 +111,39 @@ function head(session, canAct) {
   return h(
     "section",
     { class: `headline is-${session.state}`, "aria-label": "The session" },
-    h("p", { class: "line" }, stateBadge(session.state), h("span", { class: "quiet" }, ...did(session))),
+    h(
+      "p",
+      { class: "line" },
+      stateBadge(session.state),
+      h("span", { class: "quiet", "data-did": true }),
+    ),
     h("h1", null, session.name),
     h("p", { class: "state-words" }, STATES[session.state]),
     canAct && h("div", { class: "buttons" }, sessionButtons(session, { big: true })),
-    h("dl", { class: "facts" },
-      h("dt", null, "Command"), h("dd", null, h("code", null, clipped(command(session.argv ?? []), 1000) || "—")),
-      h("dt", null, "Id"), h("dd", null, h("code", null, session.id)),
-      h("dt", null, "Started"), h("dd", null, when(session.started ?? ""), ` (${session.origin}, process ${session.root_pid})`),
-      h("dt", null, "Mode"), h("dd", null, session.mode === "observe" ? "observe: nothing is stopped, alerts say what would have been done" : "enforce"),
-      h("dt", null, "Hardening"), h("dd", null, (session.hardening ?? []).join(" ") || "none"),
+    h(
+      "dl",
+      { class: "facts" },
+      h("dt", null, "Command"),
+      h("dd", null, h("code", null, clipped(command(session.argv ?? []), 1000) || "—")),
+      h("dt", null, "Id"),
+      h("dd", null, h("code", null, session.id)),
+      h("dt", null, "Started"),
+      h(
+        "dd",
+        null,
+        when(session.started ?? ""),
+        ` (${session.origin}, process ${session.root_pid})`,
+      ),
+      h("dt", null, "Mode"),
+      h(
+        "dd",
+        null,
+        session.mode === "observe"
+          ? "observe: nothing is stopped, alerts say what would have been done"
+          : "enforce",
+      ),
+      h("dt", null, "Hardening"),
+      h("dd", null, (session.hardening ?? []).join(" ") || "none"),
     ),
   );
 }
@@ -76,7 +155,9 @@ function head(session, canAct) {
  * @param {string} empty
  */
 function list(items, make, empty) {
-  return items.length ? h("div", { class: "rows" }, items.map(make)) : h("p", { class: "quiet" }, empty);
+  return items.length
+    ? h("div", { class: "rows" }, items.map(make))
+    : h("p", { class: "quiet" }, empty);
 }
 
 /**
@@ -87,16 +168,35 @@ function grantRow(one, canAct) {
   const over = one.revoked || Date.parse(one.expires) < Date.now();
   const fields = Object.entries(one.fields ?? {});
   const revoke = async () => {
-    const question = { title: "Take the grant back?", text: ["From now on the rule stops this session again."], verb: "Take it back" };
+    const question = {
+      title: "Take the grant back?",
+      text: ["From now on the rule stops this session again."],
+      verb: "Take it back",
+    };
     const answer = await ask({ ...question, tone: "danger", reason: "none" });
     if (answer) await attempt(() => send("DELETE", `/grants/${seg(one.id)}`));
   };
   return h(
     "article",
     { class: `row${over ? " over" : ""}`, "data-row": true },
-    h("div", { class: "body" },
-      h("p", null, h("strong", null, one.title), fields.length ? [": ", ...described(fields)] : ": everything it stops"),
-      h("p", { class: "quiet" }, one.revoked ? ["taken back ", when(one.revoked)] : [over ? "was over " : "until ", when(one.expires)], ` · by ${one.who}: “${clipped(one.why)}”`)),
+    h(
+      "div",
+      { class: "body" },
+      h(
+        "p",
+        null,
+        h("strong", null, one.title),
+        fields.length ? [": ", ...described(fields)] : ": everything it stops",
+      ),
+      h(
+        "p",
+        { class: "quiet" },
+        one.revoked
+          ? ["taken back ", when(one.revoked)]
+          : [over ? "was over " : "until ", when(one.expires)],
+        ` · by ${one.who}: “${clipped(one.why)}”`,
+      ),
+    ),
     canAct && !over && h("button", { "data-focus": "revoke", on: { click: revoke } }, "Take back"),
   );
 }

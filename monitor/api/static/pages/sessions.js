@@ -3,13 +3,16 @@
 /** Every agent under watch, with the button that stops it; those that ended are below. */
 
 import { get, seg } from "../api.js";
-import { fill, h, when } from "../dom.js";
+import { h, when } from "../dom.js";
+import { fill } from "../fill.js";
 import { bus, isLive } from "../live.js";
 import { sessionButtons, stateBadge } from "../parts/small.js";
-import { clipped, command, counted } from "../text.js";
+import { clipped, command, counted, parted } from "../text.js";
 import { isAlive, STATES } from "../words.js";
 
 /** @typedef {import("../types.js").Session} Session */
+/** @typedef {import("../types.js").Incident} Incident */
+/** @typedef {{session: Session, incident: Incident | undefined}} Item */
 
 export const title = "Sessions";
 const LOOK_MS = 2000; // no stream tells of new sessions and of what they have done
@@ -25,25 +28,56 @@ export async function show(page, visit) {
   const living = h("div", { class: "rows sessions" });
   const ended = h("div", { class: "rows ended" });
   const below = h("details", { class: "after", hidden: true }, h("summary", null, "Ended"), ended);
-  const none = h("p", { class: "empty", hidden: true }, "No agent runs under watch. Start one with ", h("code", null, "estop run -- COMMAND"), ".");
+  const none = h(
+    "p",
+    { class: "empty", hidden: true },
+    "No agent runs under watch. Start one with ",
+    h("code", null, "estop run -- COMMAND"),
+    ".",
+  );
   page.append(heading, none, living, below);
   const load = async () => {
-    /** @type {Session[]} */
-    const all = await get("/sessions", { past: true }, visit.signal);
+    /** @type {[Session[], {items: Incident[]}]} */
+    const [all, open] = await Promise.all([
+      get("/sessions", { past: true }, visit.signal),
+      get("/incidents", { state: "open", limit: 1000 }, visit.signal),
+    ]);
+    const incidents = new Map(open.items.map((one) => [one.session.id, one]));
     const alive = all.filter(isAlive).sort(byUrgency);
-    const over = all.filter((one) => !isAlive(one)).sort((a, b) => (b.ended ?? "").localeCompare(a.ended ?? ""));
-    heading.replaceChildren(alive.length ? `${counted(alive.length, "session")} under watch` : "Sessions");
+    const over = all
+      .filter((one) => !isAlive(one))
+      .sort((a, b) => (b.ended ?? "").localeCompare(a.ended ?? ""));
+    heading.replaceChildren(
+      alive.length ? `${counted(alive.length, "session")} under watch` : "Sessions",
+    );
     none.hidden = alive.length > 0;
     below.hidden = over.length === 0;
-    below.querySelector("summary").textContent = `Ended (${over.length}${over.length > MOST_ENDED ? `, the last ${MOST_ENDED} are shown` : ""})`;
-    fill(living, alive, (one) => one.id, (one) => row(one, visit.canAct));
-    fill(ended, over.slice(0, MOST_ENDED), (one) => one.id, (one) => row(one, false));
+    below.querySelector("summary").textContent =
+      `Ended (${over.length}${over.length > MOST_ENDED ? `, the last ${MOST_ENDED} are shown` : ""})`;
+    const items = alive.map((one) => ({ session: steady(one), incident: incidents.get(one.id) }));
+    fill(
+      living,
+      items,
+      (item) => item.session.id,
+      (item) => row(item, visit.canAct),
+    );
+    alive.forEach((one, index) =>
+      living.children[index]?.querySelector("[data-did]")?.replaceChildren(...did(one)),
+    );
+    const past = over.slice(0, MOST_ENDED).map((session) => ({ session, incident: undefined }));
+    fill(
+      ended,
+      past,
+      (item) => item.session.id,
+      (item) => row(item, false),
+    );
   };
   const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
   await load();
   const timer = setInterval(() => document.hidden || !isLive() || again(), LOOK_MS);
   visit.signal.addEventListener("abort", () => clearInterval(timer));
-  for (const event of ["sync", "incident"]) bus.addEventListener(event, again, { signal: visit.signal });
+  for (const event of ["sync", "incident"])
+    bus.addEventListener(event, again, { signal: visit.signal });
 }
 
 /**
@@ -52,37 +86,75 @@ export async function show(page, visit) {
  * @param {Session} b
  */
 function byUrgency(a, b) {
-  return URGENT.indexOf(a.state) - URGENT.indexOf(b.state) || (b.started ?? "").localeCompare(a.started ?? "");
+  return (
+    URGENT.indexOf(a.state) - URGENT.indexOf(b.state) ||
+    (b.started ?? "").localeCompare(a.started ?? "")
+  );
 }
 
 /**
+ * Without the counts, which change all the time: the row and its button stay the same elements.
  * @param {Session} one
+ * @returns {Session}
+ */
+function steady(one) {
+  return { ...one, events: 0, processes: 0 };
+}
+
+/**
+ * @param {Item} item
  * @param {boolean} canAct
  */
-function row(one, canAct) {
+function row({ session: one, incident }, canAct) {
   const argv = one.argv ?? [];
   return h(
     "article",
     { class: `row session state-${one.state}`, "data-row": true },
-    h("div", { class: "body" },
-      h("p", { class: "line" }, stateBadge(one.state), h("a", { class: "name", href: `#/sessions/${seg(one.id)}`, "data-focus": "open" }, one.name),
-        one.mode === "observe" && h("span", { class: "badge" }, "observed only")),
+    h(
+      "div",
+      { class: "body" },
+      h(
+        "p",
+        { class: "line" },
+        stateBadge(one.state),
+        h(
+          "a",
+          { class: "name", href: `#/sessions/${seg(one.id)}`, "data-focus": "open" },
+          one.name,
+        ),
+        one.mode === "observe" && h("span", { class: "badge" }, "observed only"),
+      ),
       argv.length > 0 && h("p", null, h("code", null, clipped(command(argv), 160))),
-      isAlive(one) && one.state !== "running" && h("p", { class: "state-words" }, STATES[one.state], " ",
-        one.state === "frozen" && h("a", { href: "#/incidents" }, "See its incident")),
-      h("p", { class: "quiet" }, ...did(one)),
+      isAlive(one) &&
+        one.state !== "running" &&
+        h("p", { class: "state-words" }, STATES[one.state]),
+      incident &&
+        h(
+          "p",
+          null,
+          h("a", { href: `#/incidents/${seg(incident.id)}` }, incident.title),
+          `: ${clipped(parted(incident.sentence)[0], 240)}`,
+        ),
+      h("p", { class: "quiet", "data-did": true }, ...did(one)),
     ),
     canAct && h("div", { class: "buttons" }, sessionButtons(one)),
   );
 }
 
-/** @param {Session} one */
+/**
+ * @param {Session} one
+ * @returns {(string | Node)[]}
+ */
 export function did(one) {
   const parts = [
     isAlive(one) && counted(one.processes ?? 0, "process", "processes"),
     counted(one.events ?? 0, "event"),
     one.uid === 0 ? "as root" : `as uid ${one.uid}`,
-  ].filter(Boolean).join(" · ");
-  const times = isAlive(one) ? ["started ", when(one.started ?? "", { age: true })] : ["ended ", when(one.ended ?? "")];
+  ]
+    .filter(Boolean)
+    .join(" · ");
+  const times = isAlive(one)
+    ? ["started ", when(one.started ?? "", { age: true })]
+    : ["ended ", when(one.ended ?? "")];
   return [`${parts} · `, ...times];
 }

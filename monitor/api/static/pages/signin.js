@@ -12,10 +12,19 @@ import { h } from "../dom.js";
  */
 export function signIn(main, problem, enter) {
   const field = h("input", {
-    id: "token", type: "password", required: true, autocomplete: "current-password", spellcheck: "false", autocapitalize: "off",
+    id: "token",
+    type: "password",
+    required: true,
+    autocomplete: "current-password",
+    spellcheck: "false",
+    autocapitalize: "off",
     "aria-describedby": "token-help token-problem",
   });
-  const trouble = h("p", { id: "token-problem", class: "trouble", role: "alert" }, problem && words(problem));
+  const trouble = h(
+    "p",
+    { id: "token-problem", class: "trouble", role: "alert" },
+    problem && words(problem),
+  );
   const button = h("button", { type: "submit", class: "primary" }, "Sign in");
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -40,7 +49,13 @@ export function signIn(main, problem, enter) {
       field,
       trouble,
       button,
-      h("p", { id: "token-help", class: "quiet" }, "On the monitor's machine ", h("code", null, "estop token create NAME"), " makes one. It is kept in this tab only."),
+      h(
+        "p",
+        { id: "token-help", class: "quiet" },
+        "On the monitor's machine ",
+        h("code", null, "estop token create NAME"),
+        " makes one. It is kept in this tab only.",
+      ),
     ),
   );
   document.title = "Sign in · estop";
@@ -49,5 +64,7 @@ export function signIn(main, problem, enter) {
 
 /** @param {Problem} problem */
 function words(problem) {
-  return problem.status === 401 ? "This token is not accepted." : `${problem.detail}. ${problem.mend}`;
+  return problem.status === 401
+    ? "This token is not accepted."
+    : `${problem.detail}. ${problem.mend}`;
 }

@@ -24,17 +24,48 @@ export function sentWords(sent) {
  */
 export function sentList(sent) {
   const where = sent.destinations;
-  const before = sent.total_bytes === null ? null : Math.max(sent.total_bytes - (sent.bytes ?? 0), 0);
+  const before =
+    sent.total_bytes === null ? null : Math.max(sent.total_bytes - (sent.bytes ?? 0), 0);
   return h(
     "div",
     null,
     h("p", null, h("strong", null, sentWords(sent)), beforeWords(before)),
     where.length > 0 &&
-      h("table", null,
+      h(
+        "table",
+        null,
         h("caption", { class: "unseen" }, "Whom it has contacted"),
-        h("thead", null, h("tr", null, h("th", { scope: "col" }, "Contacted"), h("th", { scope: "col", class: "number" }, "Times"))),
-        h("tbody", null, where.map((one) =>
-          h("tr", null, h("td", null, h("code", null, one.host || one.address), h("span", { class: "quiet" }, ` ${one.host ? `${one.address} ` : ""}port ${one.port}`)), h("td", { class: "number" }, one.count)))),
+        h(
+          "thead",
+          null,
+          h(
+            "tr",
+            null,
+            h("th", { scope: "col" }, "Contacted"),
+            h("th", { scope: "col", class: "number" }, "Times"),
+          ),
+        ),
+        h(
+          "tbody",
+          null,
+          where.map((one) =>
+            h(
+              "tr",
+              null,
+              h(
+                "td",
+                null,
+                h("code", null, one.host || one.address),
+                h(
+                  "span",
+                  { class: "quiet" },
+                  ` ${one.host ? `${one.address} ` : ""}port ${one.port}`,
+                ),
+              ),
+              h("td", { class: "number" }, one.count),
+            ),
+          ),
+        ),
       ),
     where.length === 0 && h("p", { class: "quiet" }, "It has contacted nobody."),
   );
@@ -51,18 +82,43 @@ function beforeWords(count) {
  * @returns {Element}
  */
 export function ruleFacts(rule) {
-  if (!rule) return h("p", { class: "empty" }, "No rule: a person stopped it, or the rule is loaded no more.");
+  if (!rule)
+    return h(
+      "p",
+      { class: "empty" },
+      "No rule: a person stopped it, or the rule is loaded no more.",
+    );
   const word = enforcementWord(rule.enforcement);
   return h(
     "div",
     null,
-    h("p", null, h("a", { href: `#/rules?search=${encodeURIComponent(rule.id)}` }, rule.title), " ", levelBadge(rule.level)),
+    h(
+      "p",
+      null,
+      h("a", { href: `#/rules?search=${encodeURIComponent(rule.id)}` }, rule.title),
+      " ",
+      levelBadge(rule.level),
+    ),
     rule.description && h("p", null, clipped(rule.description, 600)),
-    h("dl", { class: "facts" },
-      h("dt", null, "Enforced here"), h("dd", null, h("strong", null, word), `. ${ENFORCED[word] ?? ""} `, h("span", { class: "quiet" }, rule.enforcement_why)),
-      h("dt", null, "Asks for"), h("dd", null, rule.response),
-      rule.falsepositives?.length ? [h("dt", null, "May be wrong when"), h("dd", null, rule.falsepositives.join("; "))] : [],
-      tactics(rule.tags ?? []).length ? [h("dt", null, "Tactic"), h("dd", null, tactics(rule.tags ?? []).join(", "))] : [],
+    h(
+      "dl",
+      { class: "facts" },
+      h("dt", null, "Enforced here"),
+      h(
+        "dd",
+        null,
+        h("strong", null, word),
+        `. ${ENFORCED[word] ?? ""} `,
+        h("span", { class: "quiet" }, rule.enforcement_why),
+      ),
+      h("dt", null, "Asks for"),
+      h("dd", null, rule.response),
+      rule.falsepositives?.length
+        ? [h("dt", null, "May be wrong when"), h("dd", null, rule.falsepositives.join("; "))]
+        : [],
+      tactics(rule.tags ?? []).length
+        ? [h("dt", null, "Tactic"), h("dd", null, tactics(rule.tags ?? []).join(", "))]
+        : [],
     ),
   );
 }
@@ -73,9 +129,21 @@ export function ruleFacts(rule) {
  */
 export function actionList(actions) {
   if (!actions.length) return h("p", { class: "quiet" }, "Nobody has done anything yet.");
-  return h("ol", { class: "acts" }, actions.map((one) =>
-    h("li", null, when(one.time), " ", h("strong", null, one.verb), ` by ${one.who} `, actionBadge(one.outcome.action),
-      one.why && h("div", { class: "why" }, `“${clipped(one.why)}”`),
-      one.outcome.detail && h("div", { class: "quiet" }, clipped(one.outcome.detail)))));
+  return h(
+    "ol",
+    { class: "acts" },
+    actions.map((one) =>
+      h(
+        "li",
+        null,
+        when(one.time),
+        " ",
+        h("strong", null, one.verb),
+        ` by ${one.who} `,
+        actionBadge(one.outcome.action),
+        one.why && h("div", { class: "why" }, `“${clipped(one.why)}”`),
+        one.outcome.detail && h("div", { class: "quiet" }, clipped(one.outcome.detail)),
+      ),
+    ),
+  );
 }
-

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // @ts-check
-/** The top of an incident: the sentence, the state now, the buttons, and four short answers. */
+/** The top of an incident: the sentence, the state now, and the buttons. */
 
 import { seg, send } from "../api.js";
 import { act, attempt, grant } from "../acts.js";
 import { h, when } from "../dom.js";
-import { baseName, clipped, parted } from "../text.js";
-import { isAlive, STATES, subject } from "../words.js";
-import { sentWords } from "./facts.js";
-import { guiltyChain } from "./lineage.js";
+import { clipped, parted } from "../text.js";
+import { isAlive, STATES } from "../words.js";
 import { askAssignee, careOf, careWords, levelBadge, stateBadge } from "./small.js";
-import { stoppedAfter } from "./speed.js";
 
 /** @typedef {import("../types.js").Whole} Whole */
 /** @typedef {import("../types.js").Alert} Alert */
 
 const ENDS = /** @type {Record<string, string>} */ ({
-  resumed: "It was resumed", killed: "It was killed", ended: "It ended",
+  resumed: "It was resumed",
+  killed: "It was killed",
+  ended: "It ended",
 });
 
 /**
@@ -30,9 +29,18 @@ export function headline(whole, cause, canAct) {
   const [act, stop] = parted(whole.sentence);
   return h(
     "section",
-    { class: `headline is-${whole.state === "open" ? session.state : "over"}`, "aria-label": "What happened" },
-    h("p", { class: "line" }, stateBadge(session.state), levelBadge(whole.level),
-      h("a", { href: `#/sessions/${seg(session.id)}` }, session.name), h("span", { class: "quiet" }, when(whole.opened), " · ", when(whole.opened, { age: true }))),
+    {
+      class: `headline is-${whole.state === "open" ? session.state : "over"}`,
+      "aria-label": "What happened",
+    },
+    h(
+      "p",
+      { class: "line" },
+      stateBadge(session.state),
+      levelBadge(whole.level),
+      h("a", { href: `#/sessions/${seg(session.id)}` }, session.name),
+      h("span", { class: "quiet" }, when(whole.opened), " · ", when(whole.opened, { age: true })),
+    ),
     h("h1", null, clipped(act || whole.title, 600)),
     stop && h("p", { class: "lead" }, clipped(stop, 600)),
     whole.state === "open" ? decide(whole, cause, canAct) : over(whole),
@@ -48,15 +56,40 @@ export function headline(whole, cause, canAct) {
 function decide(whole, cause, canAct) {
   const session = whole.session_now;
   const words = h("p", { class: "state-words" }, STATES[session.state]);
-  if (!canAct) return h("div", null, words, h("p", { class: "quiet" }, "You may look, but not act: your token is a viewer's."));
+  if (!canAct)
+    return h(
+      "div",
+      null,
+      words,
+      h("p", { class: "quiet" }, "You may look, but not act: your token is a viewer's."),
+    );
   if (!isAlive(session)) return words;
   const frozen = session.state === "frozen";
-  return h("div", { class: "decide" }, words, h("ul", { class: "choices", "aria-label": "What you can do" },
-    frozen && choice("r", "Resume", "primary", "Let it go on. The same act is stopped again.", () => act(session, "resume")),
-    frozen && cause && choice("g", "Grant …", "", "Allow this act for a while, then let it go on.", () => grant(session, cause)),
-    !frozen && choice("f", "Stop", "danger", "Freeze it where it is and cut its network.", () => act(session, "freeze")),
-    choice("x", "Kill …", "danger", "End all of it. Cannot be undone; asks twice.", () => act(session, "kill")),
-  ));
+  return h(
+    "div",
+    { class: "decide" },
+    words,
+    h(
+      "ul",
+      { class: "choices", "aria-label": "What you can do" },
+      frozen &&
+        choice("r", "Resume", "primary", "Let it go on. The same act is stopped again.", () =>
+          act(session, "resume"),
+        ),
+      frozen &&
+        cause &&
+        choice("g", "Grant …", "", "Allow this act for a while, then let it go on.", () =>
+          grant(session, cause),
+        ),
+      !frozen &&
+        choice("f", "Stop", "danger", "Freeze it where it is and cut its network.", () =>
+          act(session, "freeze"),
+        ),
+      choice("x", "Kill …", "danger", "End all of it. Cannot be undone; asks twice.", () =>
+        act(session, "kill"),
+      ),
+    ),
+  );
 }
 
 /**
@@ -68,15 +101,35 @@ function decide(whole, cause, canAct) {
  */
 function choice(key, word, tone, about, click) {
   const id = `about-${key}`;
-  return h("li", null,
-    h("button", { class: `big ${tone}`, "data-hotkey": key, "data-focus": key, "aria-keyshortcuts": key, "aria-describedby": id, on: { click } }, word),
-    h("span", { id }, about));
+  return h(
+    "li",
+    null,
+    h(
+      "button",
+      {
+        class: `big ${tone}`,
+        "data-hotkey": key,
+        "data-focus": key,
+        "aria-keyshortcuts": key,
+        "aria-describedby": id,
+        on: { click },
+      },
+      word,
+    ),
+    h("span", { id }, about),
+  );
 }
 
 /** @param {Whole} whole */
 function over(whole) {
   const by = whole.resolved_by ? ` by ${whole.resolved_by}` : "";
-  return h("p", { class: "state-words" }, `${ENDS[whole.resolution ?? ""] ?? "It is over"}${by}, `, when(whole.resolved ?? ""), whole.why ? `: “${whole.why}”` : ".");
+  return h(
+    "p",
+    { class: "state-words" },
+    `${ENDS[whole.resolution ?? ""] ?? "It is over"}${by}, `,
+    when(whole.resolved ?? ""),
+    whole.why ? `: “${whole.why}”` : ".",
+  );
 }
 
 /**
@@ -92,33 +145,14 @@ function care(whole, canAct) {
     if (wish) await attempt(() => send("POST", `${path}/assign`, wish));
   };
   const words = careWords(now);
-  return h("p", { class: "care" }, `${words.charAt(0).toUpperCase()}${words.slice(1)}.`,
-    canAct && !now.seen && h("button", { class: "plain", "data-focus": "ack", on: { click: seen } }, "I have seen it"),
-    canAct && h("button", { class: "plain", "data-focus": "assign", on: { click: assign } }, "Assign …"));
-}
-
-/**
- * @param {Whole} whole
- * @param {Alert | null} cause
- * @param {Record<string, number>} timings
- * @returns {Element}
- */
-export function answers(whole, cause, timings) {
-  const chain = guiltyChain(whole.tree).map((one) => baseName(one.image) || String(one.pid));
-  const what = cause ? subject(cause.event.fields ?? {}) : "";
-  const fast = stoppedAfter(timings);
-  return h("dl", { class: "answers" },
-    answer("What", cause ? [cause.rule.title, what && h("code", null, clipped(what, 160))] : [whole.title]),
-    answer("Led to it", [chain.length ? clipped(chain.join(" → "), 160) : "No process was recorded."]),
-    answer("Got out", [sentWords(whole.sent)], (whole.sent.bytes ?? 0) > 0),
-    answer("Stopped after", [fast || "No time was taken."]),
+  return h(
+    "p",
+    { class: "care" },
+    `${words.charAt(0).toUpperCase()}${words.slice(1)}.`,
+    canAct &&
+      !now.seen &&
+      h("button", { class: "plain", "data-focus": "ack", on: { click: seen } }, "I have seen it"),
+    canAct &&
+      h("button", { class: "plain", "data-focus": "assign", on: { click: assign } }, "Assign …"),
   );
-}
-
-/**
- * @param {string} question
- * @param {(string | Node)[]} words
- */
-function answer(question, words, bad = false) {
-  return h("div", { class: bad ? "bad" : null }, h("dt", null, question), h("dd", null, words.map((word) => h("div", null, word))));
 }

@@ -32,10 +32,15 @@ export function arranged(processes, everything) {
     done.add(process);
     const below = ordered(children.get(process.pid)).filter((one) => !done.has(one));
     rows.push({ process, depth, above, last: !below.some((one) => one.guilty) });
-    waiting.push(...below.map((one) => /** @type {[TreeProcess, number, number]} */ ([one, depth + 1, rows.length - 1])));
+    waiting.push(
+      ...below.map(
+        (one) => /** @type {[TreeProcess, number, number]} */ ([one, depth + 1, rows.length - 1]),
+      ),
+    );
   }
   // A pid that was used twice can make a ring, which hangs on nothing.
-  for (const process of kept) if (!done.has(process)) rows.push({ process, depth: 0, above: -1, last: true });
+  for (const process of kept)
+    if (!done.has(process)) rows.push({ process, depth: 0, above: -1, last: true });
   return rows;
 }
 
@@ -64,5 +69,8 @@ function worthShowing(processes) {
  * @param {readonly TreeProcess[]} processes
  */
 export function guiltyChain(processes) {
-  return arranged(processes.filter((one) => one.guilty), true).map((row) => row.process);
+  return arranged(
+    processes.filter((one) => one.guilty),
+    true,
+  ).map((row) => row.process);
 }

@@ -2,7 +2,8 @@
 // @ts-check
 /** A list that is read a page at a time, newest first, and stays true when it is read again. */
 
-import { fill, h } from "../dom.js";
+import { h } from "../dom.js";
+import { fill } from "../fill.js";
 
 /**
  * @template T

@@ -35,14 +35,24 @@ export function sessionButtons(session, { big = false } = {}) {
   /** @type {["freeze" | "resume" | "kill", string, string, string][]} */
   const offered =
     session.state === "frozen"
-      ? [["resume", "r", "Resume", "primary"], ["kill", "x", "Kill", "danger"]]
-      : [["freeze", "f", "Stop", "danger"], ["kill", "x", "Kill", "quiet-danger"]];
+      ? [
+          ["resume", "r", "Resume", "primary"],
+          ["kill", "x", "Kill", "danger"],
+        ]
+      : [
+          ["freeze", "f", "Stop", "danger"],
+          ["kill", "x", "Kill", "quiet-danger"],
+        ];
   return offered.map(([verb, key, word, tone]) =>
     h(
       "button",
       {
-        class: `${tone}${big ? " big" : ""}`, "data-hotkey": key, "data-focus": verb, "aria-keyshortcuts": key,
-        "aria-label": `${word} ${session.name}`, on: { click: () => act(session, verb) },
+        class: `${tone}${big ? " big" : ""}`,
+        "data-hotkey": key,
+        "data-focus": verb,
+        "aria-keyshortcuts": key,
+        "aria-label": `${word} ${session.name}`,
+        on: { click: () => act(session, verb) },
       },
       word,
     ),
@@ -60,7 +70,10 @@ export function careOf(item) {
 
 /** @param {Care & {seen: boolean}} care */
 export function careWords(care) {
-  const parts = [care.seen && `seen by ${care.by}`, care.assignee && `looked after by ${care.assignee}`];
+  const parts = [
+    care.seen && `seen by ${care.by}`,
+    care.assignee && `looked after by ${care.assignee}`,
+  ];
   return parts.filter(Boolean).join(", ") || "not seen by anybody yet";
 }
 
@@ -74,7 +87,12 @@ export async function askAssignee(what, now) {
   const to = h("input", { id: "assign-to", value: now, maxlength: 200 });
   const extra = h("div", null, h("label", { for: "assign-to" }, "To whom (empty: to nobody)"), to);
   const answer = await ask({
-    title: `Assign ${what}`, text: [], verb: "Assign", tone: "primary", reason: "none", extra,
+    title: `Assign ${what}`,
+    text: [],
+    verb: "Assign",
+    tone: "primary",
+    reason: "none",
+    extra,
   });
   return answer && { to: to.value.trim() };
 }
@@ -87,5 +105,10 @@ export async function askAssignee(what, now) {
  */
 export function card(key, title, ...children) {
   const id = `title-${key}`;
-  return h("section", { class: `card ${key}`, "aria-labelledby": id }, h("h2", { id }, title), ...children);
+  return h(
+    "section",
+    { class: `card ${key}`, "aria-labelledby": id },
+    h("h2", { id }, title),
+    ...children,
+  );
 }

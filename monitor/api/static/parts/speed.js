@@ -13,11 +13,21 @@ const PERCENT = 100;
  * @returns {Element}
  */
 export function speedBars(timings_ns) {
-  const steps = Object.entries(timings_ns).filter(([, ns]) => ns >= 0).sort(([, a], [, b]) => a - b);
+  const steps = Object.entries(timings_ns)
+    .filter(([, ns]) => ns >= 0)
+    .sort(([, a], [, b]) => a - b);
   if (!steps.length) return h("p", { class: "empty" }, "No times were taken.");
   // What comes after the freeze is not in a hurry, and would make the rest invisible.
-  const scale = Math.max(timings_ns["frozen"] ?? timings_ns["killed"] ?? 0, ...steps.slice(0, 1).map(([, ns]) => ns), 1);
-  return h("ol", { class: "speed" }, steps.map(([name, ns]) => row(name, ns, scale)));
+  const scale = Math.max(
+    timings_ns["frozen"] ?? timings_ns["killed"] ?? 0,
+    ...steps.slice(0, 1).map(([, ns]) => ns),
+    1,
+  );
+  return h(
+    "ol",
+    { class: "speed" },
+    steps.map(([name, ns]) => row(name, ns, scale)),
+  );
 }
 
 /**

@@ -42,8 +42,20 @@ function rows(wanted, denied) {
   const shownOnes = wanted.filter((one) => kept.has(one));
   const first = shownOnes.findIndex((one) => one.at_ms >= 0);
   const made = shownOnes.map((one) => row(one, denied && one.guilty));
-  if (first > 0) made.splice(first, 0, h("li", { class: "now", "aria-label": "From here on: after the act" }, "the act"));
-  if (wanted.length > near.length) made.unshift(h("li", { class: "left-out" }, `${counted(wanted.length - near.length, "earlier or later event")} left out`));
+  if (first > 0)
+    made.splice(
+      first,
+      0,
+      h("li", { class: "now", "aria-label": "From here on: after the act" }, "the act"),
+    );
+  if (wanted.length > near.length)
+    made.unshift(
+      h(
+        "li",
+        { class: "left-out" },
+        `${counted(wanted.length - near.length, "earlier or later event")} left out`,
+      ),
+    );
   return made;
 }
 
@@ -64,7 +76,13 @@ function row(one, denied) {
     { class: `moment kind-${one.kind}${one.guilty ? " guilty" : ""}` },
     h("span", { class: "at", title: one.time ? `${clock(one.time)} (${one.time})` : null }, at),
     h("span", { class: "kind" }, one.kind),
-    h("span", { class: "what" }, denied && h("strong", null, "refused: "), clipped(one.text), one.pid > 0 && h("span", { class: "quiet" }, ` pid ${one.pid}`)),
+    h(
+      "span",
+      { class: "what" },
+      denied && h("strong", null, "refused: "),
+      clipped(one.text),
+      one.pid > 0 && h("span", { class: "quiet" }, ` pid ${one.pid}`),
+    ),
   );
 }
 
@@ -75,7 +93,9 @@ function row(one, denied) {
 function kinds(moments) {
   const counts = new Map();
   for (const one of moments) counts.set(one.kind, (counts.get(one.kind) ?? 0) + 1);
-  return Object.keys(KINDS).filter((kind) => counts.has(kind)).map((kind) => [kind, counts.get(kind)]);
+  return Object.keys(KINDS)
+    .filter((kind) => counts.has(kind))
+    .map((kind) => [kind, counts.get(kind)]);
 }
 
 /**
@@ -92,7 +112,13 @@ function chip(kind, count, draw, chips) {
   };
   return h(
     "button",
-    { class: `chip kind-${kind}`, "data-kind": kind, "aria-pressed": String(!hidden.has(kind)), on: { click: toggle } },
-    KINDS[kind], h("span", { class: "quiet" }, ` ${count}`),
+    {
+      class: `chip kind-${kind}`,
+      "data-kind": kind,
+      "aria-pressed": String(!hidden.has(kind)),
+      on: { click: toggle },
+    },
+    KINDS[kind],
+    h("span", { class: "quiet" }, ` ${count}`),
   );
 }

@@ -28,7 +28,20 @@ export function treePicture(processes) {
     const width = Math.max(box.clientWidth, 280);
     const had = box.contains(document.activeElement);
     const more = processes.length - rows.length;
-    const all = more > 0 && h("button", { on: { click: () => { everything = true; draw(); } } }, `Show ${counted(more, "more process", "more processes")}`);
+    const all =
+      more > 0 &&
+      h(
+        "button",
+        {
+          on: {
+            click: () => {
+              everything = true;
+              draw();
+            },
+          },
+        },
+        `Show ${counted(more, "more process", "more processes")}`,
+      );
     box.replaceChildren(picture(rows, width, chosen, choose), ...(all ? [all] : []));
     if (had) box.querySelector("[tabindex='0']")?.focus();
     if (chosen) detail.replaceChildren(...described(chosen));
@@ -62,7 +75,19 @@ function picture(rows, width, chosen, choose) {
   const label = `Process tree, ${counted(rows.length, "process", "processes")}; arrow keys move`;
   // Guilty lines last: they lie over the others.
   lines.sort((a, b) => a.classList.length - b.classList.length);
-  return s("svg", { class: "tree", role: "tree", "aria-label": label, width, height, viewBox: `0 0 ${width} ${height}` }, lines, nodes);
+  return s(
+    "svg",
+    {
+      class: "tree",
+      role: "tree",
+      "aria-label": label,
+      width,
+      height,
+      viewBox: `0 0 ${width} ${height}`,
+    },
+    lines,
+    nodes,
+  );
 }
 
 /**
@@ -75,7 +100,10 @@ function line(row, rows, step) {
   const x = above.depth * step + 10;
   const y = rows.indexOf(row) * ROW + TOP + ROW / 2 - 2;
   const d = `M${x} ${row.above * ROW + TOP + ROW / 2 + 7}V${y}H${row.depth * step + 4}`;
-  return s("path", { d, class: row.process.guilty && above.process.guilty ? "guilty branch" : "branch" });
+  return s("path", {
+    d,
+    class: row.process.guilty && above.process.guilty ? "guilty branch" : "branch",
+  });
 }
 
 /**
@@ -90,7 +118,9 @@ function node(row, index, rows, { step, width, chosen, choose }) {
   const y = index * ROW + TOP;
   const room = Math.floor((width - x - 30) / LETTER);
   const name = `${baseName(process.image) || "?"}  ${process.pid}`;
-  const marks = [process.guilty && row.last ? "did it" : "", process.alive ? "" : "ended"].filter(Boolean).join(", ");
+  const marks = [process.guilty && row.last ? "did it" : "", process.alive ? "" : "ended"]
+    .filter(Boolean)
+    .join(", ");
   const words = command(process.argv) || process.image;
   const move = (/** @type {number} */ to) => rows[to] && choose(rows[to].process);
   /** @type {Record<string, () => void>} */
@@ -112,14 +142,21 @@ function node(row, index, rows, { step, width, chosen, choose }) {
   return s(
     "g",
     {
-      role: "treeitem", class: `${process.guilty ? "guilty" : ""} ${process.alive ? "" : "gone"} ${process === chosen ? "chosen" : ""}`,
-      "aria-level": row.depth + 1, "aria-selected": String(process === chosen), tabindex: process === chosen ? 0 : -1,
+      role: "treeitem",
+      class: `${process.guilty ? "guilty" : ""} ${process.alive ? "" : "gone"} ${process === chosen ? "chosen" : ""}`,
+      "aria-level": row.depth + 1,
+      "aria-selected": String(process === chosen),
+      tabindex: process === chosen ? 0 : -1,
       "aria-label": `${name}${marks && `, ${marks}`}: ${clipped(words, 200)}`,
       on: { click: () => choose(process), keydown },
     },
     s("rect", { class: "row", x: 1, y: y + 1, width: width - 2, height: ROW - 3, rx: 6 }),
     s("circle", { cx: x, cy: y + ROW / 2 - 1, r: 6 }),
-    s("text", { x: x + 14, y: y + 19, class: "name" }, fitted(name + (marks && `  · ${marks}`), room)),
+    s(
+      "text",
+      { x: x + 14, y: y + 19, class: "name" },
+      fitted(name + (marks && `  · ${marks}`), room),
+    ),
     s("text", { x: x + 14, y: y + 36, class: "words" }, fitted(words, room)),
   );
 }
@@ -130,13 +167,22 @@ function node(row, index, rows, { step, width, chosen, choose }) {
  */
 function fitted(text, room) {
   const characters = [...text];
-  return characters.length <= room ? text : `${characters.slice(0, Math.max(room - 1, 1)).join("")}…`;
+  return characters.length <= room
+    ? text
+    : `${characters.slice(0, Math.max(room - 1, 1)).join("")}…`;
 }
 
 /** @param {TreeProcess} one */
 function described(one) {
   return [
-    h("p", null, h("strong", null, `Process ${one.pid}`), ` ${one.alive ? "" : "(ended) "}runs `, h("code", null, one.image || "an unknown program")),
-    one.argv.length > 0 && h("p", null, h("code", { class: "block" }, clipped(command(one.argv), 1000))),
+    h(
+      "p",
+      null,
+      h("strong", null, `Process ${one.pid}`),
+      ` ${one.alive ? "" : "(ended) "}runs `,
+      h("code", null, one.image || "an unknown program"),
+    ),
+    one.argv.length > 0 &&
+      h("p", null, h("code", { class: "block" }, clipped(command(one.argv), 1000))),
   ].filter(Boolean);
 }
