@@ -30,8 +30,10 @@ if word == "hostile":
     name = os.path.join(os.fsencode(home), os.environb[b"NAME"])
     subprocess.run(["/bin/cp", b"/bin/true", name], check=True)
     subprocess.run([name, os.environb[b"NAME"]], check=True)
-while word == "idle":
+while word in ("idle", "busy"):
     time.sleep(0.1)
+    if word == "busy":
+        subprocess.run(["/bin/true"], check=True)
 for step in ("first", "second"):
     subprocess.run(["/bin/sh", "-c", "echo 127.0.0.1 bank.example >> /etc/hosts; true"], check=True)
     mark(step)
@@ -72,7 +74,7 @@ class Agent:
 
 @contextmanager
 def agent(monitor: Monitor, ground: Path, name: str, word: str = "hosts"):
-    """Run one until the end of the block. `word`: `hosts`, `hostile` or `idle`."""
+    """Run one until the end of the block. `word`: `hosts`, `hostile`, `busy` or `idle`."""
     user = pwd.getpwnam(os.environ.get("SUDO_USER", "nobody"))
     place = ground / name
     home, program, hosts = place / "home", place / "agent.py", place / "hosts"
