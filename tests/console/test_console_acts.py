@@ -24,7 +24,8 @@ def test_frozen_then_read_then_granted_then_resumed(start, console):
     page.get_by_role("article").filter(has_text="grant-me").get_by_role("link").click()
 
     # Read: what, by whom, why, how fast.
-    expect(page.get_by_role("heading", level=1)).to_contain_text("/etc/hosts")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Name resolution changed in place")
+    expect(page.locator(".headline .lead")).to_contain_text("/etc/hosts")
     expect(page.get_by_text("Nothing of it runs and its network is cut.")).to_be_visible()
     tree = page.get_by_role("tree")
     expect(tree.locator("g.guilty", has_text="did it")).to_contain_text(re.compile(r"sh|dash"))

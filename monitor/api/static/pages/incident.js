@@ -9,7 +9,7 @@ import { fill } from "../fill.js";
 import { bus } from "../live.js";
 import { retract } from "../news.js";
 import { actionList, ruleFacts, sentList } from "../parts/facts.js";
-import { answers } from "../parts/answers.js";
+import { answers, wasRefused } from "../parts/answers.js";
 import { headline } from "../parts/headline.js";
 import { card } from "../parts/small.js";
 import { speedBars } from "../parts/speed.js";
@@ -72,7 +72,7 @@ function draw(page, whole, visit) {
   const cause = causeOf(whole);
   const byHand = whole.actions.findLast((one) => one.verb === "freeze");
   const timings = cause?.timings_ns ?? byHand?.timings_ns ?? {};
-  const denied = cause?.event.verdict === "deny" || cause?.event.fields?.["Refused"] === true;
+  const refused = wasRefused(cause);
   if (!page.firstChild)
     page.append(
       h("div", { class: "head" }),
@@ -80,7 +80,7 @@ function draw(page, whole, visit) {
     );
   const head = page.querySelector(".head");
   const { timeline, tree, sent, rule, actions, alerts, ...summary } = whole;
-  const { events: _events, ...now } = whole.session_now; // counts on all the time
+  const now = { ...whole.session_now, events: 0, processes: 0 }; // they count on all the time
   parts(head, [
     [
       "headline",
@@ -94,11 +94,20 @@ function draw(page, whole, visit) {
     ],
   ]);
   parts(page.querySelector(".wide"), [
-    ["tree", tree, () => card("tree-card", "What led to it", treePicture(tree))],
+    [
+      "tree",
+      tree,
+      () => card("tree-card", cause ? "What led to it" : "Its processes", treePicture(tree)),
+    ],
     [
       "timeline",
-      [timeline, denied],
-      () => card("timeline-card", "What it did around the act", timelineList(timeline, denied)),
+      [timeline, refused],
+      () =>
+        card(
+          "timeline-card",
+          cause ? "What it did around the act" : "What it did before it was stopped",
+          timelineList(timeline, !cause, refused),
+        ),
     ],
     [
       "alerts",
@@ -107,11 +116,13 @@ function draw(page, whole, visit) {
         card(
           "alerts-card",
           `Alerts (${alerts.length})`,
-          h(
-            "div",
-            { class: "rows" },
-            alerts.map((one) => alertCard(one, visit.canAct)),
-          ),
+          alerts.length
+            ? h(
+                "div",
+                { class: "rows" },
+                alerts.map((one) => alertCard(one, visit.canAct)),
+              )
+            : h("p", { class: "quiet" }, "No rule has matched."),
         ),
     ],
   ]);

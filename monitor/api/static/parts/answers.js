@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // @ts-check
-/** Four short answers, for who has a minute: what, by whom, what got out, how fast. */
+/** Short answers, for who has a minute: what, did it happen, by whom, what got out, how fast. */
 
 import { h } from "../dom.js";
 import { baseName, clipped } from "../text.js";
@@ -20,21 +20,31 @@ import { stoppedAfter } from "./speed.js";
  */
 export function answers(whole, cause, timings) {
   const chain = guiltyChain(whole.tree).map((one) => baseName(one.image) || String(one.pid));
-  const what = cause ? subject(cause.event.fields ?? {}) : "";
-  const fast = stoppedAfter(timings);
+  const what = subject(cause?.event.fields ?? {});
   return h(
     "dl",
     { class: "answers" },
-    answer(
-      "What",
-      cause ? [cause.rule.title, what && h("code", null, clipped(what, 160))] : [whole.title],
-    ),
-    answer("Led to it", [
-      chain.length ? clipped(chain.join(" → "), 160) : "No process was recorded.",
-    ]),
+    cause && answer("What", [what ? h("code", null, clipped(what, 160)) : cause.rule.title]),
+    cause && answer("Did it happen?", [happened(cause)], !wasRefused(cause)),
+    answer("Led to it", [cause ? clipped(chain.join(" → "), 160) || "Not known" : whole.title]),
     answer("Got out", [sentWords(whole.sent)], (whole.sent.bytes ?? 0) > 0),
-    answer("Stopped after", [fast || "No time was taken."]),
+    answer("Stopped after", [stoppedAfter(timings) || "No time was taken."]),
   );
+}
+
+/**
+ * The kernel said no before it happened.
+ * @param {Alert | null} cause
+ */
+export function wasRefused(cause) {
+  return cause?.event.verdict === "deny" || cause?.event.fields?.["Refused"] === true;
+}
+
+/** @param {Alert} cause */
+function happened(cause) {
+  if (wasRefused(cause)) return "No, the kernel refused it.";
+  if (cause.event.verdict === "hold") return "Yes; its process was held as it did it.";
+  return "Yes, before it was stopped.";
 }
 
 /**

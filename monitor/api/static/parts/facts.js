@@ -140,7 +140,7 @@ export function actionList(actions) {
         " ",
         h("strong", null, one.verb),
         ` by ${one.who} `,
-        actionBadge(one.outcome.action),
+        one.outcome.action !== "logged" && actionBadge(one.outcome.action),
         one.why && h("div", { class: "why" }, `“${clipped(one.why)}”`),
         one.outcome.detail && h("div", { class: "quiet" }, clipped(one.outcome.detail)),
       ),

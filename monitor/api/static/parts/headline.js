@@ -41,8 +41,13 @@ export function headline(whole, cause, canAct) {
       h("a", { href: `#/sessions/${seg(session.id)}` }, session.name),
       h("span", { class: "quiet" }, when(whole.opened), " · ", when(whole.opened, { age: true })),
     ),
-    h("h1", null, clipped(act || whole.title, 600)),
-    stop && h("p", { class: "lead" }, clipped(stop, 600)),
+    h("h1", null, whole.title),
+    h(
+      "p",
+      { class: "lead" },
+      h("strong", null, clipped(act, 600)),
+      stop && ` ${clipped(stop, 600)}`,
+    ),
     whole.state === "open" ? decide(whole, cause, canAct) : over(whole),
     care(whole, canAct),
   );
@@ -73,8 +78,12 @@ function decide(whole, cause, canAct) {
       "ul",
       { class: "choices", "aria-label": "What you can do" },
       frozen &&
-        choice("r", "Resume", "primary", "Let it go on. The same act is stopped again.", () =>
-          act(session, "resume"),
+        choice(
+          "r",
+          "Resume",
+          "primary",
+          cause ? "Let it go on. The same act is stopped again." : "Let it go on where it stands.",
+          () => act(session, "resume"),
         ),
       frozen &&
         cause &&

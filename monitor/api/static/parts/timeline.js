@@ -14,16 +14,17 @@ const hidden = new Set();
 
 /**
  * @param {readonly Moment[]} moments
- * @param {boolean} denied was the act refused? Then it is only what was tried
+ * @param {boolean} byHand a person stopped it, so there is no act
+ * @param {boolean} refused then the act is only what was tried
  * @returns {Element}
  */
-export function timelineList(moments, denied) {
+export function timelineList(moments, byHand, refused) {
   if (!moments.length) return h("p", { class: "empty" }, "Nothing was recorded around the act.");
   const list = h("ol", { class: "timeline", tabindex: 0, "aria-label": "Timeline" });
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Kinds to show" });
   const draw = () => {
     const wanted = moments.filter((one) => !hidden.has(one.kind));
-    list.replaceChildren(...rows(wanted, denied));
+    list.replaceChildren(...rows(wanted, byHand, refused));
     chips.replaceChildren(...kinds(moments).map(([kind, count]) => chip(kind, count, draw, chips)));
   };
   draw();
@@ -34,20 +35,20 @@ export function timelineList(moments, denied) {
 /**
  * The nearest to the act, with a line where the act is.
  * @param {Moment[]} wanted
- * @param {boolean} denied
+ * @param {boolean} byHand
+ * @param {boolean} refused
  */
-function rows(wanted, denied) {
+function rows(wanted, byHand, refused) {
   const near = [...wanted].sort((a, b) => Math.abs(a.at_ms) - Math.abs(b.at_ms)).slice(0, MOST);
   const kept = new Set(near);
   const shownOnes = wanted.filter((one) => kept.has(one));
-  const first = shownOnes.findIndex((one) => one.at_ms >= 0);
-  const made = shownOnes.map((one) => row(one, denied && one.guilty));
+  // What was seen last before a stop by hand stands before the line; the act itself after it.
+  const after = shownOnes.findIndex((one) => (byHand ? one.at_ms > 0 : one.at_ms >= 0));
+  const first = after < 0 ? shownOnes.length : after;
+  const line = byHand ? "stopped" : "the act";
+  const made = shownOnes.map((one) => row(one, refused && one.guilty));
   if (first > 0)
-    made.splice(
-      first,
-      0,
-      h("li", { class: "now", "aria-label": "From here on: after the act" }, "the act"),
-    );
+    made.splice(first, 0, h("li", { class: "now", "aria-label": `Here: ${line}` }, line));
   if (wanted.length > near.length)
     made.unshift(
       h(
@@ -68,8 +69,8 @@ function toTheAct(list) {
   if (line) list.scrollTop = line.offsetTop - list.offsetTop - list.clientHeight * 0.45;
 }
 
-/** @param {Moment} one @param {boolean} denied */
-function row(one, denied) {
+/** @param {Moment} one @param {boolean} refused */
+function row(one, refused) {
   const at = one.at_ms === 0 ? "0" : `${one.at_ms > 0 ? "+" : "−"}${span(Math.abs(one.at_ms))}`;
   return h(
     "li",
@@ -79,7 +80,7 @@ function row(one, denied) {
     h(
       "span",
       { class: "what" },
-      denied && h("strong", null, "refused: "),
+      refused && h("strong", null, "refused: "),
       clipped(one.text),
       one.pid > 0 && h("span", { class: "quiet" }, ` pid ${one.pid}`),
     ),
