@@ -173,3 +173,50 @@ def test_the_keys_are_listed_and_can_be_turned_off(console):
     page.get_by_role("button", name="Close").click()
     page.keyboard.press("h")
     expect(page.get_by_text("Sensors in the kernel")).to_be_visible()
+
+
+def test_an_incident_as_large_as_an_agent_can_make_it_is_shown_in_time(start, console):
+    agent = start("huge")
+    assert agent.becomes("frozen")
+    incident = agent.incident["id"]
+    page = console(width=360, secret="")
+
+    def grown(route):
+        whole = route.fetch().json()
+        long = "\u202e" + "x" * 4000
+        for number in range(1, 300):
+            parent = number - 1 if number < 200 else 0
+            whole["tree"].append(
+                {
+                    "pid": 10_000_000 + number,
+                    "parent_pid": 10_000_000 + parent,
+                    "image": f"/{long}",
+                    "argv": [long, "\n"],
+                    "started_ns": number,
+                    "guilty": False,
+                    "alive": True,
+                }
+            )
+        one = whole["timeline"][0]
+        whole["timeline"][:0] = [{**one, "at_ms": -n, "text": long[:500]} for n in range(5000)]
+        whole["sent"]["destinations"] = [
+            {
+                "address": "2001:db8:1111:2222:3333:4444:5555:6666",
+                "port": 443,
+                "host": long[:300],
+                "count": 9,
+            }
+        ] * 100
+        route.fulfill(json=whole)
+
+    page.route(re.compile(f"/api/v1/incidents/{incident}$"), grown)
+    where = f"token={console.token()}&page=/incidents/{incident}"
+    page.evaluate("where => { location.hash = where }", where)
+    expect(page.locator(".tree g")).to_have_count(40)
+    expect(page.locator(".timeline .left-out")).to_be_visible()
+    assert page.locator(".timeline .moment").count() == 300
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    expect(page.locator(".tree g.guilty").first).to_be_visible()  # not buried by the others
+    page.get_by_role("button", name=re.compile("more process")).click()
+    expect(page.locator(".tree g").nth(299)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

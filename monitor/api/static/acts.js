@@ -55,6 +55,9 @@ function processes(session) {
     : "Its processes";
 }
 
+/** @type {Record<string, string>} */
+const UNDER_WAY = { freeze: "Stopping", resume: "Resuming", kill: "Killing" };
+
 /** @type {Record<string, (name: string) => string>} */
 const DONE = {
   frozen: (name) => `${name} is frozen: nothing of it runs and its network is cut.`,
@@ -106,6 +109,7 @@ export async function grant(session, cause) {
  * @param {string} before words that come first in the banner
  */
 async function perform(session, verb, why, before = "") {
+  banner("wait", `${before}${UNDER_WAY[verb]} ${session.name} …`);
   /** @type {ActionRecord} */
   const record = await send("POST", `/sessions/${seg(session.id)}/${verb}`, { why });
   const done = DONE[record.outcome.action];
@@ -134,7 +138,7 @@ export async function attempt(task) {
 
 /**
  * What came of an act, until it is closed or another page is opened.
- * @param {"good" | "bad"} tone
+ * @param {"good" | "bad" | "wait"} tone
  * @param {string} text
  * @param {string} [more]
  */

@@ -97,12 +97,16 @@ function decoded(word) {
  */
 function failed(slot, error, signal) {
   if (signal.aborted) return;
-  if (!(error instanceof Problem)) throw error;
+  const known = error instanceof Problem;
+  if (!known) console.error(error);
+  const words = known
+    ? error.detail
+    : "This page has a fault of its own. Use `estop` in a terminal.";
   slot.replaceChildren(
     h(
       "div",
       { class: "banner bad", role: "alert" },
-      h("p", null, h("strong", null, error.detail), error.mend && ` ${error.mend}`),
+      h("p", null, h("strong", null, words), known && error.mend && ` ${error.mend}`),
     ),
     h("button", { on: { click: navigate } }, "Try again"),
   );

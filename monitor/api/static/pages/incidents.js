@@ -34,7 +34,11 @@ export async function show(page, visit) {
     const found = await get("/incidents", { state: "open", limit: MOST_OPEN }, visit.signal);
     fill(open, found.items, (/** @type {Incident} */ one) => one.id, row);
     calm.hidden = found.items.length > 0;
-    heading.replaceChildren(found.items.length ? `${found.items.length} open` : "Incidents");
+    heading.replaceChildren(
+      found.items.length
+        ? `${found.items.length}${found.next === null ? "" : "+"} open`
+        : "Incidents",
+    );
     await older.reload();
   };
   const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
