@@ -100,6 +100,17 @@ def test_a_page_that_is_cut_off_says_so_and_takes_up_where_it_was(console):
     _only_refusals(console)
 
 
+def test_a_monitor_that_is_away_for_a_moment_is_waited_for_and_the_token_kept(console):
+    page = console("/health")
+    expect(page.get_by_text("Sensors in the kernel")).to_be_visible()
+    page.route(re.compile("/api/v1/"), lambda route: route.abort())
+    page.reload()
+    expect(page.get_by_text("the monitor does not answer; trying again")).to_be_visible()
+    page.unroute_all()
+    expect(page.get_by_text("Sensors in the kernel")).to_be_visible()
+    _only_refusals(console)
+
+
 # The modules themselves -----------------------------------------------------------------------------
 
 

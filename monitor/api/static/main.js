@@ -2,15 +2,16 @@
 // @ts-check
 /** Starts here: sign in, follow the monitor, show the page that the address names. */
 
-import { access, get, keepToken, takeTokenFromAddress, token } from "./api.js";
+import { access, get, keepToken, Problem, takeTokenFromAddress, token } from "./api.js";
 import { byId, h, tick } from "./dom.js";
 import { fill } from "./fill.js";
 import * as keys from "./keys.js";
 import { bus, openIncidents, start } from "./live.js";
 import { signIn } from "./pages/signin.js";
-import { openPage } from "./router.js";
+import { navigate, openPage } from "./router.js";
 
 const TICK_MS = 10_000;
+const AGAIN_MS = 3000;
 const PAGES = /** @type {[string, string][]} */ ([
   ["incidents", "Incidents"],
   ["sessions", "Sessions"],
@@ -111,12 +112,25 @@ function begin() {
     const before = token();
     takeTokenFromAddress();
     drawNav();
-    if (token() !== before) signedIn().catch(() => null);
+    if (token() !== before) connect();
+    else navigate();
   });
   setInterval(tick, TICK_MS);
   drawNav();
-  if (token()) signedIn().catch(signedOut);
+  if (token()) connect();
   else signedOut(null);
+}
+
+/** A monitor that is away for a moment is waited for: nobody is to look for the token again. */
+async function connect() {
+  try {
+    await signedIn();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    if (error.status === 401) return; // `access` has told
+    byId("main").replaceChildren(h("p", { class: "empty" }, `${error.detail}; trying again …`));
+    setTimeout(() => token() && connect(), AGAIN_MS);
+  }
 }
 
 begin();

@@ -43,9 +43,8 @@ export function openPage(whom) {
   navigate();
 }
 
-window.addEventListener("hashchange", navigate);
-
-function navigate() {
+/** Show what the address names. */
+export function navigate() {
   visit.abort();
   if (!me) return;
   visit = new AbortController();

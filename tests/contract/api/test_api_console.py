@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
 from monitor.api.console_routes import PATHS
+from monitor.api.gate import Gate
 from monitor.control import Peer
 
 STATIC = Path(__file__).parents[3] / "monitor/api/static"
@@ -96,6 +99,19 @@ def test_the_page_is_not_served_to_a_name_of_somebody_elses(anybody):
 def test_a_supervised_process_may_not_even_see_the_page(api, anybody):
     api.behind_tcp = Peer(uid=0, pid=1, supervised=True)
     assert anybody.get("/").status_code == 403
+
+
+def test_a_page_is_never_half_there_because_many_were_opened_at_once():
+    async def served(scope, receive, send):
+        await PlainTextResponse("a file")(scope, receive, send)
+
+    async def statuses():
+        gate = Gate(served, control=None, tokens=None, requests_per_s=1, open_paths={"/"})
+        transport = httpx.ASGITransport(app=gate)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return [(await client.get("/")).status_code for _ in range(3)]
+
+    assert asyncio.run(statuses()) == [200, 200, 200]
 
 
 def test_the_page_has_no_script_style_or_address_of_its_own():

@@ -36,48 +36,75 @@ export async function show(page, visit) {
     ".",
   );
   page.append(heading, none, living, below);
-  const load = async () => {
-    /** @type {[Session[], {items: Incident[]}]} */
-    const [all, open] = await Promise.all([
-      get("/sessions", { past: true }, visit.signal),
-      get("/incidents", { state: "open", limit: 1000 }, visit.signal),
-    ]);
-    const incidents = new Map(open.items.map((one) => [one.session.id, one]));
-    const alive = all.filter(isAlive).sort(byUrgency);
-    const over = all
-      .filter((one) => !isAlive(one))
-      .sort((a, b) => (b.ended ?? "").localeCompare(a.ended ?? ""));
-    heading.replaceChildren(
-      alive.length ? `${counted(alive.length, "session")} under watch` : "Sessions",
-    );
+  /** @type {Map<string, Session>} */
+  const known = new Map();
+  /** @type {Map<string, Incident>} by session */
+  let incidents = new Map();
+  const draw = () => {
+    const alive = [...known.values()].filter(isAlive).sort(byUrgency);
+    const over = [...known.values()].filter((one) => !isAlive(one)).sort(byEnd);
+    heading.textContent = alive.length
+      ? `${counted(alive.length, "session")} under watch`
+      : "Sessions";
     none.hidden = alive.length > 0;
     below.hidden = over.length === 0;
-    below.querySelector("summary").textContent =
-      `Ended (${over.length}${over.length > MOST_ENDED ? `, the last ${MOST_ENDED} are shown` : ""})`;
-    const items = alive.map((one) => ({ session: steady(one), incident: incidents.get(one.id) }));
-    fill(
+    const left = over.length > MOST_ENDED ? `, the last ${MOST_ENDED} are shown` : "";
+    below.querySelector("summary").textContent = `Ended (${over.length}${left})`;
+    list(
       living,
-      items,
-      (item) => item.session.id,
-      (item) => row(item, visit.canAct),
+      alive.map((one) => ({ session: steady(one), incident: incidents.get(one.id) })),
+      visit.canAct,
     );
     alive.forEach((one, index) =>
       living.children[index]?.querySelector("[data-did]")?.replaceChildren(...did(one)),
     );
-    const past = over.slice(0, MOST_ENDED).map((session) => ({ session, incident: undefined }));
-    fill(
+    list(
       ended,
-      past,
-      (item) => item.session.id,
-      (item) => row(item, false),
+      over.slice(0, MOST_ENDED).map((session) => ({ session, incident: undefined })),
+      false,
     );
   };
-  const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
+  const look = async (past = false) => {
+    for (const one of await get("/sessions", { past: past || null }, visit.signal))
+      known.set(one.id, one);
+    draw();
+  };
+  /** Not every time: there may be years of ended sessions. */
+  const load = async () => {
+    const open = await get("/incidents", { state: "open", limit: 1000 }, visit.signal);
+    incidents = new Map(open.items.map((/** @type {Incident} */ one) => [one.session.id, one]));
+    await look(true);
+  };
+  const quietly = (/** @type {Promise<void>} */ task) =>
+    task.catch((error) => visit.signal.aborted || console.warn(error));
   await load();
-  const timer = setInterval(() => document.hidden || !isLive() || again(), LOOK_MS);
+  const timer = setInterval(() => document.hidden || !isLive() || quietly(look()), LOOK_MS);
   visit.signal.addEventListener("abort", () => clearInterval(timer));
   for (const event of ["sync", "incident"])
-    bus.addEventListener(event, again, { signal: visit.signal });
+    bus.addEventListener(event, () => quietly(load()), { signal: visit.signal });
+}
+
+/**
+ * @param {Element} box
+ * @param {Item[]} items
+ * @param {boolean} canAct
+ */
+function list(box, items, canAct) {
+  fill(
+    box,
+    items,
+    (item) => item.session.id,
+    (item) => row(item, canAct),
+  );
+}
+
+/**
+ * The last that ended comes first.
+ * @param {Session} a
+ * @param {Session} b
+ */
+function byEnd(a, b) {
+  return (b.ended ?? "").localeCompare(a.ended ?? "");
 }
 
 /**

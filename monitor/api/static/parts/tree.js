@@ -3,15 +3,12 @@
 /** The process tree as a picture: who started whom, with the branch that did it marked. */
 
 import { h, s } from "../dom.js";
-import { baseName, clipped, command, counted } from "../text.js";
+import { clipped, command, counted } from "../text.js";
+import { node, ROW, TOP } from "./branch.js";
 import { arranged } from "./lineage.js";
 
 /** @typedef {import("../types.js").TreeProcess} TreeProcess */
 /** @typedef {import("./lineage.js").Row} Row */
-
-const ROW = 46;
-const TOP = 6;
-const LETTER = 7.1; // width of a character of the picture's fonts, about
 
 /**
  * @param {readonly TreeProcess[]} processes
@@ -28,23 +25,15 @@ export function treePicture(processes) {
     const width = Math.max(box.clientWidth, 280);
     const had = box.contains(document.activeElement);
     const more = processes.length - rows.length;
-    const all =
-      more > 0 &&
-      h(
-        "button",
-        {
-          on: {
-            click: () => {
-              everything = true;
-              draw();
-            },
-          },
-        },
-        `Show ${counted(more, "more process", "more processes")}`,
-      );
-    box.replaceChildren(picture(rows, width, chosen, choose), ...(all ? [all] : []));
+    const words = `Show ${counted(more, "more process", "more processes")}`;
+    const rest = more > 0 ? [h("button", { on: { click: showAll } }, words)] : [];
+    box.replaceChildren(picture(rows, width, chosen, choose), ...rest);
     if (had) box.querySelector("[tabindex='0']")?.focus();
     if (chosen) detail.replaceChildren(...described(chosen));
+  };
+  const showAll = () => {
+    everything = true;
+    draw();
   };
   /** @param {TreeProcess} one */
   const choose = (one) => {
@@ -104,72 +93,6 @@ function line(row, rows, step) {
     d,
     class: row.process.guilty && above.process.guilty ? "guilty branch" : "branch",
   });
-}
-
-/**
- * @param {Row} row
- * @param {number} index
- * @param {Row[]} rows
- * @param {{step: number, width: number, chosen: TreeProcess | undefined, choose: (one: TreeProcess) => void}} how
- */
-function node(row, index, rows, { step, width, chosen, choose }) {
-  const { process } = row;
-  const x = row.depth * step + 10;
-  const y = index * ROW + TOP;
-  const room = Math.floor((width - x - 30) / LETTER);
-  const name = `${baseName(process.image) || "?"}  ${process.pid}`;
-  const marks = [process.guilty && row.last ? "did it" : "", process.alive ? "" : "ended"]
-    .filter(Boolean)
-    .join(", ");
-  const words = command(process.argv) || process.image;
-  const move = (/** @type {number} */ to) => rows[to] && choose(rows[to].process);
-  /** @type {Record<string, () => void>} */
-  const keys = {
-    ArrowDown: () => move(index + 1),
-    ArrowUp: () => move(index - 1),
-    ArrowLeft: () => move(row.above),
-    ArrowRight: () => move(rows.findIndex((other) => other.above === index)),
-    Home: () => move(0),
-    End: () => move(rows.length - 1),
-  };
-  const keydown = (/** @type {KeyboardEvent} */ event) => {
-    const action = keys[event.key];
-    if (action) {
-      event.preventDefault();
-      action();
-    }
-  };
-  return s(
-    "g",
-    {
-      role: "treeitem",
-      class: `${process.guilty ? "guilty" : ""} ${process.alive ? "" : "gone"} ${process === chosen ? "chosen" : ""}`,
-      "aria-level": row.depth + 1,
-      "aria-selected": String(process === chosen),
-      tabindex: process === chosen ? 0 : -1,
-      "aria-label": `${name}${marks && `, ${marks}`}: ${clipped(words, 200)}`,
-      on: { click: () => choose(process), keydown },
-    },
-    s("rect", { class: "row", x: 1, y: y + 1, width: width - 2, height: ROW - 3, rx: 6 }),
-    s("circle", { cx: x, cy: y + ROW / 2 - 1, r: 6 }),
-    s(
-      "text",
-      { x: x + 14, y: y + 19, class: "name" },
-      fitted(name + (marks && `  · ${marks}`), room),
-    ),
-    s("text", { x: x + 14, y: y + 36, class: "words" }, fitted(words, room)),
-  );
-}
-
-/**
- * @param {string} text
- * @param {number} room in characters
- */
-function fitted(text, room) {
-  const characters = [...text];
-  return characters.length <= room
-    ? text
-    : `${characters.slice(0, Math.max(room - 1, 1)).join("")}…`;
 }
 
 /** @param {TreeProcess} one */
