@@ -12,6 +12,7 @@ import { navigate, openPage } from "./router.js";
 
 const TICK_MS = 10_000;
 const AGAIN_MS = 3000;
+const MOST_COUNTED = 99; // there is no room for more on a phone
 const PAGES = /** @type {[string, string][]} */ ([
   ["incidents", "Incidents"],
   ["sessions", "Sessions"],
@@ -70,7 +71,7 @@ function drawNav() {
   const here = location.hash.split(/[/?]/)[1] || "incidents";
   const count = openIncidents();
   const marks = /** @type {Record<string, [string | number, string] | false>} */ ({
-    incidents: count > 0 && [count, " open"],
+    incidents: count > 0 && [count > MOST_COUNTED ? `${MOST_COUNTED}+` : count, " open"],
     health: !well && ["!", " there are problems"],
   });
   const items = PAGES.map(([page, name]) => ({
