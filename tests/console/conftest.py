@@ -61,7 +61,7 @@ def monitor(ground, address):
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's loop must be gone when others run theirs
 def browser():
     if CHROMIUM is None:
         pytest.skip("needs Chromium: `make setup-e2e` installs it")
