@@ -391,7 +391,7 @@ def test_evidence_tells_processes_with_their_files_and_sockets(inside, puppet, k
         connect(puppet, address("127.0.0.1", port))
         history = inside.events()
         assert killswitch.freeze(inside).done
-        evidence = collect(inside.cgroup, history)
+        evidence = collect(inside.cgroup, history, [])
     [process] = evidence["processes"]
     assert process["pid"] == puppet.pid
     assert process["argv"] == [inside.lab.program("puppet")]
@@ -403,7 +403,7 @@ def test_evidence_tells_processes_with_their_files_and_sockets(inside, puppet, k
 def test_evidence_of_a_cgroup_that_is_gone_is_empty(lab):
     cgroup = lab.empty_cgroup()
     cgroup.rmdir()
-    assert collect(cgroup, [])["processes"] == []
+    assert collect(cgroup, [], [])["processes"] == []
 
 
 def test_recall_brings_a_process_that_left_back_under_the_freeze(inside, puppet, lab, killswitch):
