@@ -47,7 +47,7 @@ level: informational
 response: log
 """
 _LOOK_S = 0.01
-_PATIENCE_S = 30.0 * PATIENCE  # for what surely comes, on the slowest machine
+_PATIENCE_S = 100.0 * PATIENCE  # for what surely comes, on the slowest machine
 _DEADMAN_MS = 15_000 * PATIENCE  # an emulated monitor is late
 _SLOWER = min(PATIENCE, 10.0)
 _GRACE_S = 0.3 * _SLOWER  # for bytes that are under way
@@ -324,7 +324,8 @@ def _with_session(scene: Scene, monitor: Monitor, name: str) -> Scene:
     ready = until(
         lambda: at_the_gate(complete) or settled(complete, monitor, name), _PATIENCE_S, _LOOK_S
     )
-    assert ready, f"neither begun nor stopped: {scene.output()}"
+    state = {} if ready else monitor.session(name)
+    assert ready, f"neither begun nor stopped: {scene.output()} {state}"
     return complete
 
 
