@@ -44,7 +44,8 @@ _TOLD_ALWAYS = {"alert", "step", "action"}
 
 
 def _moment(moment: Moment) -> tuple[str, str, str, str]:
-    mark = "  <- this" if moment.guilty else ""
+    mark = ": refused" if moment.refused else ""
+    mark += "  <- this" if moment.guilty else ""
     return f"{moment.at_ms:+.2f}", moment.kind, str(moment.pid or ""), moment.text + mark
 
 

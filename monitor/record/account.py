@@ -16,6 +16,7 @@ import msgspec
 
 from monitor.alerts import ActionRecord, Alert
 from monitor.control import RuleInForce
+from monitor.events import Access, Verdict
 from monitor.incidents import Incident
 from monitor.record.sentence import shown
 from monitor.subjects import Session
@@ -55,6 +56,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     time: str = ""
     alert: str = ""
     guilty: bool = False
+    refused: bool = False
+    """The kernel said no: it was tried, and did not happen."""
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,48 +168,78 @@ def _of_events(events: Iterable[Mapping[str, Any]], act_ns: int, guilty: int) ->
         known = _WORDS.get(str(event.get("kind")))
         if known is None:
             continue
-        kind, template = known
+        kind, did, tries = known
         pid = int(event.get("tgid", 0))
+        refused = Verdict.REFUSED in Verdict(event.get("verdict", 0))
         yield Moment(
             at_ms=round((_ktime(event) - act_ns) / 1e6, 3),
             kind=kind,
-            text=_filled(template, event),
+            text=f"tried to {_filled(tries, event)}" if refused else _filled(did, event),
             pid=pid,
             guilty=pid == guilty and _ktime(event) == act_ns,
+            refused=refused,
         )
 
 
 _WORDS = {
-    "Forked": ("process", "started process {child}"),
-    "Executed": ("exec", "ran {argv}"),
-    "Exited": ("process", "ended with code {code}"),
-    "Opened": ("file", "{access} {file}"),
-    "Renamed": ("file", "moved {source} to {target}"),
-    "Linked": ("file", "linked {source} as {target}"),
-    "Symlinked": ("file", "made {target} a link to {text}"),
-    "Unlinked": ("file", "deleted {target}"),
-    "Truncated": ("file", "cut {target} to {size} bytes"),
-    "ModeChanged": ("file", "changed the permissions of {target}"),
-    "Connected": ("network", "{protocol} to {address} port {port}"),
-    "UnixConnected": ("network", "connected to {name}"),
-    "NameAsked": ("network", "asked for {name}"),
-    "ServerNamed": ("network", "TLS to {name} ({address} port {port})"),
-    "CgroupMoved": ("privilege", "moved process {target} to {path}"),
-    "Privileged": ("privilege", "{operation} {text}"),
-    "Signalled": ("privilege", "sent the monitor signal {signal}"),
+    "Forked": ("process", "started process {child}", "start process {child}"),
+    "Executed": ("exec", "ran {argv}", "run {argv}"),
+    "Exited": ("process", "ended with code {code}", "end with code {code}"),
+    "Opened": ("file", "{access} {file}", "{access} {file}"),
+    "Renamed": ("file", "moved {source} to {target}", "move {source} to {target}"),
+    "Linked": ("file", "linked {source} as {target}", "link {source} as {target}"),
+    "Symlinked": ("file", "made {target} a link to {text}", "make {target} a link to {text}"),
+    "Unlinked": ("file", "deleted {target}", "delete {target}"),
+    "Truncated": ("file", "cut {target} to {size} bytes", "cut {target} to {size} bytes"),
+    "ModeChanged": (
+        "file",
+        "changed the permissions of {target}",
+        "change the permissions of {target}",
+    ),
+    "Connected": (
+        "network",
+        "connected to {address} port {port} ({protocol})",
+        "connect to {address} port {port} ({protocol})",
+    ),
+    "UnixConnected": ("network", "connected to {name}", "connect to {name}"),
+    "NameAsked": ("network", "asked for {name}", "ask for {name}"),
+    "ServerNamed": (
+        "network",
+        "TLS to {name} ({address} port {port})",
+        "speak TLS to {name} ({address} port {port})",
+    ),
+    "CgroupMoved": (
+        "privilege",
+        "moved process {target} to {path}",
+        "move process {target} to {path}",
+    ),
+    "Privileged": ("privilege", "called {operation} {text}", "call {operation} {text}"),
+    "Signalled": (
+        "privilege",
+        "sent the monitor signal {signal}",
+        "send the monitor signal {signal}",
+    ),
 }
-_WRITE, _CREATED = 2, 4
-"""Bits of `events.Access`."""
+"""Of each kind of event: where it belongs, what was done, and what was tried."""
 
 
 def _filled(template: str, event: Mapping[str, Any]) -> str:
-    return template.format(**{name: _word(name, value) for name, value in event.items()})
+    words = {name: _word(name, value) for name, value in event.items()}
+    if "access" in event:
+        words["access"] = _opening(event)
+    return template.format(**words)
+
+
+def _opening(event: Mapping[str, Any]) -> str:
+    access = Access(event["access"])
+    if Verdict.REFUSED in Verdict(event.get("verdict", 0)):
+        did = {Access.CREATED: "create", Access.WRITE: "write"}
+    else:
+        did = {Access.CREATED: "created", Access.WRITE: "wrote"}
+    return next((word for bit, word in did.items() if bit in access), "read")
 
 
 def _word(name: str, value: Any) -> str:  # noqa: ANN401 - an event's field, as JSON has it
-    if name == "access":
-        written = "wrote" if value & _WRITE else "read"
-        return "created" if value & _CREATED else written
     if name == "argv":
         return shown(" ".join(value))
     if isinstance(value, Mapping):

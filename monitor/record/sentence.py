@@ -43,7 +43,8 @@ def shown(value: object) -> str:
 
 
 def _program(fields: Fields) -> str:
-    image = str(fields.get("Script") or fields.get("Image") or "A process")
+    path = str(fields.get("Script") or fields.get("Image") or "A process")
+    image = path.rstrip("/").rpartition("/")[2] or path  # the whole path is in the tree
     pid = fields.get("ProcessId")
     return f"{shown(image)} (pid {pid})" if pid else shown(image)
 

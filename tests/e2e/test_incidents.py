@@ -58,6 +58,8 @@ def test_an_incident_says_who_did_what_and_what_became_of_it(monitor, desk, plac
         assert "/usr/bin/python3" in " ".join(branch["image"] for branch in guilty)
         kinds = {moment["kind"] for moment in told["timeline"]}
         assert {"alert", "step", "file"} <= kinds
+        act = next(moment for moment in told["timeline"] if moment["guilty"])
+        assert (act["text"], act["refused"]) == ("tried to write /etc/hosts", True)
         assert [m["at_ms"] for m in told["timeline"]] == sorted(
             m["at_ms"] for m in told["timeline"]
         )

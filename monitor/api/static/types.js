@@ -85,6 +85,7 @@
  * @property {string} text
  * @property {string} alert
  * @property {boolean} guilty
+ * @property {boolean} refused
  *
  * @typedef {object} Sent
  * @property {number | null} bytes

@@ -15,6 +15,7 @@ import zstandard
 
 from monitor import events
 from monitor.alerts import Level, SessionRef
+from monitor.events import Access, Verdict
 from monitor.incidents import Incident
 from monitor.record.account import _WORDS, account
 from monitor.record.bundle import bundle
@@ -126,6 +127,24 @@ def test_every_kind_of_event_has_words(tell, kind):
     told = tell(evidence={"events": [{**fields, "kind": kind.__name__, "ktime_ns": ACT_NS - 10}]})
     assert kind.__name__ in _WORDS
     assert next(m for m in told.timeline if m.kind not in {"alert", "step"}).text
+
+
+def test_what_the_kernel_refused_is_told_as_tried(tell):
+    file = {"path": {"text": "/etc/hosts"}}
+    events = [
+        event("Opened", access=int(access), file=file, verdict=int(verdict))
+        for access in (Access.READ, Access.READ | Access.WRITE, Access.WRITE | Access.CREATED)
+        for verdict in (Verdict.CANDIDATE, Verdict.REFUSED | Verdict.CERTAIN)
+    ]
+    told = [m for m in tell(evidence={"events": events}).timeline if m.kind == "file"]
+    assert [(moment.text, moment.refused) for moment in told] == [
+        ("read /etc/hosts", False),
+        ("tried to read /etc/hosts", True),
+        ("wrote /etc/hosts", False),
+        ("tried to write /etc/hosts", True),
+        ("created /etc/hosts", False),
+        ("tried to create /etc/hosts", True),
+    ]
 
 
 def test_the_span_of_an_incident_ends_with_it_and_begins_after_the_one_before():

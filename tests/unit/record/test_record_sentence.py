@@ -32,7 +32,7 @@ def alert(category="file_event", fields=None, *, verdict="hold", **changed):
 def test_it_says_who_did_what_when_it_was_stopped_and_what_got_out():
     told = sentence(alert(fields={"TargetFilename": "/etc/hosts", "Operation": "open"}))
     assert told == (
-        "/usr/bin/python3 (pid 7) in helper opened /etc/hosts to write. The whole session was frozen"
+        "python3 (pid 7) in helper opened /etc/hosts to write. The whole session was frozen"
         " 0.7 ms after the act and its network cut; nothing left the machine in between."
     )
 

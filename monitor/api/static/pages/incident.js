@@ -9,7 +9,7 @@ import { fill } from "../fill.js";
 import { bus } from "../live.js";
 import { retract } from "../news.js";
 import { actionList, ruleFacts, sentList } from "../parts/facts.js";
-import { answers, wasRefused } from "../parts/answers.js";
+import { answers } from "../parts/answers.js";
 import { headline } from "../parts/headline.js";
 import { card } from "../parts/small.js";
 import { speedBars } from "../parts/speed.js";
@@ -72,7 +72,6 @@ function draw(page, whole, visit) {
   const cause = causeOf(whole);
   const byHand = whole.actions.findLast((one) => one.verb === "freeze");
   const timings = cause?.timings_ns ?? byHand?.timings_ns ?? {};
-  const refused = wasRefused(cause);
   if (!page.firstChild)
     page.append(
       h("div", { class: "head" }),
@@ -101,12 +100,12 @@ function draw(page, whole, visit) {
     ],
     [
       "timeline",
-      [timeline, refused],
+      timeline,
       () =>
         card(
           "timeline-card",
           cause ? "What it did around the act" : "What it did before it was stopped",
-          timelineList(timeline, !cause, refused),
+          timelineList(timeline, !cause),
         ),
     ],
     [

@@ -36,7 +36,7 @@ export function answers(whole, cause, timings) {
  * The kernel said no before it happened.
  * @param {Alert | null} cause
  */
-export function wasRefused(cause) {
+function wasRefused(cause) {
   return cause?.event.verdict === "deny" || cause?.event.fields?.["Refused"] === true;
 }
 

@@ -15,16 +15,15 @@ const hidden = new Set();
 /**
  * @param {readonly Moment[]} moments
  * @param {boolean} byHand a person stopped it, so there is no act
- * @param {boolean} refused then the act is only what was tried
  * @returns {Element}
  */
-export function timelineList(moments, byHand, refused) {
+export function timelineList(moments, byHand) {
   if (!moments.length) return h("p", { class: "empty" }, "Nothing was recorded around the act.");
   const list = h("ol", { class: "timeline", tabindex: 0, "aria-label": "Timeline" });
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Kinds to show" });
   const draw = () => {
     const wanted = moments.filter((one) => !hidden.has(one.kind));
-    list.replaceChildren(...rows(wanted, byHand, refused));
+    list.replaceChildren(...rows(wanted, byHand));
     chips.replaceChildren(...kinds(moments).map(([kind, count]) => chip(kind, count, draw, chips)));
   };
   draw();
@@ -36,9 +35,8 @@ export function timelineList(moments, byHand, refused) {
  * The nearest to the act, with a line where the act is.
  * @param {Moment[]} wanted
  * @param {boolean} byHand
- * @param {boolean} refused
  */
-function rows(wanted, byHand, refused) {
+function rows(wanted, byHand) {
   const near = [...wanted].sort((a, b) => Math.abs(a.at_ms) - Math.abs(b.at_ms)).slice(0, MOST);
   const kept = new Set(near);
   const shownOnes = wanted.filter((one) => kept.has(one));
@@ -46,7 +44,7 @@ function rows(wanted, byHand, refused) {
   const after = shownOnes.findIndex((one) => (byHand ? one.at_ms > 0 : one.at_ms >= 0));
   const first = after < 0 ? shownOnes.length : after;
   const line = byHand ? "stopped" : "the act";
-  const made = shownOnes.map((one) => row(one, refused && one.guilty));
+  const made = shownOnes.map(row);
   if (first > 0)
     made.splice(first, 0, h("li", { class: "now", "aria-label": `Here: ${line}` }, line));
   if (wanted.length > near.length)
@@ -69,8 +67,8 @@ function toTheAct(list) {
   if (line) list.scrollTop = line.offsetTop - list.offsetTop - list.clientHeight * 0.45;
 }
 
-/** @param {Moment} one @param {boolean} refused */
-function row(one, refused) {
+/** @param {Moment} one */
+function row(one) {
   const at = one.at_ms === 0 ? "0" : `${one.at_ms > 0 ? "+" : "−"}${span(Math.abs(one.at_ms))}`;
   return h(
     "li",
@@ -80,8 +78,8 @@ function row(one, refused) {
     h(
       "span",
       { class: "what" },
-      refused && h("strong", null, "refused: "),
       clipped(one.text),
+      one.refused && h("strong", null, ": refused"),
       one.pid > 0 && h("span", { class: "quiet" }, ` pid ${one.pid}`),
     ),
   );
