@@ -9,7 +9,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env "PATH=$$PATH:/usr/sbin:
 AGENT ?=
 EVASION ?= tests/evasion
 
-.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench evasion evasion-vm test-agents lock man clean
+.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench evasion evasion-vm test-agents lock docs man clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ evasion-vm: root setup-vm ## the same for the lsm tier, in a guest (an hour)
 
 lock: setup ## resolve the dependencies anew and pin them with hashes
 	@deploy/lock.sh
+
+docs: setup ## write docs/settings.md from the settings
+	@$(BIN)/python deploy/settings_page.py > docs/settings.md
 
 man: setup ## write the man pages to build/man
 	@$(BIN)/python deploy/manpages.py build/man

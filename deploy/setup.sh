@@ -4,7 +4,7 @@
 # It must not touch what is already right: the second run does nothing and says nothing.
 #
 #   deploy/setup.sh        the monitor and its tools, in .venv
-#   deploy/setup.sh e2e    also the agent of the end-to-end tests, in .venv-e2e, and their browser
+#   deploy/setup.sh e2e    also what the end-to-end tests use: an agent (.venv-e2e), a browser, Prometheus
 #   deploy/setup.sh vm     also what boots the guests of `make test-vm`
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -121,6 +121,21 @@ install_browser() {
     install_packages chromium
 }
 
+# Only its two programs, beside ours: the package starts a service, and nobody asked for that.
+unpack_prometheus() {
+    local dir
+    command -v promtool >/dev/null && return 0
+    [ -x build/prometheus/promtool ] && return 0
+    available prometheus || update_package_lists prometheus
+    say "unpacking prometheus into build"
+    dir=$(mktemp -d)
+    # Root's apt fetches as a user of its own, who cannot write here.
+    (cd "$dir" && apt-get -qq -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb .)
+    mkdir -p build/prometheus
+    mv "$dir"/usr/bin/prometheus "$dir"/usr/bin/promtool build/prometheus/
+    rm -rf "$dir"
+}
+
 check_python() {
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$python is $("$python" -V 2>&1): Python 3.11 or newer is needed (Debian 12, Ubuntu 24.04)"
@@ -180,7 +195,7 @@ install_missing_packages
 check_python
 case ${1:-} in
 "") make_monitor_venv ;;
-e2e) install_browser && make_monitor_venv && make_agent_venv ;;
+e2e) install_browser && unpack_prometheus && make_monitor_venv && make_agent_venv ;;
 vm) install_guest_packages && make_monitor_venv ;;
 *) fail "unknown argument '$1': nothing, e2e or vm" ;;
 esac

@@ -67,7 +67,11 @@ class Settings(BaseSettings):
     """Everything the daemon can be told. Immutable; the derived paths are properties."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, extra="forbid", frozen=True, validate_default=True
+        env_prefix=_PREFIX,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,  # docs/settings.md is made of them
     )
 
     config: Path | None = None
@@ -101,6 +105,7 @@ class Settings(BaseSettings):
     disarm_stops: int = Field(default=5, ge=1)
     """A rule that stopped more sessions than this within the window only alerts from then on."""
     disarm_window_s: float = Field(default=600, gt=0)
+    """The window of `disarm_stops`, in seconds."""
     events_ring_mib: int = Field(default=16, ge=1, le=1024)
     """Size of the kernel's event ring; a power of two (the kernel refuses anything else)."""
     history_events: int = Field(default=500, ge=0, le=100_000)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,14 +27,25 @@ GRAFANA = PROJECT / "deploy" / "grafana"
 _START_S = 30.0
 _METRIC = re.compile(r"\b(estop[:_][a-z0-9_:]+|process_[a-z_]+)\b")
 
+
+def program(name):
+    """The host's, or the one that `make setup-e2e` unpacked."""
+    places = os.pathsep.join((os.environ.get("PATH", os.defpath), f"{PROJECT}/build/prometheus"))
+    return shutil.which(name, path=places)
+
+
 pytestmark = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="no Prometheus: `make setup-e2e` installs it"
+    program("promtool") is None, reason="no Prometheus: `make setup-e2e` brings it"
 )
 
 
 def promtool(*arguments, **kwargs):
     done = subprocess.run(
-        ["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, **kwargs
+        [program("promtool"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **kwargs,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -116,7 +128,7 @@ def prometheus(tmp_path, api):
     promtool("check", "config", tmp_path / "prometheus.yml")
     log = (tmp_path / "log").open("w")
     words = [
-        *("prometheus", f"--config.file={tmp_path}/prometheus.yml"),
+        *(program("prometheus"), f"--config.file={tmp_path}/prometheus.yml"),
         *(f"--storage.tsdb.path={tmp_path}/data", "--web.listen-address=127.0.0.1:0"),
     ]
     running = subprocess.Popen(words, stdout=log, stderr=log)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,28 +154,6 @@ def test_every_command_says_what_it_does_and_every_option_has_help(words, found)
     for parameter in found.params:
         if isinstance(parameter, click.Option) and parameter.name != "limit":
             assert parameter.help, f"{words} {parameter.opts}"
-
-
-def test_the_readme_names_no_command_and_no_option_that_there_is_not():
-    known = dict(_all_commands())
-    text = (PROJECT / "README.md").read_text()
-    told = re.findall(r"\bestop ((?:[a-z]+[| ]?)+(?: --[a-z-]+)*)", text)
-    spoken = 0
-    for line in told:
-        words = line.split()
-        for name in words[0].split("|"):
-            if name not in COMMANDS:
-                continue
-            spoken += 1
-            found = known[name,]
-            below = words[1].split("|") if getattr(found, "commands", {}) and len(words) > 1 else []
-            for one in below:
-                assert (name, one) in known, line
-                found = known[name, one]
-            options = {option for parameter in found.params for option in parameter.opts}
-            for word in words:
-                assert not word.startswith("--") or word in options, line
-    assert spoken > 10
 
 
 def test_there_is_a_man_page_for_every_command(tmp_path):
