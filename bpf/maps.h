@@ -41,12 +41,15 @@ struct estop_settings {
 	__u64 opens_per_s;     /* of one session; more are counted and not sent. 0: no limit */
 	__u64 refused_operations; /* bit n: enum estop_operation n is refused, where LSM programs run */
 	__u64 refused_families;   /* bit n: no socket of AF_* n, the same way */
+	__u32 taint_connects; /* 1: a rule that stops may match what a tainted session contacts */
+	__u32 reserved;
 };
 
 #define ESTOP_LIVE 1
 #define ESTOP_QUARANTINED 2 /* no new connection, no byte out */
 #define ESTOP_OBSERVED 4    /* is never held or refused anything */
 #define ESTOP_GRANTED 8     /* has a grant: is held and asked about, and refused only by the answer */
+#define ESTOP_TAINTED 16    /* something of it has touched a secret: user space knows which */
 
 struct estop_egress_count {
 	__u64 sent_bytes;
@@ -215,7 +218,8 @@ CELLS(answers, __u64, MAX_SESSIONS); /* user */
 BPF_HASH(held, __u32, struct estop_hold, MAX_TASKS); /* tgid -> who waits for SIGCONT */
 /* Thread -> what it asked. A row that was pushed out is asked again. */
 BPF_TABLE("lru_hash", __u32, struct estop_question, questions, MAX_QUESTIONS);
-/* Thread -> acts for which what it does now is to be held: from an LSM program to the sensor. */
+/* Thread -> acts for which what it does now is to be held: from a program that sees the act coming (of
+ * LSM, or at a cgroup's connect) to the sensor behind it. */
 BPF_TABLE("lru_hash", __u32, __u32, noted, MAX_TOUCHED);
 /* Thread -> what an LSM program refused it and told: the sensor behind the call need not. */
 BPF_TABLE("lru_hash", __u32, __u32, told, MAX_TOLD);

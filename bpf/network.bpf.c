@@ -90,6 +90,13 @@ static __always_inline int watched_destination(struct bpf_sock_addr *ctx, __u32 
 	return network->certain ? 2 : 1;
 }
 
+/* Any contact of a session that has touched a secret may be where the secret leaves. */
+static __always_inline int connects_tainted(__u32 session)
+{
+	struct estop_settings *s = settings_row();
+	return s && s->taint_connects && tainted(session) && !observed(session);
+}
+
 static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, __u16 kind)
 {
 	struct estop_task_state *state = ours();
@@ -104,6 +111,8 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 	int api = kind == ESTOP_CONNECT && is_monitors_api(ctx, family);
 	int watched = observed(session) ? 0 : watched_destination(ctx, family);
 	if (watched == 2 && granted(session))
+		watched = 1;
+	if (!watched && kind == ESTOP_CONNECT && connects_tainted(session))
 		watched = 1;
 	int refused = api || watched == 2 || quarantined(session);
 	if (kind == ESTOP_SEND) { /* one event for a socket and second, not one for a datagram */
@@ -123,6 +132,8 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 		e->header.size = sizeof(*e);
 		if (watched) {
 			ask(session);
+			if (kind == ESTOP_CONNECT && !refused)
+				leave_note(ESTOP_ACT_CONNECT);
 			e->header.flags = ESTOP_CANDIDATE | (watched == 2 ? ESTOP_CERTAIN : 0);
 			e->header.held_ns = bpf_ktime_get_boot_ns();
 		}
@@ -255,6 +266,13 @@ static __always_inline void send_payload(struct __sk_buff *skb, struct estop_flo
 	alarms.ringbuf_submit(r, 0);
 }
 
+/* A segment without payload, as in a handshake. While a verdict is out it may pass: if it was lost,
+ * who is let go would notice by a second's wait for the next one. */
+static __always_inline int is_control(struct estop_flow *f)
+{
+	return f->protocol == IPPROTO_TCP_ && !f->payload_len;
+}
+
 int on_egress(struct __sk_buff *skb)
 {
 	__u32 session = session_of_packet(skb);
@@ -266,7 +284,7 @@ int on_egress(struct __sk_buff *skb)
 	int known = find_flow(skb, &flow);
 	__u32 bytes = known ? flow.payload_len : skb->len;
 	count = egress.lookup(&session);
-	if (quarantined(session)) {
+	if (quarantined(session) && !(only_held(session) && known && is_control(&flow))) {
 		if (count)
 			__sync_fetch_and_add(&count->cut_bytes, bytes);
 		return REFUSE;
@@ -291,8 +309,10 @@ static __always_inline void tell_unix(struct bpf_raw_tracepoint_args *ctx,
 		return;
 	struct socket *socket = (struct socket *)KERNEL(file, file, private_data);
 	struct sock *sk = KERNEL(socket, socket, sk);
-	if (KERNEL(sock, sk, __sk_common.skc_family) != AF_UNIX_)
+	if (KERNEL(sock, sk, __sk_common.skc_family) != AF_UNIX_) {
+		wait_for_answer(state->session);
 		return;
+	}
 	struct unix_sock *peer = (struct unix_sock *)KERNEL(unix_sock, sk, peer);
 	if (!peer)
 		return;

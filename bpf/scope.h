@@ -94,6 +94,12 @@ static __always_inline int granted(__u32 session)
 	return flags && (*flags & ESTOP_GRANTED);
 }
 
+static __always_inline int tainted(__u32 session)
+{
+	__u32 *flags = session_flags.lookup(&session);
+	return flags && (*flags & ESTOP_TAINTED);
+}
+
 /* The dead-man switch. A monitor that never was alive is not dead: the row is 0 until its first
  * beat. Zero in `deadman_ns` is fail_mode `open`. */
 static __always_inline int monitor_is_dead(void)
@@ -126,6 +132,12 @@ static __always_inline int quarantined(__u32 session)
 	if (is_stopped(session) || waits_for_answer(session))
 		return 1;
 	return monitor_is_dead() && !observed(session);
+}
+
+/* It waits for a verdict, and for nothing else. */
+static __always_inline int only_held(__u32 session)
+{
+	return waits_for_answer(session) && !is_stopped(session) && !monitor_is_dead();
 }
 
 #endif

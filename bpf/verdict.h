@@ -151,6 +151,27 @@ static __always_inline void take_note(struct estop_record *r)
 #endif
 }
 
+/* The way out of a connect() that a program at its cgroup asked about: who was not answered yet waits
+ * here, before he can send. The answer may come while he is being stopped; it counts in `answers`
+ * before it looks into `held`, so that one of the two sides sees the other. */
+static __always_inline void wait_for_answer(__u32 session)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	__u32 tid = thread, tgid = thread >> 32;
+
+	if (!noted.lookup(&tid))
+		return;
+	noted.delete(&tid);
+	if (!waits_for_answer(session) ||
+	    !unnoticed((struct task_struct *)bpf_get_current_task()) ||
+	    !stop_process(session, ESTOP_HELD_CANDIDATE))
+		return;
+	if (!waits_for_answer(session) && !is_stopped(session)) {
+		held.delete(&tgid);
+		bpf_send_signal(SIGCONT_);
+	}
+}
+
 static __always_inline void note_told(__u32 operation)
 {
 	__u32 tid = bpf_get_current_pid_tgid();

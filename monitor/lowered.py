@@ -136,6 +136,8 @@ class RuleLowering:
     networks: tuple[NetworkWatch, ...] = ()
     operations: tuple[str, ...] = ()
     sockets: tuple[SocketWatch, ...] = ()
+    taint_connects: bool = False
+    """Whatever a session contacts once something in it has touched a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +149,7 @@ class Lowered:
     operations: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names as rules know them (`fields.CATEGORIES`) -> rules: all are held, none is certain."""
     sockets: tuple[SocketWatch, ...] = ()
+    taint_connects: frozenset[str] = frozenset()
+    """Rules to which any contact of a tainted session may be a match: all are held."""
     rules: Mapping[str, RuleLowering] = field(default_factory=dict)
     """Rule id -> what became of it. Rules that only log or alert are left out."""

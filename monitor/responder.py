@@ -94,10 +94,10 @@ class Responder:
         """The candidate is judged: unless that stopped the session, it goes on as if nothing was."""
         if Verdict.BEFORE in event.verdict:
             self._holds.decide(event.tid, event.held_ns, Answer.LET)
+        self._holds.answer(live.slot)  # before who waits is looked for: see bpf/verdict.h
         with suppress(OSError):  # the session ended
             contained = Verdict.CERTAIN in event.verdict
             self._killswitch.release(live, event.tgid, contained=contained)
-        self._holds.answer(live.slot)
 
     def refuses(self, observation: Observation, matches: Mapping[str, tuple[Rule, Fact]]) -> bool:
         """Must an act that waits for our word not happen?"""

@@ -75,6 +75,7 @@ class Kernel:
         self._old_levels = 0
         self._api_port = 0
         self._watches_below = False
+        self._taint_connects = False
         self._held_operations = 0
         self._refused_operations = settings.refused_operations
         self._tasks, self._cgroups = self._maps["tasks"], self._maps["cgroups"]
@@ -187,6 +188,8 @@ class Kernel:
                 self._settings.opens_per_s,
                 sum(1 << operation for operation in self._refused_operations),
                 sum(1 << family for family in self._settings.refused_families),
+                self._taint_connects,
+                0,
             ),
         )
 
@@ -196,13 +199,19 @@ class Kernel:
             self._api_port = port
             self._write_settings()
 
-    def judge_by(self, *, below: bool, operations: Iterable[str]) -> None:
-        """What the watches need beside their maps: are directories among them, which operations."""
+    def judge_by(
+        self, *, below: bool, operations: Iterable[str], taint_connects: bool = False
+    ) -> None:
+        """What the watches need beside their maps: are directories among them, which operations.
+
+        With `taint_connects`, whatever a tainted session contacts is held.
+        """
         known = {operation.name.lower(): 1 << operation for operation in wire.Operation}
         known["process_vm_readv"] = known["vm_read"]  # the names of Sigma's process_access
         known["process_vm_writev"] = known["vm_write"]
         with self._lock:
             self._watches_below = below
+            self._taint_connects = taint_connects
             self._held_operations = sum(known.get(name, 0) for name in set(operations))
             self._write_settings()
 
@@ -286,6 +295,12 @@ class Kernel:
     def grant(self, slot: int, *, on: bool) -> None:
         """Ask about what a rule forbids the session for certain, instead of refusing it at once."""
         self._flag(slot, wire.GRANTED, on=on)
+
+    def taint(self, slot: int) -> None:
+        """Something in the session has touched a secret; that is not taken back."""
+        (flags,) = self._flags.get(slot) or (0,)
+        if not flags & wire.TAINTED:
+            self._flag(slot, wire.TAINTED, on=True)
 
     def _flag(self, slot: int, flag: int, *, on: bool) -> None:
         with self._lock:

@@ -208,6 +208,8 @@ SETTINGS = Layout(
         ("opens_per_s", "Q"),
         ("refused_operations", "Q"),
         ("refused_families", "Q"),
+        ("taint_connects", "I"),
+        ("reserved", "I"),
     ),
 )
 TASK = Layout("estop_task_state", (("session", "I"), ("reserved", "I"), ("image_inode", "Q")))
@@ -320,4 +322,5 @@ LIVE = 1
 QUARANTINED = 2
 OBSERVED = 4
 GRANTED = 8
+TAINTED = 16
 MAX_LEVEL = 12

@@ -107,7 +107,11 @@ def _tables(found: Explanation) -> list[tuple[Sequence[str], list[Sequence[str]]
         (("NETWORK", "PORTS", ""), networks),
         (("SOCKET", "", ""), sockets),
         (("OPERATION",), [(name,) for name in found.operations]),
+        (("SESSION", "", ""), [_TAINTED] if found.taint_connects else []),
     ]
+
+
+_TAINTED = ("has touched a secret", "any contact", "hold")
 
 
 def _set(sets: Sequence[tuple[str, ...]], one: tuple[str, ...]) -> str:

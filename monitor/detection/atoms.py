@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import ClassVar
 
 from monitor.detection.condition import REFERENCES, Leaf, Match
 from monitor.detection.fold import holds
@@ -75,6 +76,18 @@ class OnAddress:
             single = mine.version == _V6 and mine.num_addresses == 1
             return holds(leaf, str(mine.network_address)) if single else None
         return inside(mine, ip_network(str(leaf.value)))
+
+
+@dataclass(frozen=True, slots=True)
+class OnTaint:
+    """Something in the session has touched a secret; what, and which process, user space knows."""
+
+    rank: ClassVar[tuple[int, int]] = (0, 1)
+    """Few sessions ever are, so it is worth more than a port of any address."""
+
+    def decides(self, leaf: Leaf) -> bool | None:  # noqa: ARG002 - as the others are asked
+        """Whether a process bears a label is not known from its session's."""
+        return None
 
 
 def inside(mine: Network, its: Network) -> bool | None:

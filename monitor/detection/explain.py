@@ -34,6 +34,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[dict[str, Any], ...] = ()
     operations: tuple[str, ...] = ()
     sockets: tuple[dict[str, Any], ...] = ()
+    taint_connects: bool = False
+    """Whatever a session contacts once something in it has touched a secret is held."""
 
 
 def in_force(ruleset: RuleSet, lowered: Lowered, host: Host) -> list[RuleInForce]:
@@ -83,6 +85,7 @@ def explain(rule: RuleInForce, lowering: RuleLowering | None) -> Explanation:
             {"where": one.where, "path": one.path, "certain": one.certain}
             for one in lowering.sockets
         ),
+        taint_connects=lowering.taint_connects,
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from monitor.detection import merge
-from monitor.detection.atoms import OnAddress
+from monitor.detection.atoms import OnAddress, OnTaint
 from monitor.detection.cases import CASES, Case, Kind
 from monitor.detection.condition import Condition, Leaf
 from monitor.detection.exempt import without_exempt
@@ -25,6 +25,8 @@ from monitor.detection.necessary import Atom, atom_of, necessary, port
 from monitor.detection.ruleset import RuleSet, Signature
 from monitor.lowered import Act, Lowered, Part, RuleLowering, Where
 
+_UNCONNECTED = "a datagram without a connect is gone when it is known"
+"""To hold it is to lose it, and who asks for a name would wait for seconds."""
 _TOLD = 3
 """Reasons that are told; a rule of a hundred leaves has as many."""
 
@@ -45,6 +47,7 @@ def lower(ruleset: RuleSet) -> Lowered:
         networks=merge.networks([reach for one in found for reach in one.reaches]),
         operations={name: frozenset(rules) for name, rules in sorted(operations.items())},
         sockets=merge.sockets([socket for one in found for socket in one.sockets]),
+        taint_connects=frozenset(one.rule for one in found if one.taint_connects),
         rules={s.rule.id: _told(one, shared) for s, one in zip(wanted, found, strict=True)},
     )
 
@@ -58,13 +61,15 @@ class _Findings:
         self.reaches: list[Reach] = []
         self.sockets: list[Socket] = []
         self.operations: list[str] = []
+        self.taint_connects = False
         self.left: dict[str, None] = {}
         self.needs: dict[str, None] = {}
 
     @property
     def any(self) -> bool:
         """Is there anything the kernel could look for?"""
-        return bool(self.entries or self.reaches or self.sockets or self.operations)
+        found = self.entries or self.reaches or self.sockets or self.operations
+        return bool(found) or self.taint_connects
 
 
 def _of_rule(signature: Signature) -> _Findings:
@@ -105,7 +110,11 @@ def _of_atom(case: Case, condition: Condition, atom: Atom, findings: _Findings) 
     if rest == FALSE:
         return
     rule = findings.rule
-    if isinstance(atom, OnAddress):
+    if isinstance(atom, OnTaint):
+        findings.taint_connects = True
+        findings.left[_UNCONNECTED] = None
+        findings.needs |= {leaf.field: None for leaf in leaves(rest)}
+    elif isinstance(atom, OnAddress):
         found = list(_with_ports(atom, rest))
         findings.reaches += [Reach(one, after == TRUE, rule) for one, after in found]
         findings.needs |= {x.field: None for _, after in found for x in leaves(after)}
@@ -141,6 +150,7 @@ def _told(found: _Findings, shared: Mapping[tuple[Where, str], Act]) -> RuleLowe
         merge.networks(found.reaches),
         tuple(sorted(found.operations)),
         merge.sockets(found.sockets),
+        found.taint_connects,
     )
     if found.left:
         more = f" (and {len(found.left) - _TOLD} more)" if len(found.left) > _TOLD else ""

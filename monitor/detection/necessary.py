@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from monitor.detection.atoms import OnAddress, OnPath
+from monitor.detection.atoms import OnAddress, OnPath, OnTaint
 from monitor.detection.cases import Case, Kind
 from monitor.detection.condition import AllOf, AnyOf, Condition, Leaf, Match, Not
 from monitor.lowered import Where
 
-Atom = OnPath | OnAddress
+Atom = OnPath | OnAddress | OnTaint
 AtomOf = Callable[[Leaf], Atom | str]
 """A leaf as an atom that holds whenever the leaf does, or why there is none."""
 
@@ -22,6 +22,8 @@ _GLOB = re.compile(r"\\([^0-9A-Za-z])|(\.\*|\.)|(.)", re.DOTALL)
 _GLOB_HEAD = "(?s)"
 _SPECIAL = {"", ".", ".."}
 _MAX_PORT = 65535
+_TEXT = {Match.EQUALS, Match.PREFIX, Match.SUFFIX, Match.CONTAINS, Match.GLOB, Match.REGEX}
+"""Comparisons that hold of no field that is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ def address(leaf: Leaf) -> Atom | str:
     """A leaf about the other end of a connection."""
     if leaf.field == "DestinationPort":
         return port(leaf)
+    if leaf.field == "Tainted" and leaf.match in _TEXT:
+        return OnTaint()
     if leaf.field != "DestinationIp":
         return _unknown(leaf)
     if leaf.match is Match.NETWORK:

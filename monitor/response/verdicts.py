@@ -41,7 +41,9 @@ Rows = dict[Row, Row]
 class Judge(Tables, Protocol):
     """The part of `capture.kernel.Kernel` that is told what to look for."""
 
-    def judge_by(self, *, below: bool, operations: Iterable[str]) -> None:
+    def judge_by(
+        self, *, below: bool, operations: Iterable[str], taint_connects: bool = False
+    ) -> None:
         """What the programs need to know beside the maps; operations as rules name them."""
         ...
 
@@ -110,6 +112,7 @@ class Verdicts:
             self._kernel.judge_by(
                 below=any(w.where is Where.BELOW for w in lowered.watches),
                 operations=lowered.operations,
+                taint_connects=bool(lowered.taint_connects),
             )
 
     def follow(self, found: Mapping[str, Iterable[tuple[int, int]]]) -> None:

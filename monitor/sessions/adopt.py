@@ -49,6 +49,10 @@ class Scope(Protocol):
         """The session a process is in, 0 for none."""
         ...
 
+    def taint(self, slot: int) -> None:
+        """Something in the session has touched a secret."""
+        ...
+
     def forget(self, slot: int) -> None:
         """Take a session out of scope."""
         ...

@@ -386,6 +386,7 @@ class Registry:
             return
         if labels:
             live.tree.taint(observation.process.pid, labels)
+            self._scope.taint(live.slot)
         for fact in facts:
             live.seen.add(fact)
         if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import struct
+import threading
 from pathlib import Path
 
 import pytest
@@ -360,6 +361,79 @@ def test_a_certain_destination_is_refused_and_asked_about(inside, puppet, verdic
     holds.answer(inside.slot)
     with listener("127.0.0.1") as there:
         connect(puppet, address("127.0.0.1", there.getsockname()[1]))
+
+
+def test_what_a_session_contacts_is_held_once_it_has_touched_a_secret(
+    inside, puppet, kernel, verdicts, holds
+):
+    verdicts.replace(Lowered(taint_connects=frozenset({"r"})))
+    with listener("127.0.0.1") as there:
+        where = address("127.0.0.1", there.getsockname()[1])
+        connect(puppet, where)
+        assert inside.wait(Connected).verdict == Verdict.PASS
+        kernel.taint(inside.slot)
+        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+        puppet.become("connect", fd, puppet.place(where), len(where))
+        event = inside.wait(Connected, lambda e: e.verdict & Verdict.CANDIDATE)
+        assert event.verdict == Verdict.CANDIDATE
+        assert until(lambda: state_of(puppet.pid) == "T")  # connected, and not back from the call
+        there.accept()[0].close()
+        assert go_on(holds, inside, puppet) == 0
+        verdicts.replace(Lowered())  # no rule asks for it any more
+        connect(puppet, where)
+    assert holds.waiting(inside.slot) == 0
+
+
+def test_who_does_not_wait_for_his_connection_sends_nothing_before_the_answer(
+    inside, puppet, kernel, verdicts, holds
+):
+    verdicts.replace(Lowered(taint_connects=frozenset({"r"})))
+    kernel.taint(inside.slot)
+    with listener("127.0.0.1") as there:
+        where = address("127.0.0.1", there.getsockname()[1])
+        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, 0)
+        with pytest.raises(BlockingIOError):
+            puppet("connect", fd, puppet.place(where), len(where))
+        inside.wait(Connected, lambda e: e.verdict == Verdict.CANDIDATE)
+        peer, _ = there.accept()  # the handshake passes, so that a release loses no second
+        with peer:
+            assert puppet("sendto", fd, puppet.place(b"secret"), 6, 0, 0, 0) == 6
+            peer.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                peer.recv(6)
+            holds.answer(inside.slot)
+            peer.settimeout(5)
+            assert peer.recv(6) == b"secret"
+
+
+def test_who_is_answered_before_he_is_back_from_the_call_is_not_stopped(
+    inside, puppet, kernel, verdicts, holds
+):
+    """The answer is a race that the process must win every time."""
+    verdicts.replace(Lowered(taint_connects=frozenset({"r"})))
+    kernel.taint(inside.slot)
+    done = threading.Event()
+
+    def answer():
+        while not done.is_set():
+            if holds.waiting(inside.slot):
+                holds.answer(inside.slot)
+                if holds.is_stopped(puppet.pid):
+                    holds.forget(puppet.pid)
+                    os.kill(puppet.pid, signal.SIGCONT)
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    try:
+        with listener("127.0.0.1") as there:
+            for _ in range(300):
+                fd = connect(puppet, address("127.0.0.1", there.getsockname()[1]))
+                puppet("close", fd)
+                there.accept()[0].close()
+    finally:
+        done.set()
+        answering.join()
+    assert not holds.is_stopped(puppet.pid)
 
 
 # Who is not held --------------------------------------------------------------------------------

@@ -221,6 +221,17 @@ def test_addresses_and_ports_are_looked_up_together(one, entries, expected):
     assert all(isinstance(n, NetworkWatch) for n in found.networks)
 
 
+def test_a_contact_after_a_secret_is_held_by_the_taint_of_the_session(one, lowered):
+    asked = {"Tainted": "credential", "FirstSeen": True, "DestinationHostname|exists": False}
+    found = one(asked, "network_connection")
+    assert found.taint_connects
+    assert (found.part, found.networks) == (Part.SOME, ())
+    assert "datagram" in found.reason
+    assert one({**asked, "DestinationIp|cidr": "10.0.0.0/8"}, "network_connection").networks
+    without = one({"Tainted": None, "DestinationHostname|exists": False}, "network_connection")
+    assert (without.part, without.taint_connects) == (Part.NONE, False)
+
+
 def test_a_name_in_a_handshake_is_known_in_user_space_only(one):
     found = one({"DestinationHostname|cased": "pay.example"}, "network_connection")
     assert found.part is Part.NONE

@@ -199,6 +199,7 @@ address_leaves = st.one_of(
     leaf(["DestinationPort"], [Match.EQUALS], st.sampled_from(["443", "22", "0", "x", "022"])),
     leaf(["Protocol"], [Match.EQUALS], st.sampled_from(["tcp", "unix"])),
     leaf(["DestinationPort"], [Match.MORE], st.just(100.0)),
+    leaf(["Tainted"], [Match.EQUALS, Match.CONTAINS, Match.NULL], st.sampled_from(["a", "b"])),
 )
 CONNECTIONS = every(
     DestinationIp=["10.1.2.3", "10.2.0.1", "::ffff:10.1.2.3", "2001:db8::1", "::1"],
@@ -206,6 +207,7 @@ CONNECTIONS = every(
     Protocol=["tcp", "udp"],
     Initiated=[True],
     Image=PROGRAMS,
+    Tainted=[None, ["a"]],
 )
 
 
@@ -218,7 +220,8 @@ def test_a_connection_is_held_if_it_matches_and_matches_if_it_is_certain(rules):
         for rule in matched:
             if lowered.rules[rule].part in COVERED:
                 event("a match that is held")
-                assert any(rule in watch.rules for watch in held)
+                tainted = fact.fields.get("Tainted") and rule in lowered.taint_connects
+                assert tainted or any(rule in watch.rules for watch in held)
         for watch in held:
             if watch.certain:
                 event("a certain watch that finds")
