@@ -354,7 +354,7 @@ def main(settings: Settings) -> None:
         _log.info(
             "monitor.ready",
             socket=str(settings.socket_path),
-            tcp=settings.listen,
+            console=daemon.server.url or "off: `listen` is empty",
             rules=daemon.supervisor.health().rules,
         )
         daemon.pipeline.run(stop)

@@ -404,6 +404,8 @@ class Supervisor:
                 _log.warning("session.left", session=live.id, state=live.state.value)
         try:
             self._registry.sessions_dir.rmdir()
+        except FileNotFoundError:
+            return  # there was no session
         except OSError as error:
             _log.info("cgroup.kept", path=str(self._registry.sessions_dir), why=error.strerror)
 

@@ -65,6 +65,14 @@ class Server:
         """False before `start`, after `stop`, and if the API broke: then health must say so."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the console; empty without TCP."""
+        if self.address is None:
+            return ""
+        host, port = self.address
+        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
     def start(self) -> None:
         """Open both sockets and answer on them."""
         sockets = [_unix_socket(self._socket_path)]
