@@ -109,6 +109,17 @@ def _identity(document: Document, *, foreign: bool) -> Iterator[RuleProblem]:
         yield document.problem(message, "level", mend=did_you_mean(str(level), Level))
     if not foreign:
         yield from _tags(document)
+        yield from _texts(document, "falsepositives")
+        yield from _texts(document, "references")
+
+
+def _texts(document: Document, key: str) -> Iterator[RuleProblem]:
+    """`- The names: all the same` is a mapping to YAML, and nobody meant one."""
+    texts = document.data.get(key) or []
+    for index, text in enumerate(texts if isinstance(texts, list) else [texts]):
+        if not isinstance(text, str):
+            message = f"`{key}` holds something that is no text"
+            yield document.problem(message, key, index, mend="put it in quotes")
 
 
 def _tags(document: Document) -> Iterator[RuleProblem]:

@@ -241,6 +241,7 @@ def test_the_digest_follows_the_content(tmp_path):
         ("category: file_event", "service: auditd", 5, "the log of `auditd` is not read", ""),
         ("level: high", "level: high\nstatus: fresh", 7, "not a valid Sigma rule status", ""),
         ("level: high", "level: high\ntags: [impact]", 7, "no namespace", "attack.impact"),
+        ("level: high", "level: high\nfalsepositives:\n- A: b", 8, "no text", "quotes"),
         ("level: high", "level: high\ndate: soon", 7, "Rule date 'soon' is invalid", ""),
         ("level: high", "level: high\nfalsepositives: x", 7, "must be a list", ""),
         ("TargetFilename", "TargetFileName", 8, "unknown field", "`TargetFilename`?"),
