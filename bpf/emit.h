@@ -95,12 +95,25 @@ static __always_inline __u32 mount_namespace(struct task_struct *task)
 	return mounts ? KERNEL(mnt_namespace, mounts, ns.inum) : 0; /* an exiting task has none */
 }
 
-static __always_inline __u32 root_inode(struct task_struct *task)
+static __always_inline struct mount *mount_of(struct vfsmount *mnt)
+{
+	return (struct mount *)((char *)mnt - offsetof(struct mount, mnt));
+}
+
+#define ROOT_FACTOR 0x9E3779B1u /* 2^32 by the golden ratio: numbers of mounts are small and dense */
+
+/* A number for the root directory, made of its inode and its mount: every overlay's root is inode 2
+ * or bears the number of the directory below it. monitor/sessions/places.py makes the same one. */
+static __always_inline __u32 root_of(struct task_struct *task)
 {
 	struct fs_struct *fs = KERNEL(task_struct, task, fs);
 	struct dentry *root = fs ? KERNEL(fs_struct, fs, root.dentry) : 0;
 	struct inode *inode = root ? KERNEL(dentry, root, d_inode) : 0;
-	return inode ? (__u32)KERNEL(inode, inode, i_ino) : 0;
+
+	if (!inode)
+		return 0;
+	struct mount *mount = mount_of(KERNEL(fs_struct, fs, root.mnt));
+	return (__u32)KERNEL(inode, inode, i_ino) + (__u32)KERNEL(mount, mount, mnt_id) * ROOT_FACTOR;
 }
 
 static __always_inline void fill_identity(struct estop_header *h, __u16 kind, __u32 session)
@@ -115,7 +128,7 @@ static __always_inline void fill_identity(struct estop_header *h, __u16 kind, __
 	h->egress_bytes = out ? out->sent_bytes : 0;
 	h->session = session;
 	h->mnt_ns = mount_namespace(task);
-	h->root_inode = root_inode(task);
+	h->root = root_of(task);
 	h->held_ns = 0;
 }
 

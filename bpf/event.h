@@ -46,7 +46,7 @@ struct estop_header {
 	__u32 tid;
 	__u32 uid;
 	__u32 mnt_ns;     /* inode number of the mount namespace */
-	__u32 root_inode; /* low half of the inode number of the task's root directory */
+	__u32 root;       /* the task's root directory: see root_of() in emit.h */
 	__u64 held_ns;    /* CLOCK_BOOTTIME when the kernel held or refused; 0 where it did neither */
 };
 

@@ -19,11 +19,6 @@
 #define FMODE_PATH_ 0x4000
 #define FMODE_CREATED_ 0x100000
 
-static __always_inline struct mount *mount_of(struct vfsmount *mnt)
-{
-	return (struct mount *)((char *)mnt - offsetof(struct mount, mnt));
-}
-
 /* Append one name; false when there is no room or nothing to read. */
 static __always_inline int put_name(struct estop_record *r, struct dentry *d)
 {

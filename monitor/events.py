@@ -78,7 +78,7 @@ class Verdict(IntFlag):
 class View(NamedTuple):
     """From where a process sees the file system: paths of two views do not compare.
 
-    `root` is the low half of the inode number of its root directory.
+    `root` is a number for its root directory and the mount that it is on.
     """
 
     mnt_ns: int

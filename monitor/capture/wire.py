@@ -110,7 +110,7 @@ _HEADER = (
     ("tid", "I"),
     ("uid", "I"),
     ("mnt_ns", "I"),
-    ("root_inode", "I"),
+    ("root", "I"),
     ("held_ns", "Q"),
 )
 

@@ -24,6 +24,11 @@ from monitor.events import Name, View
 _NR_OPENAT2 = 437
 _RESOLVE_IN_ROOT = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_STATX_INO, _STATX_MNT_ID = 0x100, 0x1000
+_STATX_BYTES, _STX_INO, _STX_MNT_ID = 256, 32, 144
+"""Of `struct statx` in <linux/stat.h>; the mount's number is there since Linux 5.8."""
+_ROOT_FACTOR = 0x9E3779B1
 _O_DIRECTORY_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -56,11 +61,20 @@ def open_in_root(root: str, path: str, flags: int = _O_DIRECTORY_PATH) -> int:
 def view_of(pid: int | str = "self") -> View:
     """From where a process sees the file system; (0, 0) if it is gone."""
     try:
-        return View(
-            os.stat(f"/proc/{pid}/ns/mnt").st_ino, os.stat(f"/proc/{pid}/root").st_ino & 0xFFFFFFFF
-        )
+        return View(os.stat(f"/proc/{pid}/ns/mnt").st_ino, _number_of(f"/proc/{pid}/root"))
     except OSError:
         return View(0, 0)
+
+
+def _number_of(root: str) -> int:
+    """What `root_of` in bpf/emit.h makes of a root directory: its inode and its mount, mixed."""
+    found = ctypes.create_string_buffer(_STATX_BYTES)
+    if _libc.statx(_AT_FDCWD, os.fsencode(root), 0, _STATX_INO | _STATX_MNT_ID, found):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), root)
+    (inode,) = struct.unpack_from("Q", found, _STX_INO)
+    (mount,) = struct.unpack_from("Q", found, _STX_MNT_ID)
+    return int(inode + mount * _ROOT_FACTOR) & 0xFFFFFFFF
 
 
 class Roots:

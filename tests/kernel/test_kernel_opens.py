@@ -15,6 +15,7 @@ from monitor.sessions.places import view_of
 
 CWD = -100
 O_TMPFILE = os.O_TMPFILE
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 RESOLVE_ANYHOW = struct.pack("<QQQ", os.O_RDONLY, 0, 0)
 
 
@@ -144,6 +145,28 @@ def test_in_a_chroot_the_path_is_the_agents_and_the_other_spelling_the_real_one(
     assert opened.file.path.text == "/file"
     assert opened.file.path.within == mounted_at(file)
     assert opened.view == view_of(puppet.pid) != view_of()
+
+
+def test_two_roots_with_one_inode_number_are_two_views(inside, puppet, scratch):
+    """Every tmpfs begins with the same number, and so do overlays of one directory."""
+    puppet("unshare", CLONE_NEWNS)
+    puppet("mount", b"none", b"/", 0, MS_REC | MS_PRIVATE, 0)
+    directories, views, inodes = [], [], []
+    for name in ("one", "two"):
+        (scratch / name).mkdir()
+        puppet("mount", b"none", os.fsencode(scratch / name), b"tmpfs", 0, 0)
+        directories.append(puppet("openat", CWD, os.fsencode(scratch / name), os.O_DIRECTORY))
+        inodes.append(os.stat(f"/proc/{puppet.pid}/fd/{directories[-1]}").st_ino)
+    for directory in directories:
+        puppet("fchdir", directory)
+        puppet("chroot", b".")
+        puppet("openat", CWD, b"/new", os.O_WRONLY | os.O_CREAT, 0o600)
+        opened = inside.wait(Opened, lambda e: e.file.path.text == "/new" and e.view not in views)
+        views.append(opened.view)
+        assert opened.view == view_of(puppet.pid)
+    assert inodes[0] == inodes[1]
+    assert views[0].mnt_ns == views[1].mnt_ns
+    assert views[0] != views[1]
 
 
 @pytest.mark.usefixtures("nothing_refused")
