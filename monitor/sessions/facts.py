@@ -186,11 +186,12 @@ class FactMaker:
         root = self._root(event, live)
         target = resolve(event.target, root)
         place = resolve(event.source, root)
+        content = self._content(target, live)
         for source in {
             *filter(None, (place.path, place.outer)),
             *self._watched.aliases(root, target.device, target.inode),
         }:
-            extra = {"SourceFilename": source, "Operation": "link", **self._content(target, live)}
+            extra = {"SourceFilename": source, "Operation": "link", **content}
             yield from self._file(
                 "file_event", (target.path,), (target.device, target.inode), live, process, **extra
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reached beyond a session, as facts; it looks nothing up."""
+"""What reached beyond a session, as facts; it looks up nothing but whom a number means."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from monitor import events
 from monitor.fields import Fact
 from monitor.sessions.live import LiveSession
+from monitor.sessions.pids import host_pid
 from monitor.subjects import Process
 
 # operation -> (what rules call it, which argument is the other process)
@@ -33,12 +34,13 @@ def _privileged(event: events.Privileged, live: LiveSession, process: Process) -
     if event.operation == "ptrace" and event.args[0] == _PTRACE_TRACEME:
         return  # a process asks its own parent to trace it
     name, argument = access
-    target = event.args[argument]
+    family = [p.pid for p in live.tree]
+    target = host_pid(event.args[argument], event.tgid, family)
     fields = {
         **live.tree.fields(process),
         "Operation": name,
-        "TargetProcessId": target,
-        "TargetInSession": any(p.pid == target for p in live.tree),
+        "TargetProcessId": target or event.args[argument],
+        "TargetInSession": target in family,
         "Refused": refused,
     }
     yield Fact(category="process_access", fields=fields)
