@@ -121,13 +121,13 @@ _CHANGED = answers(reference(Alert), "The alert as it is now, without its eviden
 @router.post(
     "/{alert}/acknowledge", responses=_CHANGED, openapi_extra=takes(ActRequest, required=False)
 )
-def acknowledge(alert: str, note: Note, monitor: Behind, asker: Asker) -> Response:
+def acknowledge_alert(alert: str, note: Note, monitor: Behind, asker: Asker) -> Response:
     """Say that somebody has seen it."""
     return _care(monitor, asker, alert, lambda care: seen(care, asker.name, note.why))
 
 
 @router.post("/{alert}/assign", responses=_CHANGED, openapi_extra=takes(AssignRequest))
-def assign(alert: str, to: Assign, monitor: Behind, asker: Asker) -> Response:
+def assign_alert(alert: str, to: Assign, monitor: Behind, asker: Asker) -> Response:
     """Say who looks after it."""
     return _care(monitor, asker, alert, lambda care: assigned(care, to.to, asker.name))
 

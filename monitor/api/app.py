@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -58,24 +59,12 @@ def create_app(
     peer_of: PeerOf = nobody_known,
 ) -> FastAPI:
     """The API of one monitor. Call `release(app)` when it is served no more."""
-    app = FastAPI(
-        title="estop",
-        version=monitor.__version__,
-        description=_DESCRIPTION,
-        openapi_url=f"{PREFIX}/openapi.json",
-        # The interactive pages would load their scripts from somebody else's server.
-        docs_url=None,
-        redoc_url=None,
-    )
+    app = _described()
     tokens = Tokens(store)
     app.state.monitor = Monitor(control, store, metrics, tokens)
     app.state.is_supervised = is_supervised
     app.state.followers = Followers(metrics.api_followers)
     store.subscribe(app.state.followers.committed)
-    for routes in _ROUTES:
-        app.include_router(routes.router, prefix=PREFIX)
-    app.include_router(monitor_routes.metrics_router)
-    app.include_router(console_routes.router)
     problems.install(app)
     app.add_middleware(
         Gate,
@@ -87,6 +76,31 @@ def create_app(
         open_paths=console_routes.PATHS,
     )
     app.add_middleware(Counted, metrics=metrics)
+    return app
+
+
+def description() -> dict[str, Any]:
+    """The OpenAPI document, without a monitor behind it."""
+    return _described().openapi()
+
+
+def _described() -> FastAPI:
+    """All routes and what is said of them; nobody answers yet."""
+    app = FastAPI(
+        title="estop",
+        version=monitor.__version__,
+        description=_DESCRIPTION,
+        openapi_url=f"{PREFIX}/openapi.json",
+        # The interactive pages would load their scripts from somebody else's server.
+        docs_url=None,
+        redoc_url=None,
+        # Names that a generated client can use, and examples are filed under.
+        generate_unique_id_function=lambda route: route.name,
+    )
+    for routes in _ROUTES:
+        app.include_router(routes.router, prefix=PREFIX)
+    app.include_router(monitor_routes.metrics_router)
+    app.include_router(console_routes.router)
     app.openapi = functools.partial(schema.describe, app)  # type: ignore[method-assign]
     return app
 

@@ -130,7 +130,7 @@ _CHANGED = answers(reference(Incident), "The incident as it is now.")
     responses=_CHANGED,
     openapi_extra=takes(ActRequest, required=False),
 )
-def acknowledge(incident: str, note: Note, monitor: Behind, asker: Asker) -> Response:
+def acknowledge_incident(incident: str, note: Note, monitor: Behind, asker: Asker) -> Response:
     """Say that somebody has seen it."""
     found, _ = _visible(monitor, asker, incident)
     done = monitor.control.acknowledge(found.id, who=asker.name, why=note.why)
@@ -138,7 +138,7 @@ def acknowledge(incident: str, note: Note, monitor: Behind, asker: Asker) -> Res
 
 
 @router.post("/{incident}/assign", responses=_CHANGED, openapi_extra=takes(AssignRequest))
-def assign(incident: str, to: Assign, monitor: Behind, asker: Asker) -> Response:
+def assign_incident(incident: str, to: Assign, monitor: Behind, asker: Asker) -> Response:
     """Say who looks after it."""
     found, _ = _visible(monitor, asker, incident)
     return recorded(monitor, monitor.control.assign(found.id, to.to, who=asker.name))

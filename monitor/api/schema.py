@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from monitor.alerts import ActionRecord, Alert
+from monitor.api import examples
 from monitor.api.problems import MEDIA_TYPE, Problem
 from monitor.control import (
     ActRequest,
@@ -108,5 +109,6 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for operations in document["paths"].values():
             for operation in operations.values():
                 operation["responses"].pop("422", None)
+                examples.show_in(operation)
         app.openapi_schema = document
     return app.openapi_schema

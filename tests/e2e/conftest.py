@@ -21,6 +21,12 @@ _numbers = itertools.count(1)
 _SETTINGS = {"ESTOP_DISARM_STOPS": "100"}
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-examples", action="store_true", help="keep what the API answered as its examples"
+    )
+
+
 @pytest.fixture(scope="session")
 def ground() -> Iterator[Path]:
     """pytest's own temporary directories are closed to everybody but their owner."""
@@ -39,7 +45,7 @@ def monitor(ground: Path) -> Iterator[Monitor]:
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def user() -> pwd.struct_passwd:
     """The agent's user: who called sudo, for whom the checkout is readable; else root."""
     return pwd.getpwnam(os.environ.get("SUDO_USER", "root"))
