@@ -107,11 +107,11 @@ def _events(response: httpx.Response) -> list[dict[str, Any]]:
 
 
 def _lines(response: httpx.Response) -> list[dict[str, Any]]:
-    """The header, the first program that was run and its process; it is read until the session ends."""
+    """The header, `tee` and its start; it is read until the session ends."""
     lines = [json.loads(line) for line in response.iter_lines() if line]
-    ran = next(line for line in lines if line.get("category") == "process_creation")
-    told = [line for line in lines[: lines.index(ran)] if line.get("process") == ran["process"]]
-    return [lines[0], next(line for line in reversed(told) if "event" not in line), ran]
+    tee = next(line for line in lines if line.get("fields", {}).get("Image") == "/usr/bin/tee")
+    after = lines[lines.index(tee) :]
+    return [lines[0], tee, next(line for line in after if "event" in line)]
 
 
 def _metrics(response: httpx.Response) -> list[str]:
