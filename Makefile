@@ -9,7 +9,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env "PATH=$$PATH:/usr/sbin:
 AGENT ?=
 EVASION ?= tests/evasion
 
-.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench evasion evasion-vm test-agents lock docs man clean
+.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench evasion evasion-vm test-agents lock docs man examples clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ docs: setup ## write docs/settings.md from the settings
 
 man: setup ## write the man pages to build/man
 	@$(BIN)/python deploy/manpages.py build/man
+
+examples: root setup ## run every call of the API anew, write docs/api.md
+	@$(SUDO) $(BIN)/python -m pytest --write-examples tests/e2e/test_api_examples.py
+	@$(BIN)/python deploy/apidocs.py docs/api.md
 
 clean: ## remove what was made here
 	@$(SUDO) rm -rf .venv .venv-e2e build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -57,6 +57,13 @@ STRUCTS = (
     TokenRequest,
 )
 
+_MEANS = {
+    "session": "Id or unique name.",
+    "last-event-id": "Resume after this event.",
+    **dict.fromkeys(("alert", "incident", "grant", "token"), "Id."),
+}
+"""Of parameters that mean the same everywhere."""
+
 REFUSAL = {
     "description": "Refused; `detail` says why and `mend` what to do.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -108,7 +115,18 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document["security"] = [{"token": []}]
         for operations in document["paths"].values():
             for operation in operations.values():
-                operation["responses"].pop("422", None)
-                examples.show_in(operation)
+                _complete(operation)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    operation["responses"].pop("422", None)
+    for response in operation["responses"].values():
+        for content in response["content"].values():
+            # To what a streaming route says of one event FastAPI adds that the stream is a string.
+            if "$ref" in content["schema"]:
+                content["schema"].pop("type", None)
+    for parameter in operation.get("parameters", ()):
+        parameter.setdefault("description", _MEANS.get(parameter["name"], ""))
+    examples.show_in(operation)

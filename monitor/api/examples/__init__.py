@@ -104,7 +104,7 @@ def text(example: Example) -> str:
 
 
 def _event(*, event: str, id: str, data: Any) -> str:  # noqa: A002, ANN401 - as the stream has it
-    return f"event: {event}\nid: {id}\ndata: {_json(data) if data else ''}\n"
+    return f"event: {event}\nid: {id}\ndata:{' ' + _json(data) if data else ''}\n"
 
 
 def _json(value: object) -> str:
