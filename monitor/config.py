@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     """Size of the kernel's event ring; a power of two (the kernel refuses anything else)."""
     history_events: int = Field(default=500, ge=0, le=100_000)
     """Last events kept in memory for each session, as evidence."""
+    keep_days: int = Field(default=90, ge=0, le=36_500)
+    """How long alerts, resolved incidents and ended sessions stay in the record; 0: for ever."""
     payment_addresses: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of payment services. `ESTOP_PAYMENT_ADDRESSES` separates by `,`."""
 

@@ -36,6 +36,7 @@ from monitor.metrics import Metrics
 from monitor.notify.notifier import Notifier
 from monitor.notify.targets import targets
 from monitor.pipeline import Pipeline
+from monitor.record.keeper import Keeper
 from monitor.record.lock import StateLock
 from monitor.record.store import Store
 from monitor.recording.taps import Taps
@@ -182,6 +183,12 @@ class Daemon:
         )
         self._stack.callback(self.supervisor.leave)
         self.supervisor.restore()
+        keeper = Keeper(
+            self.store,
+            keep_days=settings.keep_days,
+            living=lambda: [live.id for live in registry.live()],
+        )
+        self._stack.callback(keeper.close)
         told = self.store.told() if self.kernel.taken_over else frozenset()
         self.pipeline = Pipeline(
             self.kernel,

@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -21,6 +21,7 @@ import msgspec
 
 from monitor.directories import PRIVATE, own_directory
 from monitor.errors import StoreError
+from monitor.record import aging
 
 _BEGINNING = """
 CREATE TABLE alerts (
@@ -92,9 +93,20 @@ CREATE TABLE tokens (
 );
 """
 
-_STEPS = (_BEGINNING, _DESK)
-"""Each brings a file from the version before to the next: version 1, version 2."""
+_AGING = """
+CREATE INDEX alerts_by_time ON alerts (time);
+CREATE TABLE numbers (seq INTEGER NOT NULL); -- given to a row that may be gone: never give it again
+INSERT INTO numbers (seq) VALUES (0);
+"""
+
+_STEPS = (_BEGINNING, _DESK, _AGING)
+"""Each brings a file from the version before to the next: version 1, 2, 3."""
 VERSION = len(_STEPS)
+
+_INCREMENTAL = 2  # as `PRAGMA auto_vacuum` says it
+_STEP_ROWS = 50
+_STEP_PAGES = 256
+"""What is deleted or moved at once: some milliseconds."""
 
 _NUMBERED = {"alerts", "incidents", "care"}
 """Tables whose changes followers see."""
@@ -199,12 +211,39 @@ class Database:
                 alerts += written[0] if written else 0
         self.seq, self.alerts = seq, alerts
 
+    def forget(self, before: str, living: Collection[str]) -> int:
+        """Delete some of what is older than this; see `aging.remove`. How many rows; 0 at the end."""
+        with explained(self.path), self._transaction():
+            rows, alerts = aging.remove(self._connection, before, living, _STEP_ROWS)
+            if rows:
+                self._connection.execute("UPDATE numbers SET seq = ?", (self.seq,))
+        self.alerts -= alerts
+        return rows
+
+    def shrink(self) -> bool:
+        """Give some free pages back to the file system; is there more to give?"""
+        with explained(self.path):
+            if not self._free_pages():
+                return False
+            # Each row that is fetched is a page that was moved.
+            self._connection.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
+            if self._free_pages():
+                return True
+            # The file itself ends sooner from here on; a reader may put that off.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return False
+
+    def _free_pages(self) -> int:
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        return int(free)
+
     def close(self) -> None:
         """Let go of the file. Committed rows are safe with or without this."""
         with explained(self.path):
             self._connection.close()
 
     def _prepare(self) -> None:
+        self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # first: it is in page 1
         # WAL: readers never wait for the writer. FULL: a commit survives a power cut.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -219,11 +258,20 @@ class Database:
                 for statement in step.split(";"):
                     self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version = {VERSION}")
+        self._make_shrinkable()
         (self.seq,) = self._connection.execute(
             "SELECT max(seq) FROM (SELECT coalesce(max(seq), 0) AS seq FROM alerts"
-            " UNION ALL SELECT coalesce(max(seq), 0) FROM incidents)"
+            " UNION ALL SELECT coalesce(max(seq), 0) FROM incidents"
+            " UNION ALL SELECT seq FROM numbers)"
         ).fetchone()
         (self.alerts,) = self._connection.execute("SELECT count(*) FROM alerts").fetchone()
+
+    def _make_shrinkable(self) -> None:
+        """A file from before version 3 is written anew once; where there is no room, another time."""
+        (mode,) = self._connection.execute("PRAGMA auto_vacuum").fetchone()
+        if mode != _INCREMENTAL:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._connection.execute("VACUUM")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -47,6 +47,8 @@ class Store:
         self._database = Database(path)
         self._subscribers: set[Subscriber] = set()
         self._lock = threading.Lock()
+        self._disk = threading.Lock()
+        """Of the writer and of whoever takes away what is old."""
         self._writer = Writer(
             self._commit,
             metrics=metrics or Metrics(),
@@ -203,6 +205,20 @@ class Store:
         with self._lock:
             self._subscribers.discard(callback)
 
+    def forget(self, before: str, living: Collection[str] = ()) -> int:
+        """Take away some of what is from before this time: how many rows, 0 at the end.
+
+        Alerts, resolved incidents, and sessions of which nothing else is left; open incidents, what
+        belongs to a kept one, and sessions in `living` (ids) stay.
+        """
+        with self._disk:
+            return self._database.forget(before, living)
+
+    def shrink(self) -> bool:
+        """Give back to the disk some of what `forget` made free; is there more?"""
+        with self._disk:
+            return self._database.shrink()
+
     def health(self) -> dict[str, Any]:
         """`Health.store`: how much is recorded, how much waits, what was lost, what is wrong."""
         writer = self._writer
@@ -242,7 +258,8 @@ class Store:
 
     def _commit(self, rows: list[Row]) -> None:
         before = self._database.seq
-        self._database.write(rows)
+        with self._disk:
+            self._database.write(rows)
         if self._database.seq == before:
             return
         with self._lock:
