@@ -223,12 +223,13 @@ class Database:
     def shrink(self) -> bool:
         """Give some free pages back to the file system; is there more to give?"""
         with explained(self.path):
-            if not self._free_pages():
+            free = self._free_pages()
+            if not free:
                 return False
             # Each row that is fetched is a page that was moved.
             self._connection.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
-            if self._free_pages():
-                return True
+            if left := self._free_pages():
+                return left < free  # none moves in a file that `_make_shrinkable` had no room for
             # The file itself ends sooner from here on; a reader may put that off.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return False

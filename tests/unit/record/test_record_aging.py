@@ -79,16 +79,18 @@ def test_resolved_incidents_go_by_when_they_were_resolved_and_open_ones_stay(sto
 
 def test_the_alerts_of_an_incident_stay_as_long_as_it_does(store, make_alert):
     store.save_alert(make_alert(1, session="open", time=JANUARY))
-    store.save_incident(incident(1, session="open", cause="a1"))
+    store.save_incident(incident(1, session="open"))
+    store.save_alert(make_alert(5, session="again", time=JANUARY))
+    store.save_incident(incident(5, session="again", after=JANUARY, cause="a5"))
     store.save_alert(make_alert(2, session="late", time=JANUARY))
     store.save_incident(incident(2, session="late", resolved=JUNE))
     store.save_alert(make_alert(3, session="other", time=JANUARY))
     store.save_alert(make_alert(4, session="next", time=JANUARY))
     store.save_incident(incident(4, session="next", after=JANUARY, opened=JUNE))
     forget(store)
-    assert alerts(store) == {"a1", "a2"}
+    assert alerts(store) == {"a1", "a2", "a5"}
     assert forget(store, "2027") == 2  # a2, with its incident
-    assert alerts(store) == {"a1"}
+    assert alerts(store) == {"a1", "a5"}
 
 
 def test_a_session_goes_last_with_its_actions_and_grants(store, make_session, make_action):
@@ -162,6 +164,14 @@ def test_a_file_of_an_older_version_can_shrink_too(directory, make_alert):
     shrink(store)
     assert size(directory) < 200_000
     store.close()
+
+
+def test_a_file_that_cannot_shrink_is_not_tried_without_end(store, make_alert):
+    store._database._connection.execute("PRAGMA auto_vacuum = NONE")
+    store._database._connection.execute("VACUUM")
+    filled(store, make_alert)
+    forget(store)
+    assert shrink(store) == 1
 
 
 # The keeper -----------------------------------------------------------------------------------------
