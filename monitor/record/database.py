@@ -103,6 +103,8 @@ _STEPS = (_BEGINNING, _DESK, _AGING)
 """Each brings a file from the version before to the next: version 1, 2, 3."""
 VERSION = len(_STEPS)
 
+_BUSY_MS = 5000
+"""How long to wait for another program that writes to the file."""
 _INCREMENTAL = 2  # as `PRAGMA auto_vacuum` says it
 _STEP_ROWS = 50
 _STEP_PAGES = 256
@@ -190,7 +192,9 @@ class Database:
         with explained(path):
             # SQLite gives its -wal and -shm files the mode of this one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+            )
         try:
             with explained(path):
                 self._prepare()
@@ -230,8 +234,11 @@ class Database:
             self._connection.executescript(f"PRAGMA incremental_vacuum({_STEP_PAGES})")
             if left := self._free_pages():
                 return left < free  # none moves in a file that `_make_shrinkable` had no room for
-            # The file itself ends sooner from here on; a reader may put that off.
+            # Only now do the files end sooner; if somebody reads, at a later checkpoint. Commits must
+            # not wait for him.
+            self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         return False
 
     def _free_pages(self) -> int:

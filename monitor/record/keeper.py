@@ -18,6 +18,7 @@ from monitor.record.store import Store
 _LOG = logging.getLogger(__name__)
 
 _ROUND_S = 3600.0
+_END_S = 5.0
 _PAUSE_S = 0.02
 """Between two steps, for whoever waits for the disk."""
 
@@ -51,7 +52,8 @@ class Keeper:
         """Look no more."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            # A step that hangs in the kernel (dead NFS) must not keep the daemon from ending.
+            self._thread.join(_END_S)
 
     def _run(self) -> None:
         while True:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -148,6 +149,21 @@ def test_the_files_shrink_step_by_step(store, make_alert, directory):
     store.save_alert(make_alert(1))
     assert store.flush()
     assert alerts(store) == {"a1"}
+
+
+def test_a_reader_does_not_make_a_shrinking_file_wait(store, make_alert, directory):
+    filled(store, make_alert)
+    forget(store)
+    with closing(sqlite3.connect(directory / "alerts.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM alerts").fetchone()
+        start = time.monotonic()
+        shrink(store)
+        assert time.monotonic() - start < 2
+    for number in range(2):
+        store.save_alert(make_alert(number))
+        assert store.flush()
+    assert alerts(store) == {"a0", "a1"}
 
 
 def test_a_file_of_an_older_version_can_shrink_too(directory, make_alert):
