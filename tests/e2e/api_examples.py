@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import zstandard
+from tiers import PATIENCE
 
 from monitor.api import examples
 from monitor.api.app import description
@@ -29,6 +30,7 @@ OPERATIONS = {
     for method, operation in operations.items()
 }
 _ITEMS = 3
+_WAIT_S = 20 * PATIENCE
 _SHOWN_METRICS = re.compile(r"(# (HELP|TYPE) )?estop_(alerts_total|sessions)\b")
 
 
@@ -39,12 +41,14 @@ class Desk:
         self.ran: dict[str, Example] = {}
         self._clients = {
             role: httpx.Client(
-                base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=20
+                base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=_WAIT_S
             )
             for role, token in tokens.items()
         }
         transport = httpx.HTTPTransport(uds=socket)
-        self._local = httpx.Client(transport=transport, base_url="http://localhost", timeout=20)
+        self._local = httpx.Client(
+            transport=transport, base_url="http://localhost", timeout=_WAIT_S
+        )
 
     def close(self) -> None:
         for client in (*self._clients.values(), self._local):

@@ -22,6 +22,7 @@ import msgspec
 import pytest
 from api_examples import OPERATIONS, Desk, Normal, shape
 from supervised import Supervised, supervised
+from tiers import PATIENCE
 
 from agent import birth
 from agent.birth import Plan
@@ -33,6 +34,7 @@ from monitor.sessions.cgroups import find_root
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
+_WAIT_S = 20 * PATIENCE
 _AGENT = 'while read -r line < "$1/order"; do echo "$line" | tee -a /etc/hosts; done'
 """It sleeps in open(2) until it is told what to write."""
 
@@ -50,7 +52,7 @@ def coder(monitor: Monitor, ground: Path, user) -> Iterator[tuple[Supervised, Pa
         os.chown(mine, user.pw_uid, user.pw_gid)
     command = ["/bin/sh", "-c", _AGENT, "coder", str(home)]
     with supervised(monitor, place, user, command, []) as of:
-        assert until(lambda: any(s["name"] == "coder" for s in monitor.get("/sessions")), 20)
+        assert until(lambda: any(s["name"] == "coder" for s in monitor.get("/sessions")), _WAIT_S)
         yield of, home / "order"
 
 
@@ -79,6 +81,14 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
+def environment() -> dict[str, str]:
+    """The defaults; but an emulated machine that is late has no more to tell than another."""
+    own = {name: text for name, text in os.environ.items() if not name.startswith("ESTOP_")}
+    limits = {"FREEZE_DEADLINE": 1000, "HOLD_TIMEOUT": 1000, "DEADMAN": 5000}
+    slower = min(PATIENCE, 60)
+    return {**own, **{f"ESTOP_{name}_MS": str(int(ms * slower)) for name, ms in limits.items()}}
+
+
 def tokens(monitor: Monitor) -> dict[Role, str]:
     transport = httpx.HTTPTransport(uds=monitor.socket)
     names = {Role.VIEWER: "vic", Role.RESPONDER: "ann", Role.ADMIN: "ada"}
@@ -93,10 +103,10 @@ def a_day(desk: Desk, of: Supervised, order: Path, stack: ExitStack) -> None:
     """The agent is stopped, looked at, given leave, let go on, and ended."""
     ask = desk.ask
     facts = stack.enter_context(ThreadPoolExecutor(1)).submit(ask, "facts", session="coder")
-    time.sleep(1.2)  # its files are marked in the housekeeper's next round
+    time.sleep(1.2 * PATIENCE)  # its files are marked in the housekeeper's next round
     order.write_text("203.0.113.7 pay.example.org\n")
-    stop = of.await_stop(20)
-    assert until(lambda: of.monitor.get(f"/alerts/{stop['id']}")["evidence"], 10)
+    stop = of.await_stop(_WAIT_S)
+    assert until(lambda: of.monitor.get(f"/alerts/{stop['id']}")["evidence"], _WAIT_S)
 
     ask("list_sessions", past=True)
     ask("one_session", session="coder")
@@ -121,7 +131,7 @@ def a_day(desk: Desk, of: Supervised, order: Path, stack: ExitStack) -> None:
     ask("freeze", {"why": "odd traffic"}, session="coder")
     ask("kill", {"why": "enough"}, session="coder")
     ask("actions_on", session="coder")
-    facts.result(20)
+    facts.result(_WAIT_S)
 
     command = {"argv": ["true"], "cwd": "/", "hardening": []}
     pid = stack.enter_context(newborn())
@@ -149,7 +159,7 @@ def ran(ground, user, request):
     scratch = ground / "examples"
     scratch.mkdir()
     with (
-        private_monitor(scratch, "--listen", f"127.0.0.1:{port}") as monitor,
+        private_monitor(scratch, "--listen", f"127.0.0.1:{port}", environ=environment()) as monitor,
         coder(monitor, ground, user) as (of, order),
         ExitStack() as stack,
     ):
