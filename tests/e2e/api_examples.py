@@ -142,6 +142,7 @@ _PIDS = {"pid", "parent_pid", "root_pid", "tgid", "tid", "child", "parent"}
 _PIDS |= {"ProcessId", "ParentProcessId"}
 _FIXED = {
     "uid": 1000,
+    "User": "ann",
     "uptime_s": 86_400.0,
     "expires_s": 87_000.0,
     "started": 1_767_605_400.0,
