@@ -99,6 +99,7 @@ def _operation(method: str, path: str, operation: Node, schemas: Node) -> Iterat
         schema = _resolved(
             operation["requestBody"]["content"]["application/json"]["schema"], schemas
         )
+        yield f"The body: {schema['description']}\n"
         yield from _table("Body", [_member(schema, name, schemas) for name in schema["properties"]])
     yield f"```sh\n{_curl(method, path, example)}\n```\n"
     answer = operation["responses"][str(example.status)]

@@ -50,7 +50,7 @@ class AttachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Freeze, resume or kill; `why` is kept in the record."""
+    """For freeze, resume, kill, acknowledge: `why` is kept in the record."""
 
     why: str = ""
 
@@ -62,7 +62,7 @@ class AssignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class GrantRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Leave to do what one rule (by id) stops, for `for_s` seconds; see `incidents.Grant`."""
+    """Leave to do what one rule (by id) stops, for `for_s` seconds, where `fields` have these values."""
 
     rule: str
     fields: dict[str, str | int | bool] = {}
