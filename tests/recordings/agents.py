@@ -74,5 +74,21 @@ def _code() -> list[Turn]:
     return [{"text": f"Thought: the next step.\n<code>\n{code}\n</code>"} for code in written]
 
 
-AGENTS = {"smolagents-tools": ("tools", _tools()), "smolagents-code": ("code", _code())}
-"""Recording -> the kind of agent (see tests/e2e/smol_agent.py), and its model's turns."""
+def _openclaw() -> list[Turn]:
+    """The same work by the tools of OpenClaw, which has one for files and one for commands."""
+    turns: list[Turn] = [{"tool": "exec", "arguments": {"command": line}} for line in _SHELL]
+    text = "import csv, sys\nprint(sum(int(row[1]) for row in csv.reader(sys.stdin)))\n"
+    turns[2:2] = [
+        {"tool": "write", "arguments": {"path": "table.py", "content": text}},
+        {"tool": "read", "arguments": {"path": "app.json"}},
+        {"tool": "exec", "arguments": {"command": "echo a,1 | python3 table.py"}},
+    ]
+    return [*turns, {"text": "done"}]
+
+
+AGENTS = {
+    "smolagents-tools": ("tools", _tools()),
+    "smolagents-code": ("code", _code()),
+    "openclaw": ("openclaw", _openclaw()),
+}
+"""Recording -> the kind of agent (see `make.py`), and its model's turns."""

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from agent.private_monitor import ESTOP, private_monitor
+from tests.e2e.claw import CONFIG, INSTALLED, PROGRAM
 from tests.e2e.work import SCRIPT_HEAD, WORK, furnish
 from tests.recordings.agents import AGENTS
 
@@ -50,13 +51,33 @@ def main(wanted: list[str]) -> None:
 def _agent(place: Path, work: str, recorder: list[str]) -> list[str]:
     """The agent under a recorder, below its model, which is no part of the session."""
     kind, turns = AGENTS[work]
-    libraries, program, script = place / "env", place / "agent.py", place / f"{work}.json"
+    script = place / f"{work}.json"
+    script.write_text(json.dumps(turns))
+    model = [sys.executable, "-P", str(E2E / "model_server.py"), str(script), "--"]
+    words = _openclaw(place, place / work) if kind == "openclaw" else _smolagents(place, work, kind)
+    return [*model, *recorder, *words]
+
+
+def _smolagents(place: Path, work: str, kind: str) -> list[str]:
+    libraries, program = place / "env", place / "agent.py"
     if not libraries.exists():  # a copy: a recording tells real paths
         shutil.copytree(PROJECT / ".venv-e2e", libraries, symlinks=True)
     shutil.copy(E2E / "smol_agent.py", program)
-    script.write_text(json.dumps(turns))
-    model = [sys.executable, "-P", str(E2E / "model_server.py"), str(script), "--"]
-    return [*model, *recorder, str(libraries / "bin/python"), str(program), kind, str(place / work)]
+    return [str(libraries / "bin/python"), str(program), kind, str(place / work)]
+
+
+def _openclaw(place: Path, home: Path) -> list[str]:
+    """The one that `make test-agents` installed, and its settings in the recording's home."""
+    modules, config = place / "lib", home / ".openclaw" / "openclaw.json"
+    # A link to each file: there are 800 MiB of them.
+    shutil.copytree(INSTALLED, modules, symlinks=True, copy_function=os.link)
+    config.parent.mkdir()
+    logging = {"file": str(home / "openclaw.log")}
+    agents = {"defaults": {**CONFIG["agents"]["defaults"], "workspace": str(home)}}
+    config.write_text(json.dumps({**CONFIG, "logging": logging, "agents": agents}))
+    (node,) = modules.glob("node_modules/node-linux-*/bin/node")
+    order = ["agent", "--local", "--session-id", "day", "--message", "Do your work."]
+    return [str(node), str(modules / PROGRAM), *order]
 
 
 if __name__ == "__main__":
