@@ -34,7 +34,8 @@ _PROCESS = {
     "ParentProcessId": "pid of the parent at birth",
     "User": "login name of its real uid, or the number where it has no name",
     "AgentSession": "id of the session",
-    "ParentImages": "list: Image of every ancestor within the session, the nearest first",
+    "ParentImages": "list: Image of every ancestor within the session, the nearest first; empty for"
+    " the agent itself, also where it started its own program anew",
     "Interactive": "`true` if the session was started from a terminal",
     "Tainted": "list: labels that flowed to the process, such as `credential`; see below",
 }

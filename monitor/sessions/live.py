@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,8 +108,23 @@ class LiveSession:
 
     def __post_init__(self) -> None:
         self.started = self.started or now_text()
-        self.tree = ProcessTree(self.id, interactive=has_terminal(self.root_pid))
+        self.tree = ProcessTree(
+            self.id,
+            root_pid=self.root_pid,
+            interactive=has_terminal(self.root_pid),
+            is_own=self._is_own,
+        )
         self.history = deque(maxlen=self.history_events)
+
+    def _is_own(self, path: str) -> bool:
+        """A file of the agent's program, as it was before the session began."""
+        if not self.program.owns(path):
+            return False
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) not in self.written
 
     def snapshot(self) -> Session:
         """The session as the API, the store and the policy see it."""

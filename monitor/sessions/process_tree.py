@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,11 @@ _MAX_ANCESTORS = 16
 _INTERPRETERS = frozenset(
     {"python", "node", "bun", "deno", "bash", "sh", "dash", "zsh", "perl", "ruby", "php", "lua"}
 )
+_MANY_IN_ONE = frozenset({"busybox", "toybox", "coreutils"})
+_VALUE_FOLLOWS = frozenset({"--require", "--import", "--loader", "--env-file", "--rcfile"})
+_SHORT_FLAGS = frozenset({"-u", "-B", "-I", "-E", "-s", "-S", "-O", "-OO", "-P"})
+"""Options of Python that stand alone. Others may be followed by a value, or by code (`-lc`)."""
+_CODE_FOLLOWS = frozenset({"--eval", "--print", "--test"})
 _DOWNLOADERS = frozenset(
     {
         *(
@@ -62,10 +67,19 @@ class ProcessTree:
     """pid -> Process, and the rule fields that only change when a process runs another program."""
 
     def __init__(
-        self, session_id: str, *, interactive: bool = False, proc: Path = Path("/proc")
+        self,
+        session_id: str,
+        *,
+        root_pid: int = 0,
+        interactive: bool = False,
+        is_own: Callable[[str], bool] = lambda _path: False,
+        proc: Path = Path("/proc"),
     ) -> None:
+        """`is_own`: is this a file of the agent's own program?"""
         self._session_id = session_id
+        self._root_pid = root_pid
         self._interactive = interactive
+        self._is_own = is_own
         self._taint = Taint()
         self._proc = proc
         self._living: dict[int, Process] = {}
@@ -182,7 +196,7 @@ class ProcessTree:
             "User": user_name(process.uid),
             "AgentSession": self._session_id,
             "Interactive": self._interactive,
-            "ParentImages": [ancestor.image for ancestor in _ancestors(process)],
+            "ParentImages": self._parent_images(process),
             "Tainted": sorted(self._taint.of(process.pid)),
         }
         if process.script:
@@ -191,6 +205,27 @@ class ProcessTree:
             fields["ParentImage"] = process.parent.image
             fields["ParentCommandLine"] = " ".join(process.parent.argv)
         return fields
+
+    def _parent_images(self, process: Process) -> list[str]:
+        """None for the agent itself: the first process, and what it started of its own program.
+
+        Agents start themselves anew, with other options or as a worker, and are no command of theirs.
+        """
+        own = process
+        while own.parent is not None and self._same_program(own, own.parent):
+            own = own.parent
+        if own.pid == self._root_pid:
+            return []
+        return [ancestor.image for ancestor in _ancestors(process)]
+
+    def _same_program(self, child: Process, parent: Process) -> bool:
+        """An interpreter, or a program that is many, is only the same with a script of the agent's."""
+        if child.image != parent.image:
+            return False
+        if is_interpreter(child.image) or child.image.rpartition("/")[2] in _MANY_IN_ONE:
+            script, started = (os.path.join(p.cwd, p.script) for p in (child, parent))
+            return bool(child.script) and (script == started or self._is_own(script))
+        return True
 
 
 def _ancestors(process: Process) -> Iterator[Process]:
@@ -222,9 +257,18 @@ def is_downloader(image: str) -> bool:
 
 
 def _script_argument(image: str, argv: tuple[str, ...]) -> str:
-    """The first argument of an interpreter, if it is not an option; empty for other programs."""
-    if is_interpreter(image) and len(argv) > 1 and not argv[1].startswith("-"):
-        return argv[1]
+    """What an interpreter was told to run; empty for code among the arguments, and other programs."""
+    if not is_interpreter(image):
+        return ""
+    words = iter(argv[1:])
+    for word in words:
+        name = word.partition("=")[0]
+        if not word.startswith("-"):
+            return word
+        if word in _VALUE_FOLLOWS:
+            next(words, "")
+        elif name in _CODE_FOLLOWS or not (word in _SHORT_FLAGS or word.startswith("--")):
+            return ""
     return ""
 
 
@@ -270,4 +314,7 @@ def read_process(pid: int, *, uid: int = 0, proc: Path = Path("/proc")) -> Proce
         parent = int(stat[1])
         image = os.readlink(base / "exe")
         cwd = os.readlink(base / "cwd")
-    return Process(pid=pid, parent_pid=parent, uid=uid, image=image, argv=argv, cwd=cwd)
+    script = _script_argument(image, argv)
+    return Process(
+        pid=pid, parent_pid=parent, uid=uid, image=image, script=script, argv=argv, cwd=cwd
+    )

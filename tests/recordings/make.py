@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -43,9 +44,22 @@ def main(wanted: list[str]) -> None:
                     script = place / f"{work}.sh"
                     script.write_text(SCRIPT_HEAD + WORK[work].script)
                     command = [*recorder, *environ, "/bin/sh", str(script)]
-                subprocess.run(command, cwd=home, stdout=subprocess.DEVNULL, check=True)
-                shutil.copyfile(place / "lines", HERE / f"{work}.jsonl")
+                # Pipes: a file that this is redirected to would be in the recording.
+                pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+                done = subprocess.run(command, cwd=home, **pipes, check=False)
+                if done.returncode:
+                    sys.exit(f"{work}: {done.stderr.decode()}")
+                _keep(place / "lines", HERE / f"{work}.jsonl")
                 print(work, (HERE / f"{work}.jsonl").stat().st_size)
+
+
+def _keep(lines: Path, recording: Path) -> None:
+    """Without the name of whoever has an account here."""
+    text = lines.read_text()
+    for user in pwd.getpwall():
+        if user.pw_dir.startswith("/home/"):
+            text = text.replace(user.pw_dir, "/home/user")
+    recording.write_text(text)
 
 
 def _agent(place: Path, work: str, recorder: list[str]) -> list[str]:
@@ -54,7 +68,16 @@ def _agent(place: Path, work: str, recorder: list[str]) -> list[str]:
     script = place / f"{work}.json"
     script.write_text(json.dumps(turns))
     model = [sys.executable, "-P", str(E2E / "model_server.py"), str(script), "--"]
-    words = _openclaw(place, place / work) if kind == "openclaw" else _smolagents(place, work, kind)
+    if kind != "openclaw":
+        return [*model, *recorder, *_smolagents(place, work, kind)]
+    home = place / work
+    # Without it 8,000 compiled files are read, each under two names.
+    words = [f"TMPDIR={home}", "NODE_DISABLE_COMPILE_CACHE=1", *_openclaw(place, home)]
+    # What it makes at its first start is no ordinary day.
+    before = place / "hello.json"
+    before.write_text(json.dumps([{"text": "hello"}]))
+    unseen = [*model[:3], str(before), "--", *recorder[recorder.index("--") + 1 :], *words]
+    subprocess.run(unseen, cwd=home, stdout=subprocess.DEVNULL, check=True)
     return [*model, *recorder, *words]
 
 

@@ -93,11 +93,59 @@ def test_a_parent_that_ran_something_else_since_is_told_as_it_was_at_birth(tree)
         ("/bin/cat", ("cat", "file"), "", None),
         ("/bin/bash", ("bash", "/x/run"), "/x/run", "/x/run"),
         ("/bin/bash", ("bash",), "", None),
+        ("/opt/node", ("node", "--disable-warning=X", "--require", "m", "a.mjs", "x"), "", "a.mjs"),
+        ("/usr/bin/python3", ("python3", "-u", "a.py"), "", "a.py"),
+        ("/usr/bin/python3", ("python3", "-um", "a"), "", None),
+        ("/opt/node", ("node", "--eval", "1"), "", None),
+        ("/bin/bash", ("bash", "--login", "-lc", "x"), "", None),
     ],
 )
 def test_a_script_is_what_the_interpreter_was_started_for(tree, image, argv, asked, script):
     ran = tree.exec(executed(10, image, *argv, script=asked))
     assert tree.fields(ran).get("Script") == script
+
+
+NODE, CLAW = "/opt/bin/node", ("node", "claw.mjs")
+
+
+@pytest.mark.parametrize(
+    ("root", "child", "itself"),
+    [
+        ((NODE, *CLAW), (NODE, "node", "--no-warnings", "claw.mjs", "x"), True),
+        ((NODE, *CLAW), (NODE, "node", "other.mjs"), False),
+        ((NODE, *CLAW), (NODE, "node", "--eval", "1"), False),
+        ((NODE, *CLAW), ("/bin/sh", "sh", "claw.mjs"), False),
+        ((NODE, "node", "--eval", "1"), (NODE, "node", "--eval", "1"), False),
+        (("/opt/claude", "claude"), ("/opt/claude", "claude", "mcp"), True),
+        (("/bin/busybox", "sh"), ("/bin/busybox", "tee"), False),
+    ],
+)
+def test_what_the_agent_starts_of_its_own_program_is_the_agent_itself(root, child, itself):
+    tree = ProcessTree("s", root_pid=10)
+    tree.exec(executed(10, *root))
+    tree.fork(forked(10, 11))
+    assert (tree.fields(tree.exec(executed(11, *child)))["ParentImages"] == []) is itself
+    tree.fork(forked(11, 12))
+    tree.exec(executed(12, "/bin/cat", "cat"))
+    assert tree.fields(tree.get(12))["ParentImages"] == [child[0], root[0]]
+
+
+def test_a_worker_of_the_agents_own_package_is_the_agent_itself():
+    tree = ProcessTree("s", root_pid=10, is_own=lambda path: path.startswith("/opt/claw/"))
+    tree.exec(executed(10, NODE, "node", "/opt/claw/claw.mjs"))
+    for pid, script in ((11, "/opt/claw/dist/worker.js"), (12, "/tmp/worker.js")):
+        tree.fork(forked(10, pid))
+        tree.exec(executed(pid, NODE, "node", script))
+    assert tree.fields(tree.get(11))["ParentImages"] == []
+    assert tree.fields(tree.get(12))["ParentImages"] == [NODE]
+
+
+def test_its_own_program_below_a_command_is_a_command():
+    tree = ProcessTree("s", root_pid=10)
+    for pid, words in enumerate([(NODE, *CLAW), ("/bin/sh", "sh", "-c", "x"), (NODE, *CLAW)], 10):
+        tree.exec(executed(pid, *words))
+        tree.fork(forked(pid, pid + 1))
+    assert tree.fields(tree.get(12))["ParentImages"] == ["/bin/sh", NODE]
 
 
 def test_an_ended_process_stays_known_for_its_late_events(tree):
