@@ -59,10 +59,8 @@ def perform(
     session = [
         *("timeout", "-k", "5", str(_LONGEST_S)),
         *monitor.run_command(place.name, "--observe", "--home", str(agent)),
-        # In this order: a namespace in which nobody ever had another root. That of an overlay has the
-        # inode number of what is below, by which the monitor would take it for the host's.
-        *("chroot", f"{stage}/root", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        *("/usr/bin/env", "-i", "HOME=/root", "USERNAME=x"),
+        *("unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={stage}/root/proc"),
+        *("chroot", f"{stage}/root", "/usr/bin/env", "-i", "HOME=/root", "USERNAME=x"),
         *("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SHELL=/bin/bash"),
         *(shell, "/run/script"),
     ]
