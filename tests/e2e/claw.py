@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 INSTALLED = Path(__file__).parents[2] / "build" / "openclaw"
 PROGRAM = Path("node_modules", "openclaw", "openclaw.mjs")
-CONFIG = {
+_CONFIG: dict[str, Any] = {
     "gateway": {"mode": "local"},
     "models": {
         "providers": {
@@ -21,3 +23,13 @@ CONFIG = {
     },
     "agents": {"defaults": {"model": {"primary": "scripted/scripted"}}},
 }
+
+
+def configure(home: Path, **defaults: str) -> Path:
+    """Write the settings into this home, `defaults` of agents among them; where they are."""
+    config = home / ".openclaw" / "openclaw.json"
+    config.parent.mkdir()
+    agents = {"defaults": {**_CONFIG["agents"]["defaults"], **defaults}}
+    logging = {"file": str(home / "openclaw.log")}  # its default is a fixed place in /tmp
+    config.write_text(json.dumps({**_CONFIG, "agents": agents, "logging": logging}))
+    return config

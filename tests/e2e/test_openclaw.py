@@ -6,7 +6,6 @@ It is installed into build/ once, with a Node of its own: what distributions shi
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -14,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from claw import CONFIG, INSTALLED, PROGRAM
+from claw import INSTALLED, PROGRAM, configure
 from supervised import supervised
 
 from agent.private_monitor import until
@@ -55,10 +54,7 @@ def _npm(*words: str, first_in_path: Path | None = None) -> None:
 def at_home(place, user) -> list[str]:
     """The words that give OpenClaw the scratch home, whoever it runs as."""
     home = place / "home"
-    config = home / ".openclaw" / "openclaw.json"
-    config.parent.mkdir()
-    logging = {"file": str(home / "openclaw.log")}  # its default is a fixed place in /tmp
-    config.write_text(json.dumps({**CONFIG, "logging": logging}))
+    config = configure(home)
     for path in (config.parent, config):
         os.chown(path, user.pw_uid, user.pw_gid)
     return ["/usr/bin/env", f"HOME={home}", f"TMPDIR={home}"]

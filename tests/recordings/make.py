@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from agent.private_monitor import ESTOP, private_monitor
-from tests.e2e.claw import CONFIG, INSTALLED, PROGRAM
+from tests.e2e.claw import INSTALLED, PROGRAM, configure
 from tests.e2e.work import SCRIPT_HEAD, WORK, furnish
 from tests.recordings.agents import AGENTS
 
@@ -91,13 +91,10 @@ def _smolagents(place: Path, work: str, kind: str) -> list[str]:
 
 def _openclaw(place: Path, home: Path) -> list[str]:
     """The one that `make test-agents` installed, and its settings in the recording's home."""
-    modules, config = place / "lib", home / ".openclaw" / "openclaw.json"
+    modules = place / "lib"
     # A link to each file: there are 800 MiB of them.
     shutil.copytree(INSTALLED, modules, symlinks=True, copy_function=os.link)
-    config.parent.mkdir()
-    logging = {"file": str(home / "openclaw.log")}
-    agents = {"defaults": {**CONFIG["agents"]["defaults"], "workspace": str(home)}}
-    config.write_text(json.dumps({**CONFIG, "logging": logging, "agents": agents}))
+    configure(home, workspace=str(home))
     (node,) = modules.glob("node_modules/node-linux-*/bin/node")
     order = ["agent", "--local", "--session-id", "day", "--message", "Do your work."]
     return [str(node), str(modules / PROGRAM), *order]
