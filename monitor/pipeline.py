@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from monitor.alerts import Rule
 from monitor.capture import wire
-from monitor.capture.decode import REHEARSALS, decode
+from monitor.capture.decode import decode
 from monitor.capture.gate import Question
 from monitor.detection.engine import Engine
 from monitor.events import KINDS, Event, Verdict
@@ -46,7 +46,6 @@ from monitor.sessions.taint import NONE, Labels, labels_of
 _log = structlog.get_logger()
 
 _LONGEST_WAIT_MS = 200
-_REHEARSE_EVERY_MS = 10
 _DRAIN_S = 2.0
 _PATIENCE_NS = 50_000_000
 """How long a question waits for the rings to be read to their end; in a flood that is never."""
@@ -59,7 +58,7 @@ class Source(Protocol):
     """True while the last read left records behind."""
 
     def wait(self, timeout_ms: int) -> None:
-        """For the next record or question, at most so long."""
+        """For the next record or question, at most so long; not longer for an alarm than it must."""
         ...
 
     def read(self, timeout_ms: int) -> list[bytes]:
@@ -148,19 +147,12 @@ class Pipeline:
         """One batch from the kernel to the stop."""
         self._source.beat()
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        running = self._registry.running()
-        longest_ms = _REHEARSE_EVERY_MS if running else _LONGEST_WAIT_MS
-        idle = True
-        for event in self._events(self._registry.settling.wait_ms(now_ns, longest_ms)):
-            idle = False
+        for event in self._events(self._registry.settling.wait_ms(now_ns, _LONGEST_WAIT_MS)):
             self._take(event)
         if not self._source.behind:
             self._registry.caught_up(now_ns)
         while self._asked and self._may_judge(self._asked[0]):
-            idle = False
             self._answer(self._asked.popleft())
-        if idle and running:
-            self._rehearse()
         for observation in self._registry.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
             self._judge(observation)
         self._give_back()
@@ -248,17 +240,6 @@ class Pipeline:
         live = self._registry.live_in(wire.slot(record))
         if live is not None:
             self._responder.contain(live)
-
-    def _rehearse(self) -> None:
-        """Keep the way from record to verdict in the processor's caches while nothing happens.
-
-        Without it the first verdict after 200 ms of sleep took three times as long.
-        """
-        for record in REHEARSALS:
-            observation = self._registry.rehearse(decode(record))
-            if observation is not None:
-                self._engine.matches(observation.facts)
-                self._responder.rehearse(observation.live)
 
     def _may_judge(self, question: Question) -> bool:
         waits_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - question.ktime_ns

@@ -81,11 +81,6 @@ class Responder:
             with suppress(OSError):  # the session ended
                 self._killswitch.contain(live)
 
-    def rehearse(self, live: LiveSession) -> None:
-        """Go the way to the stop of a session that runs, up to the last step."""
-        with suppress(EstopError, OSError):
-            self._killswitch.rehearse(live)
-
     def forbid(self, event: Event) -> None:
         """The act that waits must not happen, whenever its thread goes on."""
         self._holds.decide(event.tid, event.held_ns, Answer.FORBID)

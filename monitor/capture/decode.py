@@ -245,32 +245,3 @@ def decode(record: bytes) -> events.Event | None:
         "verdict": _VERDICTS[flags & _VERDICT_BITS],
     }
     return build(head, fields[_HEADER_FIELDS:], _Tail(record, layout.size))
-
-
-def _made_up(layout: wire.Layout, tail: bytes, **fields: int) -> bytes:
-    """A record such as the kernel sends; `__` stands for the dot in a member's name."""
-    values = dict.fromkeys((name for name, _ in layout.members), 0)
-    values |= {name.replace("__", "."): value for name, value in fields.items()}
-    values["header.size"] = layout.size + len(tail)
-    return layout.packed.pack(*values.values()) + tail
-
-
-_HOSTS, _NAMES = b"/etc/hosts", b"hosts\0etc\0"
-REHEARSALS = (
-    _made_up(
-        wire.OPEN,
-        _NAMES,
-        header__kind=Kind.OPEN,
-        file__path__len=len(_NAMES),
-        file__path__own_len=len(_NAMES),
-        access=events.Access.READ | events.Access.WRITE,
-    ),
-    _made_up(
-        wire.NAME,
-        _HOSTS * 2,
-        header__kind=Kind.RENAME,
-        from__text_len=len(_HOSTS),
-        to__text_len=len(_HOSTS),
-    ),
-)
-"""An open and a rename of nobody's, for the pipeline to stay warm with."""

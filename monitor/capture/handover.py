@@ -14,7 +14,8 @@ from monitor.capture.bpf import Map, MapInfo
 from monitor.capture.pins import Generation
 from monitor.capture.ring import RingReader
 
-RINGS = ("events", "alarms")
+ALARMS = "alarms"
+RINGS = ("events", ALARMS)
 """In the order of reading: whatever an event builds on (a fork) is then in the alarms read after."""
 
 # What a session is cut by comes before what brings its tasks in scope, and the levels come last:

@@ -164,11 +164,6 @@ class KillSwitch:
                 return
             time.sleep(nap_s)
 
-    def rehearse(self, target: Target) -> None:
-        """Everything that `contain` does, less the freeze."""
-        self._guard(target)
-        self._files(target).events()
-
     def release(self, target: Target, pid: int, *, contained: bool) -> None:
         """The verdict is `pass`: undo `contain`, and continue what the kernel stopped.
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 import psutil
-from msgspec.structs import replace
 
 from monitor import events
 from monitor.errors import AttachError, NotAllowedError, SessionNotFoundError
@@ -262,19 +261,6 @@ class Registry:
     def live_in(self, slot: int) -> LiveSession | None:
         """The living session in a slot of the kernel's maps."""
         return self._slots.get(slot)
-
-    def running(self) -> bool:
-        """Is there a session that could do something now?"""
-        return any(live.state is State.RUNNING for live in list(self._slots.values()))
-
-    def rehearse(self, event: Event | None) -> Observation | None:
-        """What a made-up event would be in a session that runs; nothing is remembered of it."""
-        running = (live for live in list(self._slots.values()) if live.state is State.RUNNING)
-        live = next(running, None)
-        if live is None or event is None:
-            return None
-        view = live.history[-1].view if live.history else event.view
-        return self.consider(replace(event, slot=live.slot, tgid=live.root_pid, view=view))
 
     def caught_up(self, now_ns: int) -> None:
         """Every event from before this time has been observed; called by the pipeline."""

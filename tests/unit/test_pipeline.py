@@ -9,11 +9,18 @@ from types import SimpleNamespace
 
 from monitor import pipeline
 from monitor.capture import wire
-from monitor.capture.decode import REHEARSALS
+from monitor.capture.wire import Kind
 from monitor.events import Verdict
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
 from monitor.sessions.settle import Settling
+
+
+def exited(flags=0):
+    """A record of the shortest kind."""
+    values = {name: 0 for name, _ in wire.EXIT.members}
+    values |= {"header.size": wire.EXIT.size, "header.kind": Kind.EXIT, "header.flags": flags}
+    return wire.EXIT.packed.pack(*values.values())
 
 
 class Ring:
@@ -25,7 +32,7 @@ class Ring:
         pass
 
     def read(self, timeout_ms):
-        return [REHEARSALS[0]]
+        return [exited()]
 
     def beat(self):
         pass
@@ -60,9 +67,6 @@ class Broken:
 
     def observe(self, event):
         raise ValueError("embedded null byte")
-
-    def running(self):
-        return False
 
     def pending(self):
         return []
@@ -244,9 +248,7 @@ class Questions(Ring):
     """Records of acts that wait to happen."""
 
     def read(self, timeout_ms):
-        record = bytearray(REHEARSALS[0])
-        record[6] |= wire.CANDIDATE | wire.STOPPED | wire.BEFORE
-        return [bytes(record)]
+        return [exited(flags=wire.CANDIDATE | wire.STOPPED | wire.BEFORE)]
 
 
 def asked(judge):
