@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     """URLs that each incident is POSTed to. `ESTOP_WEBHOOKS` separates by white space."""
     webhook_secret_file: Path | None = None
     """What webhooks are signed with; a file that only root can read."""
+    notice_templates: Path | None = None
+    """A directory with `opened.j2`, `resolved.j2` or `digest.j2`: notices in your words."""
     console_url: str = ""
     """Where people reach the console, for links in notices: `https://host` of a reverse proxy."""
 

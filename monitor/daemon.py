@@ -130,7 +130,12 @@ class Daemon:
         self.metrics = Metrics()
         self.store = Store(settings.database_path, metrics=self.metrics)
         self._stack.callback(self.store.close)
-        listeners = targets(settings.notify, settings.webhooks, settings.webhook_secret_file)
+        listeners = targets(
+            settings.notify,
+            settings.webhooks,
+            settings.webhook_secret_file,
+            settings.notice_templates,
+        )
         self.kernel = load(_kernel_settings(settings, root))
         self._stack.callback(self._leave_kernel)
         gate = self._gate(settings)

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of an incident, and whether there is anything to say; it sends nothing."""
+"""What there is to say of an incident, if anything; in words it is `wording.py`'s."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import platform
 from enum import StrEnum
 
 import msgspec
 
 from monitor.incidents import Incident, Standing
-from monitor.text import terminal
 
 
 class Kind(StrEnum):
@@ -24,6 +23,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind
     incident: Incident
+    host: str
+    """The name of this machine: who runs agents on several must know which to turn to."""
     url: str = ""
 
 
@@ -42,10 +43,14 @@ def notice_of(incident: Incident, told: Told, console_url: str) -> Notice | None
     known = incident.id in told.open
     url = f"{console_url.rstrip('/')}/#/incidents/{incident.id}" if console_url else ""
     if incident.state is Standing.OPEN:
-        return None if known else Notice(kind=Kind.OPENED, incident=incident, url=url)
+        return None if known else _notice(Kind.OPENED, incident, url)
     if known or not _noted_since(incident):
-        return Notice(kind=Kind.RESOLVED, incident=incident, url=url)
+        return _notice(Kind.RESOLVED, incident, url)
     return None
+
+
+def _notice(kind: Kind, incident: Incident, url: str) -> Notice:
+    return Notice(kind=kind, incident=incident, host=platform.node(), url=url)
 
 
 def _noted_since(incident: Incident) -> bool:
@@ -59,33 +64,3 @@ def remember(told: Told, notice: Notice) -> None:
         told.open.append(notice.incident.id)
     elif notice.incident.id in told.open:
         told.open.remove(notice.incident.id)
-
-
-def headline(notice: Notice) -> str:
-    """One line."""
-    name, title = terminal(notice.incident.session.name), terminal(notice.incident.title)
-    if notice.kind is Kind.OPENED:
-        return f"estop stopped {name}: {title}"
-    return f"estop: {name} {notice.incident.resolution}"
-
-
-def words(notice: Notice) -> str:
-    """For somebody who has to decide."""
-    incident = notice.incident
-    name = terminal(incident.session.name)
-    if notice.kind is Kind.OPENED:
-        lines = [incident.sentence, "", f"It stands still until somebody decides: {notice.url}"]
-        if not notice.url:
-            lines[-1] = "It stands still until somebody decides:"
-        lines += [f"estop incident {incident.id}", f"estop resume {name} | estop kill {name}"]
-    else:
-        by = f" by {terminal(incident.resolved_by)}" if incident.resolved_by else ""
-        why = f": {terminal(incident.why)}" if incident.why else ""
-        lines = [f"{name} was {incident.resolution}{by}{why}", notice.url]
-    return "\n".join(lines).rstrip()
-
-
-def digest(notices: Sequence[Notice]) -> tuple[str, str]:
-    """Headline and words of many at once."""
-    lines = [headline(notice) for notice in notices]
-    return f"estop: {len(notices)} pieces of news", "\n".join([*lines, "", "estop incidents"])

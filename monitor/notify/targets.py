@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from monitor.errors import ConfigError
-from monitor.notify.notices import Notice, digest, headline, words
+from monitor.notify.notices import Notice
+from monitor.notify.wording import Wording
 from monitor.record.encode import to_json
 
 _ANSWER_S = 10.0
@@ -74,9 +75,10 @@ class Webhook:
 class People:
     """Mail, Slack, Telegram, WeCom, DingTalk, Feishu, the desktop: whatever apprise has a URL for."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, wording: Wording) -> None:
         import apprise  # noqa: PLC0415 - takes half a second, and few have targets
 
+        self._wording = wording
         self._apprise = apprise.Apprise()
         self.name = f"notice {_without_secrets(url)} {hashlib.sha256(url.encode()).hexdigest()[:8]}"
         if not self._apprise.add(url):
@@ -88,17 +90,22 @@ class People:
     def deliver(self, notices: Sequence[Notice]) -> None:
         """One message each; of many at once, one for all."""
         if len(notices) > _MANY:
-            self._send(*digest(notices))
+            self._send(*self._wording.many(notices))
             return
         for notice in notices:
-            self._send(headline(notice), words(notice))
+            self._send(*self._wording.one(notice))
 
     def _send(self, title: str, body: str) -> None:
         if not self._apprise.notify(title=title, body=body):
             raise DeliveryError("apprise could not deliver it; the log has its reason")
 
 
-def targets(urls: Sequence[str], webhooks: Sequence[str], secret_file: Path | None) -> list[Target]:
+def targets(
+    urls: Sequence[str],
+    webhooks: Sequence[str],
+    secret_file: Path | None,
+    templates: Path | None = None,
+) -> list[Target]:
     """From the settings; ConfigError for one that cannot work."""
     if webhooks and secret_file is None:
         raise ConfigError(
@@ -106,7 +113,8 @@ def targets(urls: Sequence[str], webhooks: Sequence[str], secret_file: Path | No
             mend="write one to a file of root's and name it: webhook_secret_file",
         )
     secret = _secret(secret_file) if webhooks and secret_file else b""
-    return [*(Webhook(url, secret) for url in webhooks), *(People(url) for url in urls)]
+    wording = Wording(templates)
+    return [*(Webhook(url, secret) for url in webhooks), *(People(url, wording) for url in urls)]
 
 
 def _secret(file: Path) -> bytes:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import platform
 import threading
 import time
 
@@ -20,6 +21,7 @@ from monitor.metrics import Metrics
 from monitor.notify.notices import Told
 from monitor.notify.notifier import Notifier
 from monitor.notify.targets import People, Webhook, targets
+from monitor.notify.wording import Wording
 from monitor.record.store import Store
 
 SECRET = b"sixteen bytes or more"
@@ -203,24 +205,24 @@ def test_people_get_words_and_many_at_once_are_one_message(book, store, tell, re
     for number in range(5):
         stop(book, f"s{number}", title="Hosts file \x1b[2Jedited")
     store.settle()
-    people = People(f"json://{receiver.address}")
+    people = People(f"json://{receiver.address}", Wording())
     store.save_told(people.name, Told(seq=0))
     store.settle()
     tell(people)
     assert until(lambda: receiver.got)
     time.sleep(0.2)
     (only,) = receiver.notices
-    assert only["title"] == "estop: 5 pieces of news"
+    assert only["title"] == f"estop: 5 pieces of news from {platform.node()}"
     assert "agent-s3" in only["message"]
     assert "\x1b" not in only["message"]
 
 
 def test_a_message_says_what_happened_and_what_to_do(book, tell, receiver):
-    tell(People(f"json://{receiver.address}"))
+    tell(People(f"json://{receiver.address}", Wording()))
     stop(book)
     assert until(lambda: receiver.got)
     message = receiver.notices[0]
-    assert message["title"] == "estop stopped agent-s: Hosts file edited"
+    assert message["title"] == f"estop stopped agent-s on {platform.node()}: Hosts file edited"
     for part in ("What s did.", "estop resume agent-s", "estop kill agent-s"):
         assert part in message["message"]
 
