@@ -201,7 +201,24 @@ class Settings(BaseSettings):
     @property
     def own_directories(self) -> tuple[Path, ...]:
         """What no session has any business in."""
-        return (self.state_dir, self.runtime_dir, *self.rules, Path(__file__).resolve().parent)
+        given = (self.notice_templates,) if self.notice_templates else ()
+        program = Path(__file__).resolve().parent
+        etc = DEFAULT_CONFIG.parent
+        return (self.state_dir, self.runtime_dir, etc, *self.rules, *given, program)
+
+    @property
+    def own_secrets(self) -> tuple[Path, ...]:
+        """Files that no session may even read: the record, and what would let it speak for us.
+
+        The configuration is one once it names whom to tell: those URLs hold passwords. Without them
+        it is like any other file below /etc, through which an agent may search.
+        """
+        found = [self.database_path]
+        if self.webhook_secret_file is not None:
+            found.append(self.webhook_secret_file)
+        if self.config is not None and self.notify:
+            found.append(self.config)
+        return tuple(found)
 
     @property
     def socket_path(self) -> Path:

@@ -144,7 +144,7 @@ class Daemon:
         if unenforceable := problems(ruleset, lowered, host):
             raise RuleError(unenforceable)
         engine = Engine(ruleset)
-        own = own_watches(settings.own_directories, [settings.database_path])
+        own = own_watches(settings.own_directories, settings.own_secrets)
         self._verdicts = Verdicts(self.kernel, own)
         self._verdicts.replace(lowered)
         registry = self._sessions(settings, root, ruleset, gate)

@@ -29,7 +29,9 @@ _log = structlog.get_logger()
 
 def variables_of(settings: Settings) -> dict[str, list[str]]:
     """What the variables of rules mean on this host."""
-    return host_variables(settings.payment_addresses, settings.own_directories)
+    return host_variables(
+        settings.payment_addresses, settings.own_directories, settings.own_secrets
+    )
 
 
 def read_rules(

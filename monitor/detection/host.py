@@ -17,10 +17,14 @@ def home_directories() -> list[str]:
 
 
 def host_variables(
-    payment_addresses: Sequence[str] = (), own: Iterable[Path] = ()
+    payment_addresses: Sequence[str] = (), own: Iterable[Path] = (), secrets: Iterable[Path] = ()
 ) -> dict[str, list[str]]:
     """Values for `|expand`; a variable without values turns the rules that need it off."""
-    variables = {"home": home_directories(), "estop": [str(path.resolve()) for path in own]}
+    variables = {
+        "home": home_directories(),
+        "estop": [str(path.resolve()) for path in own],
+        "estop_secret": [str(path.resolve()) for path in secrets],
+    }
     if payment_addresses:
         variables["payment_address"] = list(payment_addresses)
     return variables

@@ -20,7 +20,12 @@ from tests.stage.perform import perform
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
 PROJECT = Path(__file__).parents[2]
-VARIABLES = {"home": ["/root"], "estop": ["/run/estop"], "payment_address": ["203.0.113.0/24"]}
+VARIABLES = {
+    "home": ["/root"],
+    "estop": ["/run/estop"],
+    "estop_secret": ["/var/lib/estop/alerts.db"],
+    "payment_address": ["203.0.113.0/24"],
+}
 IDS = {
     rule.name: rule.id for rule in load([PROJECT / "rules"], variables=VARIABLES).rules if rule.name
 }
@@ -46,6 +51,7 @@ def told(tmp_path_factory):
     environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
     environ["ESTOP_PAYMENT_ADDRESSES"] = "203.0.113.64/26"
     scratch = tmp_path_factory.mktemp("triggers")
+    environ["ESTOP_WEBHOOK_SECRET_FILE"] = str(scratch / "run" / "webhook.secret")
     script = "\n".join(f"( {trigger}\n) < /dev/null" for trigger in TRIGGERS.values())
     with private_monitor(scratch, "--listen", "", environ=environ) as monitor:
         return {alert["rule"]["id"] for alert in perform(monitor, scratch / "all", script)}

@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 VARIABLES = {
     "home": ["/root", "/home/ann"],
     "estop": ["/var/lib/estop", "/run/estop"],
+    "estop_secret": ["/var/lib/estop/alerts.db"],
     "payment_address": ["203.0.113.0/24"],
 }
 RULESET = load([HERE.parents[1] / "rules"], variables=VARIABLES)
@@ -133,9 +134,8 @@ def test_no_shipped_rule_is_off_on_a_host_with_all_variables():
 
 
 def test_only_the_listed_addresses_rule_is_off_without_a_list():
-    ruleset = load(
-        [HERE.parents[1] / "rules"], variables={"home": ["/root"], "estop": ["/run/estop"]}
-    )
+    variables = {name: values for name, values in VARIABLES.items() if name != "payment_address"}
+    ruleset = load([HERE.parents[1] / "rules"], variables=variables)
     assert [off.rule.name for off in ruleset.inactive] == ["payment_address"]
     assert ruleset.inactive[0].reason == "%payment_address% has no value on this host"
 

@@ -138,3 +138,18 @@ def test_a_file_that_is_missing_or_no_toml_is_named(toml, tmp_path):
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError):
         load().listen = ""
+
+
+def test_where_the_monitor_is_told_what_to_do_is_its_own(toml):
+    own = load(toml('notice_templates = "/srv/words"\n')).own_directories
+    assert {Path("/etc/estop"), Path("/var/lib/estop"), Path("/run/estop"), bundled_rules()} < {
+        *own
+    }
+    assert Path("/srv/words") in own
+
+
+def test_a_configuration_is_a_secret_once_it_names_whom_to_tell(toml):
+    file = toml("deadman_ms = 5000\n")
+    assert load(file).own_secrets == (Path("/var/lib/estop/alerts.db"),)
+    file = toml('notify = ["mailto://a:b@c"]\nwebhook_secret_file = "/etc/estop/secret"\n')
+    assert {*load(file).own_secrets} >= {file, Path("/etc/estop/secret")}

@@ -215,7 +215,12 @@ def test_without_the_prover_the_mend_is_told(tmp_path, monkeypatch):
     assert "pip install 'estop[verify]'" in said.stderr
 
 
-VARIABLES = {"home": ["/root"], "estop": ["/run/estop"], "payment_address": ["203.0.113.0/24"]}
+VARIABLES = {
+    "home": ["/root"],
+    "estop": ["/run/estop"],
+    "estop_secret": ["/var/lib/estop/alerts.db"],
+    "payment_address": ["203.0.113.0/24"],
+}
 
 
 def test_no_shipped_rule_is_dead_or_swallowed():
