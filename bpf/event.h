@@ -211,6 +211,7 @@ enum estop_operation {
 	ESTOP_OP_SETTIME = 18,
 	ESTOP_OP_CGROUP_BIRTH = 19, /* CLONE_INTO_CGROUP */
 	ESTOP_OP_KILL = 20, /* only where it was refused */
+	ESTOP_OP_LIMIT = 21, /* limits, priority or processors of another task */
 };
 
 struct estop_signal {

@@ -2,6 +2,18 @@
 /* System calls that reach beyond the session: into other processes, the mount table, the kernel. */
 #include "syscall.h"
 
+/* A call about a task that is not the caller, and that changes something. A thread may be meant by
+ * its own number, so who it belongs to is user space's to find out. */
+static __always_inline int is_about_another(struct estop_syscall_shape *shape, struct pt_regs *regs)
+{
+	__u64 self = bpf_get_current_pid_tgid();
+	__u32 whom = argument(regs, shape->aux);
+
+	if (shape->from_text != NO_ARG && !argument(regs, shape->from_text))
+		return 0;
+	return whom && whom != (__u32)self && whom != self >> 32;
+}
+
 static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
 					    struct estop_task_state *state, struct estop_record *r)
 {
@@ -13,6 +25,8 @@ static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
 	if ((long)ctx->args[1] < 0 && was_told(shape->event))
 		return;
 	if (shape->event == ESTOP_OP_KILL && (long)ctx->args[1] >= 0) /* on_signal tells of the monitor */
+		return;
+	if (shape->event == ESTOP_OP_LIMIT && !is_about_another(shape, regs))
 		return;
 	struct estop_privileged *e = HEAD(r, estop_privileged);
 	__builtin_memset(e, 0, sizeof(*e));

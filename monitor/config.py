@@ -203,8 +203,10 @@ class Settings(BaseSettings):
         """What no session has any business in."""
         given = (self.notice_templates,) if self.notice_templates else ()
         program = Path(__file__).resolve().parent
-        etc = DEFAULT_CONFIG.parent
-        return (self.state_dir, self.runtime_dir, etc, *self.rules, *given, program)
+        # What the kernel lets others set of our process, `oom_score_adj` among it.
+        process = Path(f"/proc/{os.getpid()}")
+        places = (self.state_dir, self.runtime_dir, DEFAULT_CONFIG.parent, process)
+        return (*places, *self.rules, *given, program)
 
     @property
     def own_secrets(self) -> tuple[Path, ...]:

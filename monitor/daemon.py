@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -46,7 +46,7 @@ from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.response.marks import Marks
 from monitor.response.policy import Disarmer
-from monitor.response.protection import own_watches
+from monitor.response.protection import OwnLimits, own_watches
 from monitor.response.verdicts import Verdicts
 from monitor.rulebook import Rulebook, read_rules
 from monitor.sessions import cgroups
@@ -115,6 +115,7 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self._stack = ExitStack()
+        self._limits = OwnLimits()
         try:
             self._build(settings)
         except BaseException:
@@ -271,7 +272,7 @@ class Daemon:
         self._watched = WatchedPaths(
             ruleset.watched_paths(homes), self._paths_changed, self._marks.renewed
         )
-        registry = Registry(
+        self._registry = registry = Registry(
             self.kernel,
             FactMaker(self._watched, self._mounts, self._roots, homes=homes),
             cgroup_root=root,
@@ -298,14 +299,21 @@ class Daemon:
             _log.warning("programs.left", sessions=len(left), mend="`estop unload` removes them")
         self.kernel.close(keep=bool(left))
 
+    def _keep_limits(self) -> None:
+        with suppress(OSError, ValueError):  # a hard limit, and no CAP_SYS_RESOURCE
+            if changed := self._limits.restore():
+                _log.warning("monitor.limits_restored", limits=changed)
+
     def keep_house(self, stop: threading.Event, reload: threading.Event) -> None:
         """Everything that has to be looked at now and then; runs on a thread of its own."""
         while not stop.wait(_HOUSEKEEPING_S):
             if reload.is_set():
                 reload.clear()
                 self._reload()
+            self._keep_limits()
             self._mounts.refresh()
-            self._roots.release()
+            # Where a session began cannot be reached any more once its root process went elsewhere.
+            self._roots.release(keep={live.view for live in self._registry.live()})
             self._watched.refresh()  # after it: a table of a root that is gone must not be asked
             self._verdicts.refresh()
             self.supervisor.end_empty_ones()

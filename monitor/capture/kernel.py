@@ -231,6 +231,7 @@ class Kernel:
         With `taint_connects`, whatever a tainted session contacts is held.
         """
         known = {operation.name.lower(): 1 << operation for operation in wire.Operation}
+        known["monitor_limit"] = known["limit"]
         known["process_vm_readv"] = known["vm_read"]  # the names of Sigma's process_access
         known["process_vm_writev"] = known["vm_write"]
         with self._lock:

@@ -78,6 +78,13 @@ def _op(name: str, number: int, compat: int | None, op: Operation, text: int = N
     return Shape(name, number, compat, Handler.PRIVILEGED, op, to_text=text)
 
 
+def _limit(name: str, number: int, compat: int, whom: int, change: int = NO_ARG) -> Shape:
+    """`whom` is the task that it is about; where `change` is NULL, it only asks."""
+    return Shape(
+        name, number, compat, Handler.PRIVILEGED, Operation.LIMIT, from_text=change, aux=whom
+    )
+
+
 _NAME = Handler.NAME
 _FILE = Handler.FILE
 
@@ -141,6 +148,13 @@ SHAPES: tuple[Shape, ...] = (
     _op("tgkill", 234, 270, Operation.KILL),
     _op("rt_sigqueueinfo", 129, 178, Operation.KILL),
     _op("pidfd_send_signal", 424, 424, Operation.KILL),
+    _limit("prlimit64", 302, 340, whom=0, change=2),
+    _limit("setpriority", 141, 97, whom=1),
+    _limit("ioprio_set", 251, 289, whom=1),
+    _limit("sched_setparam", 142, 154, whom=0),
+    _limit("sched_setscheduler", 144, 156, whom=0),
+    _limit("sched_setaffinity", 203, 241, whom=0),
+    _limit("sched_setattr", 314, 351, whom=0),
     _use("read", 0, 3),
     _use("pread64", 17, 180),
     _use("readv", 19, 145),

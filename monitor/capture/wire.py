@@ -66,6 +66,7 @@ class Operation(IntEnum):
     SETTIME = 18
     CGROUP_BIRTH = 19
     KILL = 20
+    LIMIT = 21
 
 
 @dataclass(frozen=True)

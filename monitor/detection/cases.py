@@ -98,8 +98,8 @@ _NETWORK = (
 PROCESS_ACCESS = ("process_vm_readv", "process_vm_writev", "ptrace")
 PRIVILEGED = (
     *("bpf", "capset", "cgroup_birth", "cgroup_move", "io_uring_setup", "kill", "memfd_create"),
-    *("module_load", "monitor_api", "monitor_signal", "mount", "move_mount", "pivot_root"),
-    *("setgid", "setns", "settime", "setuid", "socket", "umount", "unshare"),
+    *("module_load", "monitor_api", "monitor_limit", "monitor_signal", "mount", "move_mount"),
+    *("pivot_root", "setgid", "setns", "settime", "setuid", "socket", "umount", "unshare"),
 )
 
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The monitor's own directories as watches: no rule is needed, and none can turn them off.
+"""What is the monitor's own: its directories as watches, and the limits it started with.
 
-Where LSM programs run, what is done to them is refused; elsewhere it is held, and a rule (`%estop%`
-in rules/) says what follows. Nobody is exempt: the monitor is in no session.
+No rule is needed for the watches, and none can turn them off. Where LSM programs run, what is done to
+these directories is refused; elsewhere it is held, and a rule (`%estop%` in rules/) says what follows.
+Nobody is exempt: the monitor is in no session.
 """
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,3 +46,22 @@ def own_watches(directories: Iterable[Path], secrets: Iterable[Path] = ()) -> tu
         acts = _BELOW | Act.READ
         watches.append(Watch(Where.EXACT, str(secret), acts, acts, rules=rules))
     return tuple(watches)
+
+
+class OwnLimits:
+    """The resource limits of this process, for somebody else may lower them: prlimit(2)."""
+
+    def __init__(self) -> None:
+        self._limits = {number: resource.getrlimit(number) for number in _NAMES}
+
+    def restore(self) -> list[str]:
+        """Put back what was changed; its names. OSError where the kernel refuses."""
+        changed = [n for n, old in self._limits.items() if resource.getrlimit(n) != old]
+        for number in changed:
+            resource.setrlimit(number, self._limits[number])
+        return [_NAMES[number] for number in changed]
+
+
+_NAMES: dict[int, str] = {
+    getattr(resource, name): name for name in dir(resource) if name.startswith("RLIMIT_")
+}

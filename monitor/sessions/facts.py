@@ -17,7 +17,7 @@ from monitor import events
 from monitor.fields import Fact
 from monitor.sessions import facts_network, facts_privilege
 from monitor.sessions.live import LiveSession
-from monitor.sessions.places import HostMounts, Place, Roots, resolve, view_of
+from monitor.sessions.places import HostMounts, Place, Roots, outer, resolve, view_of
 from monitor.sessions.settle import Settled
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Process
@@ -45,6 +45,7 @@ class FactMaker:
             events.Unlinked: self._unlinked,
             events.Truncated: self._truncated,
             events.ModeChanged: self._mode_changed,
+            events.Privileged: self._privileged,
             **facts_network.MAKERS,
             **facts_privilege.MAKERS,
         }
@@ -70,9 +71,10 @@ class FactMaker:
             if moved:
                 yield Fact(category=fact.category, fields={**fact.fields, **moved})
 
-    def look_around(self, pid: int) -> None:
-        """Know the watched paths as a process sees them before it has done anything."""
-        self._watched.aliases(self._roots.root(view_of(pid), (pid,)), 0, 0)
+    def look_around(self, live: LiveSession) -> None:
+        """Know the watched paths as a session sees them before it has done anything."""
+        live.view = view_of(live.root_pid)
+        self._aliases("/", live, (0, 0))
 
     def reachable(self, event: events.Opened, live: LiveSession) -> str:
         """A path by which the monitor itself can read the opened file."""
@@ -124,8 +126,8 @@ class FactMaker:
         written = key in live.written
         created = bool(event.access & events.Access.CREATED)
         if created:
-            self._is_new(root, *key)
-        spellings = self._spellings(file.path, file.inode, root)
+            self._is_new(root, live, key)
+        spellings = self._spellings(file, live, root)
         if event.access & events.Access.READ:
             shown = file.path.text
             copy = written and live.program.is_copy(_join(root, shown), shown)
@@ -189,7 +191,7 @@ class FactMaker:
         content = self._content(target, live)
         for source in {
             *filter(None, (place.path, place.outer)),
-            *self._watched.aliases(root, target.device, target.inode),
+            *self._aliases(root, live, (target.device, target.inode)),
         }:
             extra = {"SourceFilename": source, "Operation": "link", **content}
             yield from self._file(
@@ -201,7 +203,7 @@ class FactMaker:
     ) -> Iterable[Fact]:
         root = self._root(event, live)
         link = resolve(event.target, root)
-        self._is_new(root, link.device, link.inode)
+        self._is_new(root, live, (link.device, link.inode))
         pointed = event.text
         if not pointed.startswith("/"):
             pointed = os.path.normpath(os.path.join(os.path.dirname(link.path), pointed))
@@ -234,6 +236,18 @@ class FactMaker:
         extra = {"Operation": "chmod", "Mode": f"{event.mode:o}"}
         yield from self._place("file_event", place, root, live, process, **extra)
 
+    def _privileged(
+        self, event: events.Privileged, live: LiveSession, process: Process
+    ) -> Iterable[Fact]:
+        paths: Iterable[str] = ("",)
+        if event.operation in facts_privilege.MOUNTS and event.text:
+            place = resolve(
+                facts_privilege.mounted_at(event, process), self._root(event, live), follow=True
+            )
+            paths = dict.fromkeys(filter(None, (place.path, place.outer)))
+        for path in paths:
+            yield from facts_privilege.privileged(event, live, process, path)
+
     def _content(self, place: Place, live: LiveSession) -> _Fields:
         """A name that appears with its content already there can be judged at once."""
         reachable = os.path.join(place.directory, _leaf(place.path))
@@ -254,7 +268,7 @@ class FactMaker:
     ) -> Iterable[Fact]:
         paths = [place.path, *filter(None, (place.outer,))]
         if place.inode:
-            paths += self._watched.aliases(root, place.device, place.inode)
+            paths += self._aliases(root, live, (place.device, place.inode))
         return self._file(
             category, dict.fromkeys(paths), (place.device, place.inode), live, process, **extra
         )
@@ -280,16 +294,27 @@ class FactMaker:
             own = {"TargetFilename": path, "SelfPath": live.program.owns(path)}
             yield Fact(category=category, fields={**common, **own, **extra})
 
-    def _spellings(self, path: events.Path, inode: int, root: str) -> Iterable[str]:
-        names = [path.text]
+    def _spellings(self, file: events.File, live: LiveSession, root: str) -> Iterable[str]:
+        path = file.path
+        names = [path.text, outer(path.text, root)]
         if path.within != path.text:
             names += self._mounts.spellings(path.device, path.within)
-        names += self._watched.aliases(root, path.device, inode)
+        names += self._aliases(root, live, (path.device, file.inode))
         return dict.fromkeys(names)
 
-    def _is_new(self, root: str, device: int, inode: int) -> None:
+    def _aliases(self, root: str, live: LiveSession, key: tuple[int, int]) -> Iterable[str]:
+        """Watched paths that are this file: where its process looks from, the session at first, we.
+
+        An agent that changes its root directory sees nothing at /etc/hosts any more. It is the same
+        file all the same.
+        """
+        first = self._roots.root(live.view, (live.root_pid,))
+        for seen_from in dict.fromkeys((root, first, "/")):
+            yield from self._watched.aliases(seen_from, *key)
+
+    def _is_new(self, root: str, live: LiveSession, key: tuple[int, int]) -> None:
         """What was just made has no older name: its inode may have been a watched file's before."""
-        for path in self._watched.aliases(root, device, inode):
+        for path in list(self._aliases(root, live, key)):
             self._watched.changed(_leaf(path))
 
     def _root(self, event: events.Event, live: LiveSession) -> str:

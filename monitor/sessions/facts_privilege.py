@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from monitor import events
@@ -22,13 +23,40 @@ _PROCESS_ACCESS = {
 _PTRACE_TRACEME = 0
 
 
-def _privileged(event: events.Privileged, live: LiveSession, process: Process) -> Iterable[Fact]:
+MOUNTS = ("mount", "umount", "move_mount", "pivot_root")
+"""Operations whose text is a path."""
+_TO_DIRECTORY = 2
+"""Which argument of move_mount(2) is the directory that its target starts at."""
+_AT_FDCWD = -100
+
+
+def mounted_at(event: events.Privileged, process: Process) -> events.Name:
+    """The path of one of `MOUNTS`, as its caller meant it."""
+    start = "cwd"
+    if event.operation == "move_mount":
+        directory = ctypes.c_int32(event.args[_TO_DIRECTORY]).value
+        start = "cwd" if directory == _AT_FDCWD else f"fd/{directory}"
+    try:
+        base = os.readlink(f"/proc/{event.tgid}/{start}")
+    except OSError:
+        base = process.cwd  # it ended
+    return events.Name(events.Path(base, base, 0), event.text)
+
+
+def privileged(
+    event: events.Privileged, live: LiveSession, process: Process, path: str = ""
+) -> Iterable[Fact]:
+    """`path` is where the text of the call leads, for `MOUNTS`."""
     refused = event.result < 0
+    if event.operation == "limit":
+        if (whom := _of_monitor(event.args)) is not None:
+            yield _operation(live, process, "monitor_limit", str(whom), refused=refused)
+        return
     access = _PROCESS_ACCESS.get(event.operation)
     if access is None:
         at_us = event.operation == "kill" and event.args[0] == os.getpid()
         operation = "monitor_signal" if at_us else event.operation
-        detail = event.text or str(event.args[0])
+        detail = path or event.text or str(event.args[0])
         yield _operation(live, process, operation, detail, refused=refused)
         return
     if event.operation == "ptrace" and event.args[0] == _PTRACE_TRACEME:
@@ -44,6 +72,11 @@ def _privileged(event: events.Privileged, live: LiveSession, process: Process) -
         "Refused": refused,
     }
     yield Fact(category="process_access", fields=fields)
+
+
+def _of_monitor(arguments: Sequence[int]) -> int | None:
+    """Which of our tasks it is about, if any: the calls name it first or second."""
+    return next((whom for whom in arguments[:2] if os.path.exists(f"/proc/self/task/{whom}")), None)
 
 
 def _cgroup_moved(event: events.CgroupMoved, live: LiveSession, process: Process) -> Iterable[Fact]:
@@ -63,7 +96,6 @@ def _operation(
 
 
 MAKERS: dict[type, Callable[[Any, LiveSession, Process], Iterable[Fact]]] = {
-    events.Privileged: _privileged,
     events.CgroupMoved: _cgroup_moved,
     events.Signalled: _signalled,
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monitor.events import Event
+from monitor.events import Event, View
 from monitor.fields import Fact
 from monitor.sessions.latest import Latest
 from monitor.sessions.process_tree import ProcessTree, has_terminal
@@ -86,6 +86,8 @@ class LiveSession:
     """What the launcher put it under."""
     home: str = ""
     """The agent's own directory, if the user named one."""
+    view: View = field(default_factory=lambda: View(0, 0))
+    """From where its root process saw the file system at first."""
     user_home: str = ""
     """HOME of its root process, resolved; what `~` means to the agent."""
     state: State = State.RUNNING

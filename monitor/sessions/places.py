@@ -13,7 +13,7 @@ import os
 import select
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,7 +82,7 @@ class Roots:
 
     Held, because the process may end and its pid be given to another while the view lives on; and
     its namespace with it, because the kernel gives the number of a dead namespace to the next one.
-    What was not asked for during `keep_s` is let go by `release`.
+    What was not asked for during `keep_s` is let go by `release`, but for what it is told to keep.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class Roots:
             self._held[view] = held
         return f"/proc/self/fd/{held[0]}"
 
-    def release(self) -> None:
-        """Let go of roots that nobody asked for lately."""
+    def release(self, keep: Container[View] = ()) -> None:
+        """Let go of roots that nobody asked for lately, unless it is one of `keep`."""
         oldest = self._clock() - self._keep_s
         for view, used in list(self._used.items()):
-            if used < oldest:
+            if used < oldest and view not in keep:
                 del self._used[view]
                 for descriptor in self._held.pop(view, ()):
                     os.close(descriptor)
@@ -186,6 +186,15 @@ def _seen(path: str, root: str) -> tuple[str, str]:
     if base == "/" or not path.startswith(base + "/"):
         return path, ""
     return path.removeprefix(base), path
+
+
+def outer(path: str, root: str) -> str:
+    """The other way round: a path below this root as its mount namespace has it."""
+    if root == "/":
+        return path
+    with suppress(OSError):
+        return os.readlink(root).rstrip("/") + path
+    return path
 
 
 def _reachable(path: str, root: str, found: os.stat_result) -> str:

@@ -132,7 +132,7 @@ class Registry:
             self.close(live, State.EXITED)
             raise AttachError(f"process {pid} ended before it could be taken in")
         self._take_open_files(live, [pid])  # what it inherited, nobody saw it open
-        self._facts.look_around(pid)
+        self._facts.look_around(live)
         live.populated = True
         return live
 
@@ -158,7 +158,7 @@ class Registry:
         except Exception:
             self.close(live, State.LOST)
             raise
-        self._facts.look_around(pid)
+        self._facts.look_around(live)
         live.populated = True
         return live
 
@@ -183,7 +183,7 @@ class Registry:
         root = read_process(session.root_pid)
         live.program = find_program(root.argv or session.argv, root.cwd or "/")
         live.user_home = home_of(session.root_pid)
-        self._facts.look_around(session.root_pid)
+        self._facts.look_around(live)
         live.populated = True
         return live
 

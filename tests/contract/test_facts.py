@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def happenings(here: Path) -> Iterable[Event]:
     yield _event(events.ServerNamed, **net, name="example.org")
     yield _event(events.CgroupMoved, target=CHILD, path="/", inside=False)
     for operation in wire.Operation:
-        for target in (CHILD, OUTSIDER):
+        for target in (CHILD, OUTSIDER, os.getpid()):
             yield _event(
                 events.Privileged,
                 operation=operation.name.lower(),
@@ -242,3 +243,33 @@ def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live):
 def test_a_file_that_a_rule_names_is_known_by_its_other_name_too(facts, here):
     known = [fact.fields["TargetFilename"] for fact in facts[events.Opened]]
     assert {str(here / "other-name"), str(here / "hosts")} <= set(known)
+
+
+def test_a_limit_of_whom_it_may_concern_is_no_fact_unless_it_is_the_monitors(maker, live):
+    def told(whom):
+        event = _event(
+            events.Privileged, operation="limit", text="", args=(0, whom, 5, 0), result=0
+        )
+        return [f.fields["Detail"] for f in maker.facts(event, live, live.tree.get(CHILD))]
+
+    assert told(CHILD) == told(OUTSIDER) == []
+    assert told(os.getpid()) == [str(os.getpid())]
+    assert told(threading.get_native_id()) == [str(threading.get_native_id())]
+
+
+@pytest.mark.parametrize(
+    ("operation", "text", "args"),
+    [
+        ("mount", "/{here}/points-there", (0, 0, 0, 0)),
+        ("mount", "somewhere/../points-there", (0, 0, 0, 0)),
+        ("umount", "points-there", (0, 0, 0, 0)),
+        ("move_mount", "points-there", (-1, 0, 0xFFFFFF9C, 0)),
+    ],
+)
+def test_a_mount_is_where_its_path_leads(maker, live, here, operation, text, args):
+    (here / "somewhere").mkdir()
+    (here / "points-there").symlink_to("somewhere")
+    text = text.format(here=str(here)[1:])
+    event = _event(events.Privileged, operation=operation, text=text, args=args, result=0)
+    (fact,) = maker.facts(event, live, live.tree.get(CHILD))
+    assert fact.fields["Detail"] == str(here / "somewhere")

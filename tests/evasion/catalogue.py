@@ -44,9 +44,6 @@ HOSTS = changed()
 _RING = "What goes through a ring ends in no system call, and this tier sees system calls."
 _HELD_OPEN = "A file that was open before is written without a call that this tier looks at."
 _PASSED = "A descriptor that arrives over a socket is not looked at on this tier."
-_OWN_ROOT = (
-    "Paths and inodes are looked up below the root that the process sees; its hosts file is /hosts."
-)
 _RUN_BY_OTHERS = (
     "An ordinary file in an ordinary place. What runs it later, and when, nobody knows."
 )
@@ -76,7 +73,8 @@ FILES = (
         "F4-other-root", "files", "open below /proc/PID/root of another process", HOSTS, world=True
     ),
     Technique("F4-fd", "files", "open /proc/self/fd/N of an O_PATH descriptor", HOSTS),
-    Technique("F4-chroot", "files", "open /hosts after chroot to /etc", HOSTS, gap=_OWN_ROOT),
+    Technique("F4-chroot", "files", "open /hosts after chroot to /etc", HOSTS),
+    Technique("F4-chroot-link", "files", "open an older hard link after chroot to /etc", HOSTS),
     Technique("F5-bind", "files", "open below a bind mount of /etc", HOSTS),
     Technique("F6-mount", "files", "mount another file over it", HOSTS, gap=_MAY_BE_HONEST),
     Technique(
@@ -515,7 +513,6 @@ BLINDING = (
         "make the monitor the first to die when memory is short",
         victim_first_for_oom,
         damages=True,
-        gap="No rule yet says so.",
     ),
     Technique(
         "S1-prlimit",
@@ -523,7 +520,6 @@ BLINDING = (
         "take the monitor's file descriptors away (prlimit)",
         victim_limited,
         damages=True,
-        gap="prlimit(2) is not looked at on this tier.",
     ),
     Technique(
         "S1-trace",
@@ -573,7 +569,6 @@ BLINDING = (
         "blinding",
         "mount over the monitor's runtime directory",
         victim_covered,
-        gap="The rule names fixed places; the monitor's own are where it was told.",
     ),
     Technique(
         "S5-rules",

@@ -19,7 +19,10 @@ def changed(path: str = "/etc/hosts", original: str = ORIGINAL) -> Effect:
     """The file is another one than it was, for somebody on the stage."""
 
     def look(scene: Scene) -> bool:
-        return any(_content(f"{view}{path}") not in {original, None} for view in scene.views())
+        stage, *others = scene.views()
+        # Who gave himself another root directory has no such file, and took it from nobody.
+        seen = [_content(f"{stage}{path}"), *(_content(f"{v}{path}") or original for v in others)]
+        return any(content not in {original, None} for content in seen)
 
     return look
 

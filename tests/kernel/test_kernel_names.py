@@ -8,7 +8,7 @@ import os
 import pytest
 
 from monitor.events import Linked, ModeChanged, Name, Renamed, Symlinked, Truncated, Unlinked
-from monitor.sessions.places import Roots, resolve
+from monitor.sessions.places import Roots, outer, resolve, view_of
 
 CWD = -100
 EXCHANGE = 2
@@ -213,3 +213,23 @@ def test_a_name_inside_a_chroot_leads_to_the_real_place(inside, puppet, a, scrat
     root = Roots().root(renamed.view, [puppet.pid])
     place = resolve(renamed.target, root)
     assert (place.path, place.outer) == ("/b", str(scratch / "b"))
+
+
+def test_where_a_session_began_stays_within_reach_after_its_root_process_went_elsewhere(
+    puppet, scratch
+):
+    now = [0.0]
+    roots = Roots(keep_s=60, clock=lambda: now[0])
+    (scratch / "deeper").mkdir()
+    puppet("chroot", os.fsencode(scratch))
+    first = view_of(puppet.pid)
+    found = roots.root(first, [puppet.pid])
+    assert os.readlink(found) == str(scratch)
+    assert outer("/hosts", found) == str(scratch / "hosts")
+    puppet("chroot", b"/deeper")
+    now[0] = 100.0
+    roots.release(keep={first})
+    assert roots.root(first, [puppet.pid]) == found
+    now[0] = 200.0
+    roots.release()
+    assert roots.root(first, [puppet.pid]) == "/"

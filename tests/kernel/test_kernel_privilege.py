@@ -96,6 +96,42 @@ def setns(puppet, _):
     return {"arg1": NEW_UTS}
 
 
+NOFILE, PRIO_PROCESS, IOPRIO_WHO_PROCESS, BEST_EFFORT = 7, 0, 1, 2 << 13 | 4
+LIMITS = {
+    "prlimit64": lambda place, pid: (pid, NOFILE, place(struct.pack("<QQ", 900, 4000)), 0),
+    "setpriority": lambda _, pid: (PRIO_PROCESS, pid, 5),
+    "ioprio_set": lambda _, pid: (IOPRIO_WHO_PROCESS, pid, BEST_EFFORT),
+    "sched_setparam": lambda place, pid: (pid, place(bytes(4))),
+    "sched_setscheduler": lambda place, pid: (pid, 0, place(bytes(4))),
+    "sched_setaffinity": lambda place, pid: (pid, 8, place(b"\xff" * 8)),
+    "sched_setattr": lambda place, pid: (pid, place(struct.pack("<I44x", 48)), 0),
+}
+
+
+@pytest.mark.parametrize("call", LIMITS)
+def test_what_another_task_may_have_is_told_when_it_is_changed(inside, puppet, call):
+    other = inside.ready("family", "children", "0").pid
+    inside.forget_events()
+    puppet(call, *LIMITS[call](puppet.place, other))
+    [event] = inside.events(Privileged)
+    assert event.operation == "limit"
+    assert other in event.args[:2]
+
+
+@pytest.mark.parametrize("call", LIMITS)
+def test_what_a_task_takes_from_itself_is_nobodys_business(inside, puppet, call):
+    puppet(call, *LIMITS[call](puppet.place, puppet.pid))
+    puppet(call, *LIMITS[call](puppet.place, 0))
+    assert inside.events(Privileged) == []
+
+
+def test_to_ask_for_a_limit_changes_none(inside, puppet):
+    other = inside.ready("family", "children", "0").pid
+    inside.forget_events()
+    puppet("prlimit64", other, NOFILE, 0, puppet.place(bytes(16)))
+    assert inside.events(Privileged) == []
+
+
 @pytest.mark.parametrize(
     "act",
     [

@@ -85,6 +85,12 @@ static void in_a_chroot(void)
 	edit_path("/hosts");
 }
 
+static void by_older_link_in_a_chroot(void)
+{
+	must(chroot("/etc"), "chroot");
+	edit_path("/older-name");
+}
+
 // F5, F6, F19: mounts (the stage has put a file `false-hosts` into the working directory) ----------------------------------------------------------------------------
 
 static void by_bind_mount(void)
@@ -299,6 +305,7 @@ const struct technique techniques[] = {
 	{"F4-other-root", by_root_of_another},
 	{"F4-fd", by_own_descriptor},
 	{"F4-chroot", in_a_chroot},
+	{"F4-chroot-link", by_older_link_in_a_chroot},
 	{"F5-bind", by_bind_mount},
 	{"F6-mount", mount_over},
 	{"F6-move-mount", move_mount_over},
