@@ -6,14 +6,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import stage
 from agent.client import MonitorError
 from agent.private_monitor import Monitor, until
+from tests.stage.onstage import on_stage
 
 _PYTHON = "/usr/bin/python3"  # the tests' own may lie where the agent's user cannot look
 _WAIT_S = 60.0
@@ -84,24 +83,8 @@ def agent(monitor: Monitor, ground: Path, name: str, word: str = "hosts"):
     for mine in (home, hosts):
         os.chown(mine, user.pw_uid, user.pw_gid)
     words = monitor.run_command(name, "--user", user.pw_name, "--home", str(place))
-    command = stage.command(
-        {str(hosts): "/etc/hosts"}, [*words, _PYTHON, str(program), word, str(home)]
-    )
+    words += [_PYTHON, str(program), word, str(home)]
     environ = {**{os.fsencode(k): os.fsencode(v) for k, v in os.environ.items()}, b"NAME": HOSTILE}
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=home,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
+    binds, log = {str(hosts): "/etc/hosts"}, place / "log"
+    with on_stage(monitor, name, words, binds=binds, home=home, environ=environ, log=log):
         yield Agent(monitor, name, home)
-    finally:
-        with suppress(MonitorError):  # never adopted, or ended before
-            monitor.act(name, "kill", "the test is over")
-        process.terminate()
-        process.wait(_WAIT_S)

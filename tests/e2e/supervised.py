@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import stage
 from agent.client import MonitorError
 from agent.private_monitor import Monitor, until
+from tests.stage.onstage import on_stage
 
 HERE = Path(__file__).parent
 AGENT_PYTHON = HERE.parents[1] / ".venv-e2e" / "bin" / "python"
@@ -84,20 +84,7 @@ def supervised(
     words += command
     binds = {str(place / "etc"): "/etc"}
     environ = {**os.environ, "HOME": str(home), "COLUMNS": "200"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            stage.command(binds, words),
-            cwd=home,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
+    with on_stage(
+        monitor, name, words, binds=binds, home=home, environ=environ, log=log
+    ) as process:
         yield Supervised(monitor, name, process, log)
-    finally:
-        with suppress(MonitorError):  # never adopted, or ended before
-            monitor.act(name, "kill", "the test is over")
-        process.terminate()
-        process.wait()
