@@ -34,6 +34,7 @@ def fires(directory, entries, fields, category="file_event"):
         ({"TargetFilename|contains|all": ["r", "t"]}, "/root", True),
         ({"TargetFilename": "/etc/*.conf"}, "/etc/a/b.conf", True),
         ({"TargetFilename": "/etc/?.conf"}, "/etc/ab.conf", False),
+        ({"TargetFilename": "/etc/?.conf"}, "/etc/.conf", False),
         ({"TargetFilename": "/etc/*\n.conf"}, "/etc/x\ny\n.conf", True),
         ({"TargetFilename": r"/a\*"}, "/a*", True),
         ({"TargetFilename": r"/a\*"}, "/ab", False),
@@ -43,6 +44,12 @@ def fires(directory, entries, fields, category="file_event"):
         ({"TargetFilename|re": "h.sts$"}, "/etc/hosts", True),
         ({"TargetFilename|re": "H.STS"}, "/etc/hosts", False),
         ({"TargetFilename|re|i": "H.STS"}, "/etc/hosts", True),
+        ({"TargetFilename|re": "x.y"}, "/x\ny", False),
+        ({"TargetFilename|re|s": "x.y"}, "/x\ny", True),
+        ({"TargetFilename|re|m": "x.y"}, "/x\ny", False),
+        ({"TargetFilename|re": "^y$"}, "/x\ny", False),
+        ({"TargetFilename|re|m": "^y$"}, "/x\ny", True),
+        ({"TargetFilename|re|s": "^y$"}, "/x\ny", False),
         ({"TargetFilename|neq": "/etc/hosts"}, "/etc/passwd", True),
         ({"TargetFilename|neq": "/etc/hosts"}, "/etc/hosts", False),
     ],
@@ -144,6 +151,7 @@ BAD_BYTES = "/etc/\udcff\udce9/hosts"
         {"TargetFilename": "/etc/??/hosts"},
         {"TargetFilename|re": "^/etc/../hosts$"},
         {"TargetFilename|re": "^/etc/[^a]+/hosts$"},
+        {"TargetFilename|re": "^[^?]+$"},
     ],
 )
 def test_an_undecodable_byte_is_one_character_to_every_test(tmp_path, entries):
