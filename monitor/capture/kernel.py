@@ -27,7 +27,7 @@ from monitor.capture.programs import LSM_PREFIX, KernelSettings
 from monitor.capture.ring import RingReader
 from monitor.errors import CaptureError
 
-__all__ = ["LOST_HOOKS", "Kernel", "KernelSettings", "load"]
+__all__ = ["LOST_HOOKS", "OPERATIONS", "Kernel", "KernelSettings", "load"]
 
 LOST_HOOKS = (
     "fork", "exec", "exit", "open", "name", "connect", "send", "unix", "payload", "cgroup",
@@ -35,6 +35,13 @@ LOST_HOOKS = (
 )  # fmt: skip
 
 _log = structlog.get_logger()
+
+OPERATIONS = {
+    "monitor_limit": "limit",
+    "process_vm_readv": "vm_read",
+    "process_vm_writev": "vm_write",
+}
+"""What rules call an operation -> what it is called here. The others have one name."""
 
 _GATHER_S = 0.002
 """How long ordinary records of a session that is at work come together before they are looked at.
@@ -231,9 +238,7 @@ class Kernel:
         With `taint_connects`, whatever a tainted session contacts is held.
         """
         known = {operation.name.lower(): 1 << operation for operation in wire.Operation}
-        known["monitor_limit"] = known["limit"]
-        known["process_vm_readv"] = known["vm_read"]  # the names of Sigma's process_access
-        known["process_vm_writev"] = known["vm_write"]
+        known |= {name: known[own] for name, own in OPERATIONS.items()}
         with self._lock:
             self._watches_below = below
             self._taint_connects = taint_connects

@@ -97,14 +97,29 @@ _NETWORK = (
 
 PROCESS_ACCESS = ("process_vm_readv", "process_vm_writev", "ptrace")
 PRIVILEGED = (
-    *("bpf", "capset", "cgroup_birth", "cgroup_move", "io_uring_setup", "kill", "memfd_create"),
-    *("module_load", "monitor_api", "monitor_limit", "monitor_signal", "mount", "move_mount"),
-    *("pivot_root", "setgid", "setns", "settime", "setuid", "socket", "umount", "unshare"),
+    *("bpf", "capset", "io_uring_setup", "memfd_create", "module_load", "monitor_limit", "mount"),
+    *("move_mount", "pivot_root", "setgid", "setns", "setuid", "umount", "unshare"),
 )
+_SEEN_ONLY = {
+    "cgroup_birth": "it is told only where the kernel refused it",
+    "cgroup_move": "who is moved need not be who moves: the record holds nobody",
+    "kill": "it is told only where the kernel refused it",
+    "monitor_api": "the kernel refuses the connection, whatever a rule says",
+    "monitor_signal": "it is told while the signal is on its way (where LSM runs, it is refused)",
+    "settime": "it is told only where the kernel refused it",
+    "socket": "it is told only where the kernel refused it",
+}
+"""Operations whose record is not made at a call's return, where its process could be held."""
 
 
 def _operations(names: tuple[str, ...]) -> tuple[Case, ...]:
     return tuple(Case(name, Kind.OPERATION, {"Operation": name}) for name in names)
+
+
+def _seen_only() -> tuple[Case, ...]:
+    return tuple(
+        Case(name, Kind.NOTHING, {"Operation": name}, why=why) for name, why in _SEEN_ONLY.items()
+    )
 
 
 CASES: dict[str, tuple[Case, ...]] = {
@@ -128,6 +143,6 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("question", Kind.NOTHING, why="a DNS question is read from a copy of the packet"),
     ),
     "process_access": _operations(PROCESS_ACCESS),
-    "privileged_operation": _operations(PRIVILEGED),
+    "privileged_operation": (*_operations(PRIVILEGED), *_seen_only()),
 }
 """category -> its cases, which together are every fact of it."""

@@ -7,6 +7,9 @@ import pytest
 from test_facts import every, facts, here, live, maker
 
 from monitor import events
+from monitor.capture import syscalls, wire
+from monitor.capture.kernel import OPERATIONS
+from monitor.capture.syscalls import Handler
 from monitor.detection.cases import CASES, Case, Kind
 from monitor.fields import CATEGORIES, Fact
 
@@ -45,6 +48,15 @@ def test_every_case_comes_from_some_event(facts):
         made = [fact for fact in every(facts) if fact.category == category]
         for case in cases:
             assert any(is_of(fact, case) for fact in made), (category, case.name)
+
+
+def test_operations_that_are_said_to_be_held_are_told_at_the_return_of_their_call():
+    told = {shape.event for shape in syscalls.SHAPES if shape.handler is Handler.PRIVILEGED}
+    held = {case.name for cases in CASES.values() for case in cases if case.kind is Kind.OPERATION}
+    names = {operation.name.lower(): operation for operation in wire.Operation}
+    names |= {name: names[own] for name, own in OPERATIONS.items()}
+    # A signal that was let through is `on_signal`'s to tell.
+    assert {names[name] for name in held} == told - {wire.Operation.KILL}
 
 
 def test_cases_name_fields_of_their_category():
