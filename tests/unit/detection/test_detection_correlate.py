@@ -4,7 +4,7 @@
 import pytest
 from ruletext import correlation, detecting, loaded, numbered_id
 
-from monitor.detection import correlate
+from monitor.detection import correlate, windows
 from monitor.detection.engine import Engine
 from monitor.fields import Fact
 
@@ -198,6 +198,7 @@ def test_a_late_event_is_counted_among_its_neighbours(tmp_path):
     monitor = Monitor(tmp_path, rate)
     assert monitor.fires((1, delete()), (2, delete()), (2.9, delete())) == []
     assert monitor.fires((1.6, delete())) == [1.6]
+    assert monitor.fires((11, delete()), (12.5, delete()), (12.6, delete()), (11.4, delete())) == []
 
 
 # Telling --------------------------------------------------------------------------------------
@@ -286,6 +287,22 @@ def test_an_agent_with_many_groups_pushes_out_only_its_own(tmp_path, monkeypatch
     assert monitor.fires((3, connect(Image="/0"))) == []
     assert monitor.fires((3, connect("other", Image="/x"))) == [3]
     assert monitor.engine.evicted == 8
+
+
+def test_a_burst_is_not_remembered_whole_for_the_sake_of_an_order():
+    order = windows.InOrder(2, 10 * S)
+    for number in range(1000):
+        order.add(S + number, [0], 0)
+    assert len(order._recent) == windows._RECENT
+    assert order.add(S + 1000, [1], 0)
+
+
+def test_of_its_own_groups_the_one_that_was_quiet_longest_goes_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(correlate, "GROUPS", 2)
+    monitor = Monitor(tmp_path, sequence(**{"group-by": ["Image"]}))
+    for image in ("/a", "/b", "/a", "/c"):
+        monitor.feed(1, read(Image=image))
+    assert monitor.fires((2, connect(Image="/a"))) == [2]
 
 
 def test_sessions_that_were_quiet_longest_are_forgotten(tmp_path, monkeypatch):
