@@ -13,18 +13,22 @@ LEFT_OUT = "[left out]"
 _AFTER_A_NAME = (
     (
         r"(?i)(--?(?:[a-z0-9]+[-_])*"
-        r"(?:password|passwd|passphrase|token|secret|api[-_]?key|access[-_]?key|credential|bearer)"
+        r"(?:password|passwd|passphrase|pass|token|secret|api[-_]?key|access[-_]?key|credential|bearer)"
         r"[= ]+)[^\s\"']+"
     ),
+    # curl's, and what is like it; sshpass
+    r"((?:^|\s)(?:-u|--user|--proxy-user)[= ]*[^\s:\"']+:)[^\s\"']+",
+    r"(\bsshpass +-p *)[^\s\"']+",
     r"(?i)((?:authorization|proxy-authorization|x-api-key|x-auth-token|cookie): *)[^\"'\r\n]+",
-    r"(?i)\b([a-z0-9_]*(?:token|secret|password|passwd|api_?key|access_key)[a-z0-9_]*=)[^\s\"'&]+",
+    r"(?i)\b([a-z0-9_]*(?:token|secret|password|passwd|api_?key|(?:access|account)_?key)[a-z0-9_]*=)[^\s\"'&]+",
     r"(?i)([a-z][a-z0-9+.-]*://)[^/\s:@\"']+:[^/\s@\"']+@",
 )
 _BY_ITSELF = (
-    # GitHub, GitLab, Slack, npm, PyPI, OpenAI and Anthropic, AWS, Google, Stripe; a JSON Web Token.
+    # GitHub, GitLab, Slack, npm, PyPI, Hugging Face, Docker, OpenAI and Anthropic, Stripe, AWS, Google;
+    # a JSON Web Token.
     (
-        r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|npm_|pypi-|sk-|sk_live_|rk_live_|AKIA|ASIA"
-        r"|AIza|ya29\.)[A-Za-z0-9_.-]{12,}"
+        r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|npm_|pypi-|hf_|dckr_pat_|sk-|sk_live_"
+        r"|rk_live_|AKIA|ASIA|AIza|ya29\.)[A-Za-z0-9_.-]{12,}"
     ),
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
 )

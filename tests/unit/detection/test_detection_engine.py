@@ -70,7 +70,8 @@ def test_a_rule_that_raises_is_counted_and_loses_no_other(tmp_path, spoil):
 def test_each_rule_matches_an_event_once_and_keeps_the_first_of_its_facts(tmp_path):
     engine = Engine(loaded(tmp_path, numbered(1, "log"), numbered(2, "log", {"Inode": 7})))
     other = Fact(category="file_event", fields={**HOSTS.fields, "Inode": 7})
-    found = engine.matches([HOSTS, other, HOSTS])
+    later = Fact(category="file_event", fields={**HOSTS.fields, "Inode": 8})
+    found = engine.matches([HOSTS, other, later])
     assert [(rule.title, fact) for rule, fact in found.values()] == [
         ("rule 1", HOSTS),
         ("rule 2", other),
