@@ -19,7 +19,7 @@ _AFTER_A_NAME = (
     # curl's, and what is like it; sshpass
     r"((?:^|\s)(?:-u|--user|--proxy-user)[= ]*[^\s:\"']+:)[^\s\"']+",
     r"(\bsshpass +-p *)[^\s\"']+",
-    r"(?i)((?:authorization|proxy-authorization|x-api-key|x-auth-token|cookie): *)[^\"'\r\n]+",
+    r"(?i)((?:authorization|x-api-key|x-auth-token|cookie): *)[^\"'\r\n]+",
     r"(?i)\b([a-z0-9_]*(?:token|secret|password|passwd|api_?key|(?:access|account)_?key)[a-z0-9_]*=)[^\s\"'&]+",
     r"(?i)([a-z][a-z0-9+.-]*://)[^/\s:@\"']+:[^/\s@\"']+@",
 )

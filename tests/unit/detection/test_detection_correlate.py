@@ -231,6 +231,13 @@ def test_with_generate_it_speaks_too(tmp_path, place):
     assert monitor.feed(3, connect()) == ["connect", "both"]
 
 
+def test_one_that_generates_is_enough_for_a_rule_to_speak(tmp_path):
+    given = {"type": "event_count", "rules": ["read"], "timespan": "10s", "condition": {"gte": 2}}
+    silent = correlation(given, id=numbered_id(9), name="twice", title="Twice")
+    monitor = Monitor(tmp_path, sequence(generate=True), silent)
+    assert monitor.feed(1, read()) == ["read"]
+
+
 @pytest.mark.parametrize("response", ["deny", "ask", "freeze", "kill"])
 def test_a_rule_that_stops_or_refuses_acts_whatever_refers_to_it(tmp_path, response):
     rules = [{**RULES[0], "response": response}, *RULES[1:]]
