@@ -71,13 +71,17 @@ class AgentProgram:
         return path in self.entries or any(path.startswith(home + "/") for home in self.homes)
 
     def named_by(self, arguments: Sequence[str], cwd: str) -> bool:
-        """Does an argument name the program or its home (also in `key=PATH`, `@PATH`, `host:/PATH`)?"""
-        for argument in arguments:
-            for word in _words(argument):
-                path = os.path.normpath(os.path.join(cwd, word.removesuffix("/.")))
-                if path in self.homes or self.owns(path):
-                    return True
-        return False
+        """Does an argument name the program or its home (also in `key=PATH`, `@PATH`, `host:/PATH`)?
+
+        In its home any word would be a path of it: one that is not absolute must be there.
+        """
+        words = (word for argument in arguments for word in _words(argument) if word)
+        return any(self._is_named(word, cwd) for word in words)
+
+    def _is_named(self, word: str, cwd: str) -> bool:
+        path = os.path.normpath(os.path.join(cwd, word))
+        ours = path in self.homes or self.owns(path)
+        return ours and (word.startswith("/") or os.path.lexists(path))
 
     def named_in(self, path: str) -> bool:
         """Does a small file hold the path of the program or its home, as a cron line would?"""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from monitor import events
@@ -243,6 +244,86 @@ def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live):
 def test_a_file_that_a_rule_names_is_known_by_its_other_name_too(facts, here):
     known = [fact.fields["TargetFilename"] for fact in facts[events.Opened]]
     assert {str(here / "other-name"), str(here / "hosts")} <= set(known)
+
+
+def ran(image, argv, pid=CHILD):
+    """A process that runs a program."""
+    return msgspec.structs.replace(
+        _event(
+            events.Executed,
+            image=image,
+            cwd=events.Path("/", "/", 0),
+            script="",
+            argv=argv,
+            argv_truncated=False,
+            started_ns=1,
+            parent=ROOT,
+        ),
+        tgid=pid,
+    )
+
+
+def file_of(path, *, links=1):
+    found = path.stat()
+    return events.File(
+        events.Path(str(path), str(path), found.st_dev), found.st_ino, 0, found.st_mode, links
+    )
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        _event(
+            events.Connected,
+            address="192.0.2.1",
+            port=443,
+            protocol="tcp",
+            cookie=1,
+            datagram=False,
+        ),
+        _event(events.NameAsked, address="192.0.2.1", port=53, protocol="udp", name="example.org"),
+        ran(events.File(events.Path("/bin/true", "/bin/true", 1), 2, 0, 0o755, 1), ("true",)),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_only_the_first_of_its_kind_is_seen_first(maker, live, event):
+    process = live.tree.get(event.tgid)
+    (first,) = maker.facts(event, live, process)
+    live.seen.add(first)
+    (again,) = maker.facts(event, live, process)
+    assert (first.fields["FirstSeen"], again.fields["FirstSeen"]) == (True, False)
+
+
+def test_a_copy_that_was_there_before_is_no_self_copy_when_it_is_run(maker, live, here):
+    (here / "older.py").write_text((here / "agent.py").read_text())
+    for name, expected in (("copy.py", True), ("older.py", False)):
+        event = ran(file_of(here / name), (name,))
+        (fact,) = maker.facts(event, live, live.tree.get(CHILD))
+        assert fact.fields["SelfCopy"] is expected
+
+
+def test_a_copy_that_was_there_before_is_no_self_copy_when_it_is_read(maker, live, here):
+    (here / "older.py").write_text((here / "agent.py").read_text())
+    for name, expected in (("copy.py", True), ("older.py", False)):
+        opened = _event(events.Opened, file=file_of(here / name), access=Access.READ, repeats=0)
+        (fact,) = maker.facts(opened, live, live.tree.get(CHILD))
+        assert fact.fields["SelfCopy"] is expected
+
+
+def test_the_agents_own_program_may_name_itself(maker, live, here):
+    event = ran(file_of(here / "agent.py"), ("agent.py", str(here / "agent.py")))
+    (fact,) = maker.facts(event, live, live.tree.get(CHILD))
+    assert fact.fields["SelfNamed"] is False
+
+
+def test_the_agents_own_start_does_not_name_itself(maker, live, here):
+    named = {}
+    for pid in (ROOT, CHILD):
+        image = file_of(Path("/bin/true"))
+        event = ran(image, ("true", str(here / "agent.py")), pid)
+        (fact,) = maker.facts(event, live, live.tree.get(pid))
+        named[pid] = fact.fields["SelfNamed"]
+    assert named == {ROOT: False, CHILD: True}
 
 
 def test_a_limit_of_whom_it_may_concern_is_no_fact_unless_it_is_the_monitors(maker, live):

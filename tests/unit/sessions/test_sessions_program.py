@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.sessions import settle
+from monitor.sessions import program, settle
 from monitor.sessions.live import LiveSession, WrittenFiles
 from monitor.sessions.program import AgentProgram, find_program
 from monitor.sessions.settle import Settling, Written
@@ -70,6 +70,27 @@ def test_a_home_that_the_user_named_belongs_to_it(package):
     assert program.owns(str(package / "bin" / "run.js"))
 
 
+def test_a_users_home_is_no_package_whatever_lies_in_it(package, monkeypatch):
+    monkeypatch.setenv("HOME", str(package))
+    assert find_program(["node", "bin/run.js"], str(package)).homes == ()
+
+
+def test_a_home_with_too_many_files_is_known_in_part(package, monkeypatch):
+    monkeypatch.setattr(program, "_MAX_FILES", 3)
+    for directory in "abc":
+        (package / directory).mkdir()
+        for name in "xyz":
+            (package / directory / name).write_text(CODE + directory + name)
+    found = AgentProgram((), (str(package),))
+    assert len(found._inodes) == 3
+
+
+def test_what_is_too_large_to_be_compared_is_not_the_agents(script, here, monkeypatch):
+    monkeypatch.setattr(program, "_MAX_BYTES", len(CODE) - 1)
+    shutil.copy(script, here / "copy.py")
+    assert not find_program(["python3", "agent.py"], str(here)).is_copy(str(here / "copy.py"))
+
+
 def test_a_mark_right_below_the_root_makes_no_home(script, here):
     assert find_program(["python3", str(script)], "/").homes == ()
 
@@ -91,22 +112,32 @@ def test_a_mark_right_below_the_root_makes_no_home(script, here):
         ["-T{home}/bin/run.js"],
         ["if={home}/bin/run.js"],
         ["host:{home}"],
-        ["bin/run.js"],
-        ["./bin/../bin/run.js"],
-        ["."],
+        ["{home}/moved-away-meanwhile"],
     ],
 )
 def test_an_argument_names_the_program_in_many_ways(package, arguments):
     program = find_program(["node", "bin/run.js"], str(package))
-    assert program.named_by([a.format(home=package) for a in arguments], str(package))
+    assert program.named_by([a.format(home=package) for a in arguments], "/usr")
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["{home}2/x"], ["-v"], [".."], ["{home}/../other"], [""]]
+    "argument",
+    ["bin/run.js", "./bin/../bin/run.js", ".", "if=bin/run.js", "@bin/run.js", "<bin", "@a=b"],
 )
-def test_other_arguments_do_not(package, arguments):
+def test_in_its_home_a_word_names_the_program_if_it_is_there(package, argument):
+    (package / "a=b").touch()
     program = find_program(["node", "bin/run.js"], str(package))
-    assert not program.named_by([a.format(home=package) for a in arguments], "/usr")
+    assert program.named_by([argument], str(package))
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["{home}2/x"], ["-v"], [".."], ["{home}/../other"], [""], ["of="]]
+)
+@pytest.mark.parametrize("at_home", [True, False])
+def test_other_arguments_do_not(package, arguments, at_home):
+    program = find_program(["node", "bin/run.js"], str(package))
+    cwd = str(package) if at_home else "/usr"
+    assert not program.named_by([a.format(home=package) for a in arguments], cwd)
 
 
 # Copies -----------------------------------------------------------------------------------------

@@ -77,6 +77,16 @@ def test_labels_flow_through_a_file(tree):
     assert tainted(tree, 12) == ["credential"]
 
 
+def test_who_knows_nothing_takes_no_label_off_a_file(tree):
+    fork(tree, 10, 11)
+    fork(tree, 10, 12)
+    tree.taint(11, SECRET)
+    for writer in (11, 10):
+        tree.opened(writer, FILE, read=False, write=True)
+    tree.opened(12, FILE, read=True, write=False)
+    assert tainted(tree, 12) == ["credential"]
+
+
 def test_the_oldest_tainted_file_is_forgotten(monkeypatch):
     monkeypatch.setattr(taint, "_MAX_FILES", 2)
     marks = Taint()
@@ -95,6 +105,17 @@ def test_labels_flow_through_a_pipe_to_who_holds_its_other_end(tree):
         tree.taint(me, SECRET)
         assert tainted(tree, joined.pid) == ["credential"]
         assert tainted(tree, 10) == []
+
+
+def test_what_two_processes_have_open_besides_pipes_carries_nothing(tmp_path):
+    shared = (tmp_path / "log").open("wb")
+    with (
+        shared,
+        subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=shared) as other,
+    ):
+        with open(os.devnull, "rb"):
+            assert list(at_other_ends(os.getpid(), [other.pid])) == []
+        other.kill()
 
 
 def test_a_process_that_is_gone_shares_no_pipe():

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from monitor import events
 from monitor.events import File, Path
 from monitor.sessions import process_tree
-from monitor.sessions.process_tree import ProcessTree, read_process
+from monitor.sessions.process_tree import ProcessTree, has_terminal, read_process
 from monitor.subjects import Process
 
 HEAD = {
@@ -211,3 +214,13 @@ def test_of_a_process_that_is_gone_only_the_pid_is_known(tmp_path):
 def test_a_user_without_a_name_is_a_number():
     assert process_tree.user_name(0) == "root"
     assert process_tree.user_name(4_000_000_000) == "4000000000"
+
+
+def test_a_name_with_spaces_and_parentheses_does_not_make_a_terminal():
+    rename = "open('/proc/self/comm', 'w').write('x) y (1 2'); print(flush=True); input()"
+    command = [sys.executable, "-c", rename]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        process.stdout.readline()
+        assert not has_terminal(process.pid)
+        process.communicate(b"\n")
