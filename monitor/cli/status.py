@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -67,9 +69,12 @@ def status(runtime_dir: Path, *, json_: bool) -> None:
     help="How often to look.",
 )
 def top(runtime_dir: Path, *, json_: bool, every_s: float) -> None:
-    """Show the sessions live, busiest first, until Ctrl-C. With --json, a line each time."""
+    """Show the sessions live, busiest first, until Ctrl-C. With --json, a line each time.
+
+    Into a pipe or a file, one picture follows the other.
+    """
     before: dict[str, int] = {}
-    with Client(runtime_dir) as client, Live(auto_refresh=False, screen=_full_screen()) as live:
+    with Client(runtime_dir) as client, _screen() as draw:
         while True:
             found = _ask(client)
             if json_:
@@ -78,13 +83,19 @@ def top(runtime_dir: Path, *, json_: bool, every_s: float) -> None:
                 rates = {
                     s.id: (s.events - before.get(s.id, s.events)) / every_s for s in found.sessions
                 }
-                live.update(_picture(found, rates), refresh=True)
+                draw(_picture(found, rates))
                 before = {session.id: session.events for session in found.sessions}
             time.sleep(every_s)
 
 
-def _full_screen() -> bool:
-    return sys.stdout.isatty()
+@contextmanager
+def _screen() -> Iterator[Callable[[Group], None]]:
+    if not sys.stdout.isatty():
+        out = show.console()
+        yield lambda picture: out.print(picture, end="\n\n")
+        return
+    with Live(auto_refresh=False, screen=True) as live:
+        yield lambda picture: live.update(picture, refresh=True)
 
 
 def _ask(client: Client) -> Status:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 import time
 
@@ -15,7 +16,7 @@ import pytest
 import zstandard
 from opener import opener
 
-from agent.private_monitor import until
+from agent.private_monitor import ESTOP, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
@@ -164,3 +165,15 @@ def test_whoever_takes_note_is_on_the_incident_and_on_the_alert(monitor, desk, p
         kept = desk.get(f"/alerts/{stop['id']}").json()
         assert kept["care"]["why"] == "mine"
         assert kept["evidence"]["processes"]
+
+
+def test_top_into_a_pipe_is_one_picture_after_the_other(monitor):
+    command = [ESTOP, "top", "--every", "0.2", "--runtime-dir", str(monitor.runtime_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as top:
+        pictures = 0
+        for line in top.stdout:
+            pictures += line.startswith("SESSION")
+            if pictures == 2:
+                break
+        top.terminate()
+    assert pictures == 2
