@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`check` reports what `load` would do, and never raises."""
 
+from pathlib import Path
+
 from ruletext import ID, detecting, rule, written
 
 from monitor.alerts import Response
@@ -25,6 +27,19 @@ def test_sound_rules_are_counted_beside_the_problems_of_others(tmp_path):
     assert not report.ok
     assert [found.id for found in report.rules] == [ID]
     assert [problem.message for problem in report.problems] == ["unknown level `x`"]
+
+
+def test_every_problem_of_every_file_is_told_at_once(tmp_path):
+    files = [
+        written(tmp_path, rule(level="x", response="stop"), name="one.yml"),
+        written(tmp_path, rule(id=OTHER, level="y"), name="two.yml"),
+    ]
+    told = {(Path(problem.file).name, problem.message) for problem in check(files).problems}
+    assert told == {
+        ("one.yml", "unknown level `x`"),
+        ("one.yml", "unknown response `stop`"),
+        ("two.yml", "unknown level `y`"),
+    }
 
 
 def test_rules_that_are_off_are_listed_with_the_reason(tmp_path):

@@ -105,12 +105,16 @@ def test_techniques_stand_under_their_tactics_in_the_order_of_attack():
             in_force(2, "attack.execution", "attack.T1059"),
             in_force(3, "attack.impact", "attack.t1565.001", response=Response.FREEZE),
             in_force(4, "estop.other"),
+            in_force(5, "attack.t1496"),
+            in_force(6, "attack.credential_access", "attack.t1552"),
         ]
     )
     assert [(one.tactic, one.technique, one.strongest.id) for one in found] == [
         ("execution", "T1059", "2"),
+        ("credential-access", "T1552", "6"),
         ("impact", "T1565.001", "3"),
         ("other", "", "4"),
+        ("other", "T1496", "5"),
     ]
     layer = coverage.navigator(found)
-    assert [one["techniqueID"] for one in layer["techniques"]] == ["T1059", "T1565.001"]
+    assert [one["techniqueID"] for one in layer["techniques"]] == ["T1059", "T1552", "T1565.001"]
