@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ruletext import detecting, loaded, written
+from ruletext import detecting, loaded, numbered_id, written
 
 from monitor.alerts import Level, Response
 from monitor.control import RuleInForce
@@ -77,6 +77,14 @@ def test_advice_names_file_line_and_field(tmp_path):
     (advice,) = lint([file])
     assert (advice.file, advice.line) == (str(file), 1)
     assert "detection_item TargetFilename" in advice.message
+
+
+def test_advice_on_what_two_rules_have_in_common_names_both(tmp_path):
+    one, two = (
+        detecting({"TargetFilename": f"/{n}"}, id=numbered_id(n), title="The same") for n in (1, 2)
+    )
+    told = [advice for advice in lint([written(tmp_path, one, two)]) if "title" in advice.message]
+    assert len({advice.line for advice in told}) == 2
 
 
 def test_a_rule_that_cannot_be_read_gets_no_advice(tmp_path):
