@@ -2,16 +2,17 @@
 /* System calls that reach beyond the session: into other processes, the mount table, the kernel. */
 #include "syscall.h"
 
-/* A call about a task that is not the caller, and that changes something. A thread may be meant by
- * its own number, so who it belongs to is user space's to find out. */
-static __always_inline int is_about_another(struct estop_syscall_shape *shape, struct pt_regs *regs)
+/* A call about a task that is no process of the session, and that changes something. A thread may be
+ * meant by its own number, so who it belongs to is user space's to find out. */
+static __always_inline int is_about_another(struct estop_syscall_shape *shape, struct pt_regs *regs,
+					    __u32 session)
 {
-	__u64 self = bpf_get_current_pid_tgid();
-	__u32 whom = argument(regs, shape->aux);
+	__u32 whom = argument(regs, shape->aux), self = bpf_get_current_pid_tgid();
 
-	if (shape->from_text != NO_ARG && !argument(regs, shape->from_text))
+	if (!whom || whom == self || (shape->from_text != NO_ARG && !argument(regs, shape->from_text)))
 		return 0;
-	return whom && whom != (__u32)self && whom != self >> 32;
+	struct estop_task_state *other = tasks.lookup(&whom);
+	return !other || other->session != session;
 }
 
 static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
@@ -26,7 +27,7 @@ static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
 		return;
 	if (shape->event == ESTOP_OP_KILL && (long)ctx->args[1] >= 0) /* on_signal tells of the monitor */
 		return;
-	if (shape->event == ESTOP_OP_LIMIT && !is_about_another(shape, regs))
+	if (shape->event == ESTOP_OP_LIMIT && !is_about_another(shape, regs, state->session))
 		return;
 	struct estop_privileged *e = HEAD(r, estop_privileged);
 	__builtin_memset(e, 0, sizeof(*e));

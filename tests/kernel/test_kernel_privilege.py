@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import subprocess
 
 import pytest
 
@@ -108,27 +109,33 @@ LIMITS = {
 }
 
 
+@pytest.fixture
+def stranger():
+    """The pid of a process of no session."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process.pid
+        process.kill()
+
+
 @pytest.mark.parametrize("call", LIMITS)
-def test_what_another_task_may_have_is_told_when_it_is_changed(inside, puppet, call):
-    other = inside.ready("family", "children", "0").pid
-    inside.forget_events()
-    puppet(call, *LIMITS[call](puppet.place, other))
+def test_what_a_stranger_may_have_is_told_when_it_is_changed(inside, puppet, call, stranger):
+    puppet(call, *LIMITS[call](puppet.place, stranger))
     [event] = inside.events(Privileged)
     assert event.operation == "limit"
-    assert other in event.args[:2]
+    assert stranger in event.args[:2]
 
 
 @pytest.mark.parametrize("call", LIMITS)
-def test_what_a_task_takes_from_itself_is_nobodys_business(inside, puppet, call):
-    puppet(call, *LIMITS[call](puppet.place, puppet.pid))
-    puppet(call, *LIMITS[call](puppet.place, 0))
+def test_what_a_session_takes_from_its_own_is_nobodys_business(inside, puppet, call):
+    other = inside.ready("family", "children", "0").pid
+    inside.forget_events()
+    for pid in (0, puppet.pid, other):
+        puppet(call, *LIMITS[call](puppet.place, pid))
     assert inside.events(Privileged) == []
 
 
-def test_to_ask_for_a_limit_changes_none(inside, puppet):
-    other = inside.ready("family", "children", "0").pid
-    inside.forget_events()
-    puppet("prlimit64", other, NOFILE, 0, puppet.place(bytes(16)))
+def test_to_ask_for_a_limit_changes_none(inside, puppet, stranger):
+    puppet("prlimit64", stranger, NOFILE, 0, puppet.place(bytes(16)))
     assert inside.events(Privileged) == []
 
 
