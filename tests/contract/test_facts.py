@@ -43,6 +43,7 @@ def here(tmp_path) -> Path:
     (here / "agent.py").write_text("# an agent: this is all there is of it, and it is enough\n")
     (here / "copy.py").write_text((here / "agent.py").read_text())
     (here / "hosts").write_text("127.0.0.1 localhost\n")
+    (here / "unit.py").write_text("# somebody else's\n")
     (here / "other-name").hardlink_to(here / "hosts")
     (here / "points").symlink_to(here / "agent.py")
     return here
@@ -220,7 +221,8 @@ def test_the_privileged_operations_that_the_readme_names_are_those_that_come(fac
     assert operations(facts, "privileged_operation") == named
 
 
-def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live):
+@pytest.mark.parametrize("made", ["file", "symlink"])
+def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live, made):
     watched = WatchedPaths([str(here / "hosts")])
     mounts = HostMounts()
     maker = FactMaker(watched, mounts, Roots())
@@ -230,13 +232,16 @@ def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live):
     (here / "hosts").write_text("another inode\n")
     found = (here / "new").stat()
     path = events.Path(str(here / "new"), str(here / "new"), found.st_dev)
-    made = _event(
-        events.Opened,
-        file=events.File(path, found.st_ino, 0, found.st_mode, 1),
-        access=Access.WRITE | Access.CREATED,
-        repeats=0,
-    )
-    facts = maker.facts(made, live, live.tree.get(CHILD))
+    happened = {
+        "file": _event(
+            events.Opened,
+            file=events.File(path, found.st_ino, 0, found.st_mode, 1),
+            access=Access.WRITE | Access.CREATED,
+            repeats=0,
+        ),
+        "symlink": _event(events.Symlinked, text="/x", target=Name(None, str(here / "new"))),
+    }
+    facts = maker.facts(happened[made], live, live.tree.get(CHILD))
     mounts.close()
     assert {fact.fields["TargetFilename"] for fact in facts} == {str(here / "new")}
 
@@ -292,6 +297,41 @@ def test_only_the_first_of_its_kind_is_seen_first(maker, live, event):
     live.seen.add(first)
     (again,) = maker.facts(event, live, process)
     assert (first.fields["FirstSeen"], again.fields["FirstSeen"]) == (True, False)
+
+
+@pytest.mark.parametrize(("target", "inside"), [(ROOT, True), (OUTSIDER, False)])
+def test_whose_process_is_reached_into_is_told(maker, live, target, inside):
+    event = _event(
+        events.Privileged, operation="vm_read", text="", args=(target, 0, 0, 0), result=0
+    )
+    (fact,) = maker.facts(event, live, live.tree.get(CHILD))
+    assert (fact.fields["TargetProcessId"], fact.fields["TargetInSession"]) == (target, inside)
+
+
+@pytest.mark.parametrize(("address", "cloud"), [("169.254.169.254", True), ("192.0.2.1", False)])
+def test_what_a_connection_says_is_what_the_event_says(maker, live, address, cloud):
+    event = _event(
+        events.Connected, address=address, port=80, protocol="tcp", cookie=1, datagram=False
+    )
+    (fact,) = maker.facts(event, live, live.tree.get(CHILD))
+    assert fact.fields["CloudMetadata"] is cloud
+    assert fact.fields["SentBytes"] == event.egress_bytes
+
+
+@pytest.mark.parametrize("links", [0, 1])
+def test_a_program_without_a_name_is_deleted_and_another_is_not(maker, live, here, links):
+    event = ran(file_of(here / "unit.py", links=links), ("unit.py",))
+    (fact,) = maker.facts(event, live, live.tree.get(CHILD))
+    assert fact.fields["Deleted"] is (links == 0)
+
+
+def test_what_no_download_tool_wrote_is_not_downloaded(maker, live, here):
+    for name, downloaded in (("copy.py", True), ("unit.py", False)):
+        file = file_of(here / name)
+        read = _event(events.Opened, file=file, access=Access.READ, repeats=0)
+        for event in (read, ran(file, (name,))):
+            (fact,) = maker.facts(event, live, live.tree.get(CHILD))
+            assert fact.fields["Downloaded"] is downloaded, (name, event)
 
 
 def test_a_copy_that_was_there_before_is_no_self_copy_when_it_is_run(maker, live, here):
