@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ruletext import detecting, loaded, numbered_id, written
+from ruletext import correlation, detecting, loaded, numbered_id, written
 
 from monitor.alerts import Level, Response
+from monitor.cli.replay import replay
 from monitor.control import RuleInForce
 from monitor.detection import coverage, trials
 from monitor.detection.engine import Engine
 from monitor.detection.lint import LEFT_OUT, lint
 from monitor.errors import RuleError
+from monitor.fields import Fact
+from monitor.recording.lines import Happening, Header, Writer
 
 
 def hosts(**changes):
@@ -85,6 +88,32 @@ def test_advice_on_what_two_rules_have_in_common_names_both(tmp_path):
     )
     told = [advice for advice in lint([written(tmp_path, one, two)]) if "title" in advice.message]
     assert len({advice.line for advice in told}) == 2
+
+
+def recorded(directory, *times_s):
+    """A recording of edits of the hosts file at these seconds."""
+    fields = {"TargetFilename": "/etc/hosts", "Operation": "open"}
+    writer = Writer()
+    lines = [writer.header(Header())]
+    for at_s in times_s:
+        fact = Fact(category="file_event", fields=fields)
+        lines += writer.lines(Happening(round(at_s * 1e9), (fact,)))
+    file = directory / f"{len(times_s)}.jsonl"
+    file.write_bytes(b"".join(lines))
+    return file
+
+
+def test_a_replay_correlates_by_the_times_of_the_recording_and_begins_anew(tmp_path):
+    twice = {"type": "event_count", "rules": ["hosts"], "timespan": "10s", "condition": {"gte": 2}}
+    rules = (hosts(), correlation(twice, id=numbered_id(2), title="Twice"))
+    engine = Engine(loaded(tmp_path, *rules))
+
+    def titles(*times_s):
+        return [match.title for match in replay(recorded(tmp_path, *times_s), engine).matches]
+
+    assert titles(1, 5) == ["Twice"]
+    assert titles(1, 20) == []
+    assert titles(21) == []  # what another recording ended with
 
 
 def test_a_rule_that_cannot_be_read_gets_no_advice(tmp_path):
