@@ -192,13 +192,15 @@ def test_doctor_checks_the_host_without_a_daemon(tmp_path):
     assert names == ["kernel", "BTF", "cgroup2", "root", "bcc", "seccomp", "bpftool"]
 
 
-def test_rules_check_reports_every_problem_with_file_and_line(tmp_path):
+def test_rules_check_reports_every_problem_with_file_line_and_mend(tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.yml").write_text("title: t\ntitle: again\n")
+    (tmp_path / "three.yml").write_text(RULE.replace("level: high", "level: hihg"))
     done = run("rules", "check", tmp_path)
     assert done.returncode == 1
     for name in ("one", "two"):
         assert f"{tmp_path}/{name}.yml:2" in done.stderr
+    assert f"{tmp_path}/three.yml:10: unknown level `hihg` (did you mean `high`?)" in done.stderr
     found = json.loads(run("rules", "check", "--json", tmp_path).stdout)
     assert found["ok"] is False
     assert {problem["line"] for problem in found["problems"]} >= {2}
