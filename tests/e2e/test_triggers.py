@@ -57,6 +57,18 @@ def told(tmp_path_factory):
         return {alert["rule"]["id"] for alert in perform(monitor, scratch / "all", script)}
 
 
+def test_what_no_download_tool_wrote_is_not_told_as_downloaded(tmp_path_factory):
+    if os.geteuid() != 0:
+        pytest.skip("loads BPF: needs root")
+    script = "cp /bin/true /tmp/tool; /tmp/tool; echo 'print(1)' > /tmp/x.py; python3 /tmp/x.py"
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
+    scratch = tmp_path_factory.mktemp("written")
+    with private_monitor(scratch, "--listen", "", environ=environ) as monitor:
+        told = {alert["rule"]["id"] for alert in perform(monitor, scratch / "all", script)}
+    assert IDS["download_read_by_interpreter"] not in told
+    assert IDS["program_downloaded_and_run"] in told  # one that is new is told of without a tool
+
+
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_the_act_itself_is_told(told, name):
     assert IDS[name] in told
