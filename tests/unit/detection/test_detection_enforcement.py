@@ -117,3 +117,24 @@ def test_a_rule_is_found_by_id_name_and_title_and_shown_with_its_acts_by_name(tm
     shown = explain(everyone[0], lowered.rules[ID])
     (watch,) = shown.watches
     assert (watch.where, watch.path, watch.hold) == ("exact", "/etc/shadow", ("read",))
+
+
+def explained(directory, what):
+    category, entries = what
+    ruleset = loaded(directory, detecting(entries, category, response="freeze"))
+    lowered = lower(ruleset)
+    (rule,) = in_force(ruleset, lowered, TRACEPOINT)
+    return explain(rule, lowered.rules[ID])
+
+
+def test_an_explanation_says_what_the_kernel_looks_for_of_each_kind(tmp_path):
+    assert (explained(tmp_path, READ).part, explained(tmp_path, SEARCHED).part) == ("whole", "none")
+    assert explained(tmp_path, NARROWED).part == "part"
+    assert explained(tmp_path, OPERATION).operations == ("bpf",)
+    (network,) = explained(tmp_path, ADDRESS).networks
+    assert (network["network"], network["certain"]) == ("10.0.0.0/8", True)
+    (socket,) = explained(tmp_path, SOCKET).sockets
+    assert (socket["where"], socket["path"]) == ("exact", "/run/x")
+    tainted = ("network_connection", {"Tainted|contains": "credential"})
+    assert explained(tmp_path, tainted).taint_connects
+    assert not explained(tmp_path, ADDRESS).taint_connects

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as some
-from ruletext import detecting, numbered_id, rule, written
+from ruletext import correlation, detecting, numbered_id, rule, written
 
 from monitor.cli.main import estop
 from monitor.detection.condition import Leaf, Match
@@ -134,6 +134,15 @@ def test_a_filter_document_that_leaves_something_is_not_blamed(tmp_path):
 def test_a_rule_that_another_one_tells_too_is_shadowed(tmp_path, first, second):
     (finding,) = found(tmp_path, *pair(first, second)).findings
     assert (finding.kind, finding.rule, finding.by) == (Kind.SHADOWED, "first", "second")
+
+
+def test_a_rule_that_only_feeds_a_correlation_shadows_nobody_and_is_not_shadowed(tmp_path):
+    rules = pair({"Image": "/bin/a", "Operation": "open"}, {"Image": "/bin/a"})
+    given = {"type": "event_count", "timespan": "1m", "condition": {"gte": 5}}
+    assert kinds(tmp_path, *rules) == [(Kind.SHADOWED, "first")]
+    for fed in ("first", "second"):
+        feeds = correlation({**given, "rules": [fed]}, id=numbered_id(3), name="third")
+        assert kinds(tmp_path, *rules, feeds) == []
 
 
 @pytest.mark.parametrize(
