@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import yaml
 from ruletext import correlation, detecting, loaded, numbered_id, written
@@ -80,6 +82,14 @@ def test_advice_names_file_line_and_field(tmp_path):
     (advice,) = lint([file])
     assert (advice.file, advice.line) == (str(file), 1)
     assert "detection_item TargetFilename" in advice.message
+
+
+def test_advice_asks_nobody_over_the_network(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: asked.append(where) or [])
+    tags = ["attack.impact", "attack.t1565.001", "d3fend.d3-fc", "car.2014-11-004"]
+    lint([written(tmp_path, detecting({"TargetFilename": "/a"}, tags=tags))])
+    assert asked == []
 
 
 def test_advice_on_what_two_rules_have_in_common_names_both(tmp_path):
