@@ -92,7 +92,7 @@ def top(runtime_dir: Path, *, json_: bool, every_s: float) -> None:
 def _screen() -> Iterator[Callable[[Group], None]]:
     if not sys.stdout.isatty():
         out = show.console()
-        yield lambda picture: out.print(picture, end="\n\n")
+        yield lambda picture: out.print(picture, Text())
         return
     with Live(auto_refresh=False, screen=True) as live:
         yield lambda picture: live.update(picture, refresh=True)
