@@ -378,13 +378,12 @@ class Kernel:
         if keep:
             self._api_port = 0
             self._write_settings(monitor_pid=0)
-        self._urgent.close()
         for ring in self._rings:
             self._epoll.unregister(ring.fd)
             ring.close()
             os.close(ring.fd)
-        self._epoll.close()
-        self._bell.close()
+        for of_all in (self._epoll, self._urgent, self._bell):
+            of_all.close()
         for table in self._maps.values():
             table.close()
         for link in self._links.values():

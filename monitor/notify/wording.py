@@ -37,34 +37,34 @@ class Wording:
 
     def __init__(self, directory: Path | None = None) -> None:
         self._ours = _environment(_OURS)
-        self._theirs = _environment(directory) if directory else None
-        self._names = _names_in(directory) if directory else frozenset[str]()
-        for name, context in _examples().items():
-            if self._theirs is not None and name in self._names:
-                self._try(self._theirs, name, context)
+        self._theirs = _tried(directory) if directory else {}
 
     def one(self, notice: Notice) -> tuple[str, str]:
         """Of one incident."""
-        return self._said(_NAMES[notice.kind], {"host": notice.host, **_known(notice)})
+        return self._said(_NAMES[notice.kind], _known(notice))
 
     def many(self, notices: Sequence[Notice]) -> tuple[str, str]:
         """Of several at once."""
         return self._said(_DIGEST, _known_of_many(notices))
 
     def _said(self, name: str, context: Mapping[str, object]) -> tuple[str, str]:
-        if self._theirs is not None and name in self._names:
+        if theirs := self._theirs.get(name):
             try:
-                return _split(self._theirs.get_template(name).render(context))
+                return _rendered(theirs, context)
             except Exception as error:  # noqa: BLE001 - a template of theirs may raise anything
                 # Said in our words rather than not at all: somebody has to decide.
                 _log.warning("notice.template_failed", template=name, why=str(error))
-        return _split(self._ours.get_template(name).render(context))
+        return _rendered(self._ours.get_template(name), context)
 
-    @staticmethod
-    def _try(theirs: jinja2.Environment, name: str, context: Mapping[str, object]) -> None:
-        """Find at the start what would fail at night."""
+
+def _tried(directory: Path) -> dict[str, jinja2.Template]:
+    """The user's templates by name; what would fail at night is found at the start."""
+    environment, examples = _environment(directory), _examples()
+    found = {}
+    for name in _names_in(directory):
         try:
-            headline, _ = _split(theirs.get_template(name).render(context))
+            found[name] = environment.get_template(name)
+            headline, _ = _rendered(found[name], examples[name])
         except Exception as error:  # as above
             line = getattr(error, "lineno", None)
             where = f"{name}, line {line}" if line else name
@@ -76,6 +76,7 @@ class Wording:
             raise ConfigError(
                 f"notice template {name} has no headline", mend="write one in its first line"
             )
+    return found
 
 
 def _environment(directory: Path) -> jinja2.Environment:
@@ -87,7 +88,7 @@ def _environment(directory: Path) -> jinja2.Environment:
     )
 
 
-def _names_in(directory: Path) -> frozenset[str]:
+def _names_in(directory: Path) -> list[str]:
     """The user's templates; a name that nothing asks for is a slip of the pen."""
     known = {*_NAMES.values(), _DIGEST}
     try:
@@ -101,11 +102,12 @@ def _names_in(directory: Path) -> frozenset[str]:
         raise ConfigError(
             f"{directory} {what}", mend=f"templates are called {', '.join(sorted(known))}"
         )
-    return frozenset(found)
+    return sorted(found)
 
 
 def _known(notice: Notice) -> dict[str, object]:
     return {
+        "host": notice.host,
         "kind": notice.kind.value,
         "name": terminal(notice.incident.session.name),
         "url": notice.url,
@@ -123,8 +125,8 @@ def _known_of_many(notices: Sequence[Notice]) -> dict[str, object]:
     return {"host": notices[0].host, "notices": [_known(notice) for notice in notices]}
 
 
-def _split(text: str) -> tuple[str, str]:
-    headline, _, message = text.strip().partition("\n")
+def _rendered(template: jinja2.Template, context: Mapping[str, object]) -> tuple[str, str]:
+    headline, _, message = template.render(context).strip().partition("\n")
     return headline.strip(), message.strip()
 
 
@@ -145,5 +147,4 @@ def _examples() -> dict[str, dict[str, object]]:
         Notice(kind=Kind.OPENED, incident=opened, host="host", url="https://localhost"),
         Notice(kind=Kind.RESOLVED, incident=resolved, host="host"),
     ]
-    found = {_NAMES[n.kind]: {"host": n.host, **_known(n)} for n in notices}
-    return {**found, _DIGEST: _known_of_many(notices)}
+    return {_DIGEST: _known_of_many(notices), **{_NAMES[n.kind]: _known(n) for n in notices}}

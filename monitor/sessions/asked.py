@@ -13,7 +13,7 @@ from typing import Protocol
 
 from monitor.events import Access, File, Opened, Verdict
 from monitor.events import Path as Place
-from monitor.sessions.places import unescape, view_of
+from monitor.sessions.places import below, unescape, view_of
 
 
 class Asked(Protocol):
@@ -66,7 +66,7 @@ def opened(asked: Asked, egress_bytes: int) -> Opened:
 
 
 def _place(asked: Asked, path: str) -> Place:
-    text = _below(path, _root_of(asked.pid))
+    text = below(path, _root_of(asked.pid))
     table = b"\n" + _read(f"/proc/{asked.pid}/mountinfo")
     start = table.find(b"\n%d " % asked.mount)
     if start >= 0:
@@ -76,11 +76,6 @@ def _place(asked: Asked, path: str) -> Place:
         if text == point or text.startswith(point + "/"):  # a mount may be of a single file
             return Place(text, root + text.removeprefix(point), asked.device)
     return Place(text, path, asked.device)
-
-
-def _below(path: str, root: str) -> str:
-    """The path as a process sees it that was given another root directory."""
-    return path.removeprefix(root) if root != "/" and path.startswith(root + "/") else path
 
 
 def _root_of(pid: int) -> str:

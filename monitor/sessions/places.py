@@ -178,23 +178,28 @@ def _followed(text: str, root: str) -> Place:
 
 def _seen(path: str, root: str) -> tuple[str, str]:
     """A path of procfs as a process with this root sees it; and itself, if that is another one."""
-    if root == "/":
-        return path, ""
-    base = root
-    with suppress(OSError):  # `Roots` gives links of procfs
-        base = os.readlink(root)
-    if base == "/" or not path.startswith(base + "/"):
-        return path, ""
-    return path.removeprefix(base), path
+    seen = below(path, _base(root))
+    return (path, "") if seen == path else (seen, path)
+
+
+def below(path: str, base: str) -> str:
+    """A path as a process sees it whose root directory is `base`; itself, if it is not in there."""
+    return path.removeprefix(base) if base != "/" and path.startswith(base + "/") else path
 
 
 def outer(path: str, root: str) -> str:
     """The other way round: a path below this root as its mount namespace has it."""
+    return _base(root).rstrip("/") + path
+
+
+def _base(root: str) -> str:
+    """Where a root directory lies in its mount namespace; `Roots` gives `/` or links of procfs."""
     if root == "/":
-        return path
-    with suppress(OSError):
-        return os.readlink(root).rstrip("/") + path
-    return path
+        return root
+    try:
+        return os.readlink(root)
+    except OSError:
+        return root
 
 
 def _reachable(path: str, root: str, found: os.stat_result) -> str:

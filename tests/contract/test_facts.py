@@ -122,27 +122,13 @@ def happenings(here: Path) -> Iterable[Event]:
     def name(leaf: str) -> Name:
         return Name(None, str(here / leaf))
 
-    def file(leaf: str, *, links: int = 1) -> events.File:
-        found = (here / leaf).stat()
-        path = events.Path(str(here / leaf), str(here / leaf), found.st_dev)
-        return events.File(path, found.st_ino, 0, found.st_mode, links)
-
-    own = file("agent.py")
+    own = file_of(here / "agent.py")
     net = {"address": "169.254.169.254", "port": 443}
     yield _event(events.Forked, child=CHILD, child_started_ns=1)
-    for image, argument in ((file("copy.py", links=0), "agent.py"), (own, "copy.py")):
-        yield _event(
-            events.Executed,
-            image=image,
-            cwd=events.Path(str(here), str(here), 0),
-            script="",
-            argv=("x", argument),
-            argv_truncated=False,
-            started_ns=1,
-            parent=ROOT,
-        )
+    for image, argument in ((file_of(here / "copy.py", links=0), "agent.py"), (own, "copy.py")):
+        yield ran(image, ("x", argument), cwd=str(here))
     yield _event(events.Exited, code=3 << 8)
-    for opened in (own, file("copy.py"), file("other-name")):
+    for opened in (own, file_of(here / "copy.py"), file_of(here / "other-name")):
         for access in (Access.READ, Access.WRITE, Access.WRITE | Access.CREATED):
             yield _event(events.Opened, file=opened, access=access, repeats=0)
     (here / "unit").write_text(f"ExecStart={here}/agent.py\n")
@@ -175,6 +161,29 @@ def _event(kind: type[Event], **own: Any) -> Event:
     """An event of the child."""
     common = {"ktime_ns": 1, "egress_bytes": 9, "slot": 1, "tgid": CHILD, "tid": CHILD, "uid": 0}
     return kind(**common, view=view_of(os.getpid()), cut=False, **own)
+
+
+def ran(
+    image: events.File, argv: tuple[str, ...], pid: int = CHILD, cwd: str = "/"
+) -> events.Executed:
+    """A process that runs a program."""
+    event = _event(
+        events.Executed,
+        image=image,
+        cwd=events.Path(cwd, cwd, 0),
+        script="",
+        argv=argv,
+        argv_truncated=False,
+        started_ns=1,
+        parent=ROOT,
+    )
+    return msgspec.structs.replace(event, tgid=pid)
+
+
+def file_of(path: Path, *, links: int = 1) -> events.File:
+    """A file as the kernel would tell of it."""
+    found, text = path.stat(), str(path)
+    return events.File(events.Path(text, text, found.st_dev), found.st_ino, 0, found.st_mode, links)
 
 
 @pytest.mark.parametrize("kind", events.KINDS, ids=lambda kind: kind.__name__)
@@ -249,30 +258,6 @@ def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live, made
 def test_a_file_that_a_rule_names_is_known_by_its_other_name_too(facts, here):
     known = [fact.fields["TargetFilename"] for fact in facts[events.Opened]]
     assert {str(here / "other-name"), str(here / "hosts")} <= set(known)
-
-
-def ran(image, argv, pid=CHILD):
-    """A process that runs a program."""
-    return msgspec.structs.replace(
-        _event(
-            events.Executed,
-            image=image,
-            cwd=events.Path("/", "/", 0),
-            script="",
-            argv=argv,
-            argv_truncated=False,
-            started_ns=1,
-            parent=ROOT,
-        ),
-        tgid=pid,
-    )
-
-
-def file_of(path, *, links=1):
-    found = path.stat()
-    return events.File(
-        events.Path(str(path), str(path), found.st_dev), found.st_ino, 0, found.st_mode, links
-    )
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,15 @@ import pytest
 import yaml
 
 from agent.private_monitor import private_monitor
+from monitor.detection.host import host_variables
 from monitor.detection.loader import load
 from tests.stage.perform import perform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
 PROJECT = Path(__file__).parents[2]
-VARIABLES = {
-    "home": ["/root"],
-    "estop": ["/run/estop"],
-    "estop_secret": ["/var/lib/estop/alerts.db"],
-    "payment_address": ["203.0.113.0/24"],
-}
+OWN = Path("/run/estop")
+VARIABLES = host_variables(["203.0.113.0/24"], [OWN], [OWN / "alerts.db"])
 IDS = {
     rule.name: rule.id for rule in load([PROJECT / "rules"], variables=VARIABLES).rules if rule.name
 }
@@ -43,28 +40,28 @@ def triggers() -> dict[str, str]:
 TRIGGERS = triggers()
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """The ids of all rules that matched."""
+def told_of(scratch: Path, script: str, **settings: str) -> set[str]:
+    """The ids of all rules that matched while this ran."""
     if os.geteuid() != 0:
         pytest.skip("loads BPF: needs root")
     environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
-    environ["ESTOP_PAYMENT_ADDRESSES"] = "203.0.113.64/26"
-    scratch = tmp_path_factory.mktemp("triggers")
-    environ["ESTOP_WEBHOOK_SECRET_FILE"] = str(scratch / "run" / "webhook.secret")
-    script = "\n".join(f"( {trigger}\n) < /dev/null" for trigger in TRIGGERS.values())
+    environ |= {f"ESTOP_{name.upper()}": value for name, value in settings.items()}
     with private_monitor(scratch, "--listen", "", environ=environ) as monitor:
         return {alert["rule"]["id"] for alert in perform(monitor, scratch / "all", script)}
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """All triggers, one after the other."""
+    scratch = tmp_path_factory.mktemp("triggers")
+    script = "\n".join(f"( {trigger}\n) < /dev/null" for trigger in TRIGGERS.values())
+    secret = str(scratch / "run" / "webhook.secret")
+    return told_of(scratch, script, payment_addresses="203.0.113.64/26", webhook_secret_file=secret)
+
+
 def test_what_no_download_tool_wrote_is_not_told_as_downloaded(tmp_path_factory):
-    if os.geteuid() != 0:
-        pytest.skip("loads BPF: needs root")
     script = "cp /bin/true /tmp/tool; /tmp/tool; echo 'print(1)' > /tmp/x.py; python3 /tmp/x.py"
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
-    scratch = tmp_path_factory.mktemp("written")
-    with private_monitor(scratch, "--listen", "", environ=environ) as monitor:
-        told = {alert["rule"]["id"] for alert in perform(monitor, scratch / "all", script)}
+    told = told_of(tmp_path_factory.mktemp("written"), script)
     assert IDS["download_read_by_interpreter"] not in told
     assert IDS["program_downloaded_and_run"] in told  # one that is new is told of without a tool
 
