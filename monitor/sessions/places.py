@@ -184,7 +184,7 @@ def _seen(path: str, root: str) -> tuple[str, str]:
 
 def below(path: str, base: str) -> str:
     """A path as a process sees it whose root directory is `base`; itself, if it is not in there."""
-    return path.removeprefix(base) if base != "/" and path.startswith(base + "/") else path
+    return path.removeprefix(base) if path.startswith(base + "/") else path
 
 
 def outer(path: str, root: str) -> str:

@@ -122,7 +122,7 @@ def test_a_name_that_nothing_asks_for_and_a_directory_without_templates_are_erro
     with pytest.raises(ConfigError, match="has no template"):
         Wording(directory)
     (directory / "opend.j2").write_text("x")
-    with pytest.raises(ConfigError, match=r"opend\.j2"):
+    with pytest.raises(ConfigError, match=r"has opend\.j2"):
         Wording(directory)
     with pytest.raises(ConfigError, match="cannot read"):
         Wording(tmp_path / "nowhere")

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from monitor.events import Name, Path, View
-from monitor.sessions.places import HostMounts, Roots, resolve, view_of
+from monitor.sessions.places import HostMounts, Roots, below, resolve, view_of
 from monitor.sessions.watched import WatchedPaths
 
 
@@ -116,6 +116,19 @@ def test_in_another_root_nothing_leads_out_of_it(here, text, follow):
     assert place.outer == str(here / "jail" / expected)
     assert place.inode == identity(here / "jail" / expected)[1]
     assert place.directory == str(here / "jail")
+
+
+@pytest.mark.parametrize(
+    ("path", "base", "seen"),
+    [
+        ("/jail/f", "/jail", "/f"),
+        ("/jail/jail/f", "/jail", "/jail/f"),
+        ("/jail2/f", "/jail", "/jail2/f"),
+        ("/jail/f", "/", "/jail/f"),
+    ],
+)
+def test_a_path_is_seen_from_a_root_that_it_lies_in(path, base, seen):
+    assert below(path, base) == seen
 
 
 def test_a_root_that_is_no_other_has_no_second_spelling(here):
