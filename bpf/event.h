@@ -184,7 +184,7 @@ struct estop_cgroup {
 
 struct estop_privileged {
 	struct estop_header header;
-	__u64 args[6];
+	__u64 args[6]; /* the call's; of `limit` the first is the task that it is about */
 	__s64 result;
 	__u32 operation; /* enum estop_operation */
 	__u32 text_len;

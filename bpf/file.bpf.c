@@ -8,9 +8,40 @@
 #define S_IFSOCK_ 0140000
 #define CHMOD_RISKY 06111 /* executable for anybody, setuid, setgid */
 
+/* What of an open file says whether it is news. */
+struct estop_glance {
+	struct path path;
+	struct inode *inode;
+	__u64 number; /* of the inode */
+	__u32 mode;   /* FMODE_* */
+	__u32 flags;  /* O_*, and the kernel's own */
+	__u32 type;   /* S_IF* */
+};
+
+#define FILE_BYTES                                            \
+	FURTHER(FURTHER(UNTIL(file, f_path), UNTIL(file, f_inode)), \
+		FURTHER(UNTIL(file, f_mode), UNTIL(file, f_flags)))
+#define INODE_BYTES FURTHER(UNTIL(inode, i_ino), UNTIL(inode, i_mode))
+
+static __always_inline void look_at(struct estop_glance *g, struct file *file)
+{
+	__u8 head[FILE_BYTES] __attribute__((aligned(8)));
+	__u8 object[INODE_BYTES] __attribute__((aligned(8)));
+
+	bpf_probe_read_kernel(head, sizeof(head), file);
+	g->path = READ_FIELD(file, head, f_path);
+	g->inode = READ_FIELD(file, head, f_inode);
+	g->mode = READ_FIELD(file, head, f_mode);
+	g->flags = READ_FIELD(file, head, f_flags);
+	bpf_probe_read_kernel(object, sizeof(object), g->inode);
+	g->number = READ_FIELD(inode, object, i_ino);
+	g->type = READ_FIELD(inode, object, i_mode) & S_IFMT_;
+}
+
 /* An open that is told: when, how it will be known again, and how often it was before. */
 struct estop_news {
-	__u64 now;
+	__u64 ktime_ns;
+	__u64 coarse_ns;
 	__u64 repeats;
 	struct estop_touch_key touch;
 };
@@ -18,31 +49,30 @@ struct estop_news {
 /* First touch is sent, repeats are counted. The key holds the program, because a rule may forgive
  * one program what it does not forgive another, and the name and mount, because a rule may know
  * the file by one of its paths. After `again_ns` a repeat is sent with the count. */
-static __always_inline int touched_before(struct estop_task_state *state, struct file *file,
-					  struct inode *inode, __u32 access,
-					  struct estop_news *news)
+static __always_inline int touched_before(struct estop_task_state *state, struct estop_glance *g,
+					  __u32 access, struct estop_news *news)
 {
-	struct dentry *d = KERNEL(file, file, f_path.dentry);
 	struct estop_settings *s = settings_row();
 
-	news->now = bpf_ktime_get_boot_ns();
+	news->coarse_ns = s ? coarse_ns(s) : 0;
 	news->repeats = 0;
-	news->touch.inode = KERNEL(inode, inode, i_ino);
+	news->touch.inode = g->number;
 	news->touch.image_inode = state->image_inode;
-	news->touch.mount = (__u64)KERNEL(file, file, f_path.mnt);
-	news->touch.name_hash = KERNEL(dentry, d, d_name.hash_len);
+	news->touch.mount = (__u64)g->path.mnt;
+	news->touch.name_hash = KERNEL(dentry, g->path.dentry, d_name.hash_len);
 	news->touch.session = state->session;
 	news->touch.access = access;
 
 	struct estop_touch *seen = touched.lookup(&news->touch);
 	if (seen && s) {
 		__u64 again_ns = access & ESTOP_WRITE ? s->write_again_ns : s->read_again_ns;
-		if (news->now - seen->sent_ns < again_ns) {
+		if (news->coarse_ns - seen->sent_ns < again_ns) {
 			__sync_fetch_and_add(&seen->repeats, 1);
 			return 1;
 		}
 		news->repeats = seen->repeats;
 	}
+	news->ktime_ns = bpf_ktime_get_boot_ns();
 	return 0;
 }
 
@@ -113,7 +143,7 @@ static __always_inline int judge_open(struct estop_record *r, struct estop_task_
 	struct estop_open *e = HEAD(r, estop_open);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_OPEN, state->session);
-	e->header.ktime_ns = news->now;
+	e->header.ktime_ns = news->ktime_ns;
 	put_file(r, &e->file, file);
 	if (!known)
 		weigh_by_name(r, &e->file, KERNEL(file, file, f_path.dentry), 0, state->image_inode);
@@ -125,7 +155,7 @@ static __always_inline int judge_open(struct estop_record *r, struct estop_task_
 		return verdict;
 	/* Of candidates each is judged: two processes may differ. */
 	if (!(r->flags & ESTOP_CANDIDATE) && !r->answered) {
-		struct estop_touch first = {.sent_ns = news->now};
+		struct estop_touch first = {.sent_ns = news->coarse_ns};
 		touched.update(&news->touch, &first);
 	}
 	e->access = access_of(file);
@@ -138,23 +168,21 @@ static __always_inline int judge_open(struct estop_record *r, struct estop_task_
 /* open, openat, openat2, creat, open_by_handle_at, pidfd_getfd: the result is a descriptor. */
 int on_open(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct estop_task_state *state = ours();
-	struct file *file = file_by_fd(task, (__u32)ctx->args[1]);
+	struct file *file = file_by_fd((__u32)ctx->args[1]);
 	struct estop_record *r;
+	struct estop_glance glance;
 	struct estop_news news;
 
 	if (!state || !file)
 		return 0;
-	__u32 mode = KERNEL(file, file, f_mode);
-	if (mode & FMODE_PATH_) /* O_PATH gives a name, not the content */
-		return 0;
-	struct inode *inode = KERNEL(file, file, f_inode);
-	if ((KERNEL(inode, inode, i_mode) & S_IFMT_) == S_IFDIR_)
+	look_at(&glance, file);
+	/* O_PATH gives a name, not the content */
+	if (glance.mode & FMODE_PATH_ || glance.type == S_IFDIR_)
 		return 0;
 	/* Repeats are what sessions do most: they end here. */
-	__u32 acts = access_by(mode);
-	if (touched_before(state, file, inode, acts, &news))
+	__u32 acts = access_by(glance.mode);
+	if (touched_before(state, &glance, acts, &news))
 		return 0;
 	r = record_buffer();
 	if (r)
@@ -164,16 +192,16 @@ int on_open(struct bpf_raw_tracepoint_args *ctx)
 
 /* The directory a relative name starts at: a descriptor's, or the working directory. */
 static __always_inline struct dentry *put_base(struct estop_record *r, struct estop_wire_path *out,
-					       struct task_struct *task, struct pt_regs *regs,
-					       __u32 dir)
+					       struct pt_regs *regs, __u32 dir)
 {
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct fs_struct *fs = KERNEL(task_struct, task, fs);
 	struct dentry *d = KERNEL(fs_struct, fs, pwd.dentry);
 	struct vfsmount *mnt = KERNEL(fs_struct, fs, pwd.mnt);
 	int fd = dir == NO_ARG ? -1 : (int)argument(regs, dir);
 
 	if (fd >= 0) {
-		struct file *file = file_by_fd(task, fd);
+		struct file *file = file_by_fd(fd);
 		if (!file)
 			return 0;
 		d = KERNEL(file, file, f_path.dentry);
@@ -184,8 +212,7 @@ static __always_inline struct dentry *put_base(struct estop_record *r, struct es
 }
 
 static __always_inline void put_wire_name(struct estop_record *r, struct estop_wire_name *out,
-					  struct task_struct *task, struct pt_regs *regs,
-					  __u32 dir, __u32 text)
+					  struct pt_regs *regs, __u32 dir, __u32 text)
 {
 	const char *user = (const char *)argument(regs, text);
 	struct dentry *d = 0;
@@ -193,7 +220,7 @@ static __always_inline void put_wire_name(struct estop_record *r, struct estop_w
 
 	bpf_probe_read_user(&first, 1, user);
 	if (first != '/')
-		d = put_base(r, &out->base, task, regs, dir);
+		d = put_base(r, &out->base, regs, dir);
 	__u32 at = r->used;
 	out->text_len = put_user_text(r, user);
 	weigh_text(r, at, out->text_len, d, SCAN_NAME);
@@ -219,7 +246,6 @@ static __always_inline __u32 acts_of(__u32 event)
 static __always_inline void tell_name(struct bpf_raw_tracepoint_args *ctx,
 				      struct estop_task_state *state, struct estop_record *r)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	struct estop_syscall_shape *shape = shape_of(regs);
 
@@ -235,8 +261,8 @@ static __always_inline void tell_name(struct bpf_raw_tracepoint_args *ctx,
 	if (shape->event == ESTOP_SYMLINK)
 		e->from.text_len = put_user_text(r, (const char *)argument(regs, shape->from_text));
 	else if (shape->from_text != NO_ARG)
-		put_wire_name(r, &e->from, task, regs, shape->from_dir, shape->from_text);
-	put_wire_name(r, &e->to, task, regs, shape->to_dir, shape->to_text);
+		put_wire_name(r, &e->from, regs, shape->from_dir, shape->from_text);
+	put_wire_name(r, &e->to, regs, shape->to_dir, shape->to_text);
 	take_note(r);
 	contain(r, state->session, acts_of(shape->event));
 	send(r, sizeof(*e), RING_EVENTS, ESTOP_LOST_NAME);
@@ -258,7 +284,6 @@ int on_name(struct bpf_raw_tracepoint_args *ctx)
 static __always_inline void tell_file(struct bpf_raw_tracepoint_args *ctx,
 				      struct estop_task_state *state, struct estop_record *r)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	struct estop_syscall_shape *shape = shape_of(regs);
 
@@ -267,7 +292,7 @@ static __always_inline void tell_file(struct bpf_raw_tracepoint_args *ctx,
 	__u64 aux = argument(regs, shape->aux);
 	if (shape->event == ESTOP_CHMOD && !(aux & CHMOD_RISKY))
 		return;
-	struct file *file = file_by_fd(task, argument(regs, shape->to_dir));
+	struct file *file = file_by_fd(argument(regs, shape->to_dir));
 	if (!file)
 		return;
 	struct inode *inode = KERNEL(file, file, f_inode);

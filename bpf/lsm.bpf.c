@@ -276,9 +276,8 @@ static __always_inline void remember_judged(struct file *file, struct inode *ino
 }
 
 static __always_inline int judge_descriptor(struct estop_task_state *state, struct file *file,
-					    __u32 acts)
+					    struct estop_glance *g, __u32 acts)
 {
-	struct inode *inode = KERNEL(file, file, f_inode);
 	struct estop_news news;
 	struct estop_record *r;
 	int verdict;
@@ -289,8 +288,8 @@ static __always_inline int judge_descriptor(struct estop_task_state *state, stru
 		forget_question();
 		return REFUSE_IT;
 	}
-	int cgroupfs = acts & ESTOP_WRITE && is_cgroupfs(inode) && !observed(state->session);
-	if (!cgroupfs && touched_before(state, file, inode, acts, &news))
+	int cgroupfs = acts & ESTOP_WRITE && is_cgroupfs(g->inode) && !observed(state->session);
+	if (!cgroupfs && touched_before(state, g, acts, &news))
 		return 0;
 	r = take_record();
 	if (!r)
@@ -300,7 +299,7 @@ static __always_inline int judge_descriptor(struct estop_task_state *state, stru
 	} else {
 		verdict = judge_open(r, state, file, acts, &news, 1);
 		if (!verdict && r->hold & acts)
-			remember_judged(file, inode, state->session);
+			remember_judged(file, g->inode, state->session);
 	}
 	give_back(r);
 	return said(verdict);
@@ -312,15 +311,16 @@ int lsm__file_open(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct estop_task_state *state = judged();
 	struct file *file = (struct file *)ctx->args[0];
+	struct estop_glance glance;
 
 	if (!state)
 		return 0;
-	__u32 flags = KERNEL(file, file, f_flags);
-	struct inode *inode = KERNEL(file, file, f_inode);
-	if (flags & EXEC_OPEN_ || (KERNEL(inode, inode, i_mode) & S_IFMT_) == S_IFDIR_)
+	look_at(&glance, file);
+	if (glance.flags & EXEC_OPEN_ || glance.type == S_IFDIR_)
 		return 0;
-	return judge_descriptor(state, file,
-				access_of(file) | (flags & O_TRUNC_ ? ESTOP_ACT_TRUNCATE : 0));
+	return judge_descriptor(state, file, &glance,
+				access_by(glance.mode) |
+					(glance.flags & O_TRUNC_ ? ESTOP_ACT_TRUNCATE : 0));
 }
 
 /* A descriptor from another process: SCM_RIGHTS, pidfd_getfd. */
@@ -328,13 +328,14 @@ int lsm__file_receive(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct estop_task_state *state = judged();
 	struct file *file = (struct file *)ctx->args[0];
+	struct estop_glance glance;
 
 	if (!state)
 		return 0;
-	struct inode *inode = KERNEL(file, file, f_inode);
-	if ((KERNEL(inode, inode, i_mode) & S_IFMT_) != S_IFREG_)
+	look_at(&glance, file);
+	if (glance.type != S_IFREG_)
 		return 0;
-	return judge_descriptor(state, file, access_of(file) & ~ESTOP_CREATED);
+	return judge_descriptor(state, file, &glance, access_by(glance.mode) & ~ESTOP_CREATED);
 }
 
 /* The use of a descriptor of a watched file. It is remembered once it is let through or was held
@@ -772,7 +773,8 @@ static __always_inline int judge_peer(struct sock *peer)
 	if (!d) /* abstract, or nameless */
 		return 0;
 	struct estop_touch_key key = {.inode = (__u64)peer, .session = state->session};
-	struct estop_touch now = {.sent_ns = bpf_ktime_get_boot_ns()};
+	struct estop_settings *s = settings_row();
+	struct estop_touch now = {.sent_ns = s ? coarse_ns(s) : 0};
 	key.access = ESTOP_ACT_CONNECT;
 	struct estop_touch *seen = touched.lookup(&key);
 	if (seen && now.sent_ns - seen->sent_ns < 1000000000ull) /* a flood of datagrams */

@@ -42,7 +42,7 @@ struct estop_settings {
 	__u64 refused_operations; /* bit n: enum estop_operation n is refused, where LSM programs run */
 	__u64 refused_families;   /* bit n: no socket of AF_* n, the same way */
 	__u32 taint_connects; /* 1: a rule that stops may match what a tainted session contacts */
-	__u32 reserved;
+	__u32 tick_ns; /* of the kernel's timer: see coarse_ns() */
 };
 
 #define ESTOP_LIVE 1
@@ -66,7 +66,7 @@ struct estop_touch_key {
 };
 
 struct estop_touch {
-	__u64 sent_ns;
+	__u64 sent_ns; /* by coarse_ns() */
 	__u64 repeats;
 };
 

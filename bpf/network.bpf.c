@@ -94,7 +94,7 @@ static __always_inline int watched_destination(struct bpf_sock_addr *ctx, __u32 
 static __always_inline int connects_tainted(__u32 session)
 {
 	struct estop_settings *s = settings_row();
-	return s && s->taint_connects && tainted(session) && !observed(session);
+	return s && s->taint_connects && tainted(session);
 }
 
 static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, __u16 kind)
@@ -109,15 +109,19 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 	sockets.update(&cookie, &session);
 	int hook = kind == ESTOP_CONNECT ? ESTOP_LOST_CONNECT : ESTOP_LOST_SEND;
 	int api = kind == ESTOP_CONNECT && is_monitors_api(ctx, family);
-	int watched = observed(session) ? 0 : watched_destination(ctx, family);
-	if (watched == 2 && granted(session))
-		watched = 1;
-	if (!watched && kind == ESTOP_CONNECT && connects_tainted(session))
-		watched = 1;
+	int watched = 0;
+	if (!observed(session)) {
+		watched = watched_destination(ctx, family);
+		if (watched == 2 && granted(session))
+			watched = 1;
+		if (!watched && kind == ESTOP_CONNECT && connects_tainted(session))
+			watched = 1;
+	}
 	int refused = api || watched == 2 || quarantined(session);
 	if (kind == ESTOP_SEND) { /* one event for a socket and second, not one for a datagram */
 		struct estop_touch_key key = {.inode = cookie, .session = session, .access = kind};
-		struct estop_touch now = {.sent_ns = bpf_ktime_get_boot_ns()};
+		struct estop_settings *s = settings_row();
+		struct estop_touch now = {.sent_ns = s ? coarse_ns(s) : 0};
 		key.name_hash = ((__u64)ctx->user_port << 32) |
 				(family == AF_INET_ ? ctx->user_ip4 : ctx->user_ip6[3]);
 		struct estop_touch *seen = touched.lookup(&key);
@@ -301,9 +305,8 @@ int on_egress(struct __sk_buff *skb)
 static __always_inline void tell_unix(struct bpf_raw_tracepoint_args *ctx,
 				      struct estop_task_state *state, struct estop_record *r)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	struct file *file = file_by_fd(task, argument(regs, 0));
+	struct file *file = file_by_fd(argument(regs, 0));
 
 	if (!file)
 		return;

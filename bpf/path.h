@@ -155,14 +155,16 @@ static __always_inline __u32 put_kernel_text(struct estop_record *r, const void 
 	return (__u32)n - 1;
 }
 
-static __always_inline struct file *file_by_fd(struct task_struct *task, __u32 fd)
+/* The file behind a descriptor of the current task. */
+static __always_inline struct file *file_by_fd(__u32 fd)
 {
-	struct files_struct *files = KERNEL(task_struct, task, files);
-	struct fdtable *table = KERNEL(files_struct, files, fdt);
-	struct file **slots = KERNEL(fdtable, table, fd);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct files_struct *files = TYPED(task_struct, task, files);
+	struct fdtable *table = TYPED(files_struct, files, fdt);
+	struct file **slots = TYPED(fdtable, table, fd);
 	struct file *file = 0;
 
-	if (fd >= KERNEL(fdtable, table, max_fds))
+	if (fd >= TYPED(fdtable, table, max_fds))
 		return 0;
 	bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
 	return file;

@@ -32,7 +32,8 @@ static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
 	struct estop_privileged *e = HEAD(r, estop_privileged);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_PRIVILEGED, state->session);
-	e->args[0] = argument(regs, 0);
+	/* Which task it is about, the calls say in different places. */
+	e->args[0] = argument(regs, shape->event == ESTOP_OP_LIMIT ? shape->aux : 0);
 	e->args[1] = argument(regs, 1);
 	e->args[2] = argument(regs, 2);
 	e->args[3] = argument(regs, 3);

@@ -25,6 +25,36 @@
 		value_;                                                                         \
 	})
 
+/* The same where the verifier knows the pointer's type, which it does of bpf_get_current_task_btf() and
+ * of what this reads from it: one instruction, where the call of a helper is some 15 ns. In assembly,
+ * because bcc would make a helper's call of it. */
+#define TYPED(type, pointer, field)                                                             \
+	({                                                                                      \
+		__u64 value_;                                                                   \
+		const __u64 size_ = sizeof(((struct type *)0)->field);                          \
+		_Static_assert(sizeof(((struct type *)0)->field) == 8 ||                        \
+				       sizeof(((struct type *)0)->field) == 4,                  \
+			       "a field of one register");                                      \
+		if (size_ == 8)                                                                 \
+			asm volatile("%0 = *(u64 *)(%1 + %2)"                                   \
+				     : "=r"(value_)                                             \
+				     : "r"(pointer), "i"(__builtin_offsetof(struct type, field))); \
+		else                                                                            \
+			asm volatile("%0 = *(u32 *)(%1 + %2)"                                   \
+				     : "=r"(value_)                                             \
+				     : "r"(pointer), "i"(__builtin_offsetof(struct type, field))); \
+		(typeof(((void)0, ((struct type *)0)->field)))value_;                           \
+	})
+
+/* Several fields of one object by one read: of its beginning, as far as the last of them. Which that
+ * is differs between kernels. */
+#define UNTIL(type, field) \
+	(__builtin_offsetof(struct type, field) + sizeof(((struct type *)0)->field))
+#define FURTHER(a, b) ((a) > (b) ? (a) : (b))
+#define READ_FIELD(type, bytes, field)                       \
+	(*(typeof(((void)0, ((struct type *)0)->field)) *)((bytes) + \
+							   __builtin_offsetof(struct type, field)))
+
 /* Bound a 64-bit variable in its register: the compiler knows the range already and would drop an
  * ordinary `&`, the verifier does not. */
 #define BOUND(variable, mask) asm volatile("%0 &= %1" : "+r"(variable) : "i"(mask))
@@ -33,6 +63,13 @@ static __always_inline struct estop_settings *settings_row(void)
 {
 	int zero = 0;
 	return settings.lookup(&zero);
+}
+
+/* Time since boot that was kept by a timer's tick, so it is some milliseconds old: to ask the clock
+ * itself is most of what a repeated open costs. */
+static __always_inline __u64 coarse_ns(struct estop_settings *s)
+{
+	return bpf_jiffies64() * s->tick_ns;
 }
 
 static __always_inline void count_lost(int hook)

@@ -46,8 +46,8 @@ BPF_PROG_ARRAY(handlers, ESTOP_ON_MAX);
 
 static __always_inline int is_compat(void)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	return KERNEL(task_struct, task, thread_info.status) & TS_COMPAT_;
+	struct task_struct *task = bpf_get_current_task_btf();
+	return TYPED(task_struct, task, thread_info.status) & TS_COMPAT_;
 }
 
 static __always_inline struct estop_syscall_shape *shape_of(struct pt_regs *regs)

@@ -230,7 +230,10 @@ class CgroupMoved(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Privileged(Event, frozen=True, kw_only=True, gc=False):
-    """A system call that reaches beyond the session; `operation` as in `fields.CATEGORIES`."""
+    """A system call that reaches beyond the session; `operation` as in `fields.CATEGORIES`.
+
+    `args` are the call's own, but of a `limit` the first is the task that it is about.
+    """
 
     operation: str
     text: str

@@ -43,6 +43,7 @@ OPERATIONS = {
 }
 """What rules call an operation -> what it is called here. The others have one name."""
 
+_CLOCK_MONOTONIC_COARSE = 6  # <linux/time.h>; its resolution is one tick of the kernel's timer
 _GATHER_S = 0.002
 """How long ordinary records of a session that is at work come together before they are looked at.
 
@@ -50,6 +51,7 @@ A monitor that wakes for each of them shares the processors with the work: of tw
 400 records in a quarter of a second lost 8 to 12 percent, and loses 3 to 7 so (`make bench
 ONLY=cost`). Longer gained nothing.
 """
+_TICK_NS = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 _LOOK_AGAIN_S = 0.0005
 _LONGEST_LOOK_S = 0.005
 _ONLY_ROW = (0,)
@@ -220,7 +222,7 @@ class Kernel:
                 sum(1 << operation for operation in self._refused_operations),
                 sum(1 << family for family in self._settings.refused_families),
                 self._taint_connects,
-                0,
+                _TICK_NS,
             ),
         )
 

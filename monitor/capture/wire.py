@@ -210,7 +210,7 @@ SETTINGS = Layout(
         ("refused_operations", "Q"),
         ("refused_families", "Q"),
         ("taint_connects", "I"),
-        ("reserved", "I"),
+        ("tick_ns", "I"),
     ),
 )
 TASK = Layout("estop_task_state", (("session", "I"), ("reserved", "I"), ("image_inode", "Q")))

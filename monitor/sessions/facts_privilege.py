@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from monitor import events
@@ -49,7 +49,8 @@ def privileged(
     """`path` is where the text of the call leads, for `MOUNTS`."""
     refused = event.result < 0
     if event.operation == "limit":
-        if (whom := _of_monitor(event.args)) is not None:
+        whom = event.args[0]
+        if os.path.exists(f"/proc/self/task/{whom}"):
             yield _operation(live, process, "monitor_limit", str(whom), refused=refused)
         return
     access = _PROCESS_ACCESS.get(event.operation)
@@ -72,11 +73,6 @@ def privileged(
         "Refused": refused,
     }
     yield Fact(category="process_access", fields=fields)
-
-
-def _of_monitor(arguments: Sequence[int]) -> int | None:
-    """Which of our tasks it is about, if any: the calls name it first or second."""
-    return next((whom for whom in arguments[:2] if os.path.exists(f"/proc/self/task/{whom}")), None)
 
 
 def _cgroup_moved(event: events.CgroupMoved, live: LiveSession, process: Process) -> Iterable[Fact]:

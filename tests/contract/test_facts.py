@@ -354,7 +354,7 @@ def test_the_agents_own_start_does_not_name_itself(maker, live, here):
 def test_a_limit_of_whom_it_may_concern_is_no_fact_unless_it_is_the_monitors(maker, live):
     def told(whom):
         event = _event(
-            events.Privileged, operation="limit", text="", args=(0, whom, 5, 0), result=0
+            events.Privileged, operation="limit", text="", args=(whom, 7, 5, 0), result=0
         )
         return [f.fields["Detail"] for f in maker.facts(event, live, live.tree.get(CHILD))]
 

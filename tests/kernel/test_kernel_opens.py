@@ -243,6 +243,13 @@ def test_a_thousand_opens_are_one_event_and_the_next_one_carries_the_count(insid
     assert sum(1 + e.repeats for e in opens) == 2001
 
 
+def test_a_file_that_is_read_again_after_a_second_is_no_news(inside, puppet, file):
+    for _ in range(2):
+        puppet("openat", CWD, os.fsencode(file), os.O_RDONLY)
+        time.sleep(1.1)  # read_again_ms is 10,000
+    assert len(inside.events(Opened)) == 1
+
+
 def test_reading_and_writing_one_file_are_two_events(inside, puppet, file):
     for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDONLY, os.O_WRONLY):
         puppet("openat", CWD, os.fsencode(file), flags)

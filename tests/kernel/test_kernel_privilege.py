@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from monitor.events import CgroupMoved, Privileged, Signalled
+from monitor.events import CgroupMoved, Opened, Privileged, Signalled
 from monitor.tier import Tier
 
 CWD = -100
@@ -122,7 +122,7 @@ def test_what_a_stranger_may_have_is_told_when_it_is_changed(inside, puppet, cal
     puppet(call, *LIMITS[call](puppet.place, stranger))
     [event] = inside.events(Privileged)
     assert event.operation == "limit"
-    assert stranger in event.args[:2]
+    assert event.args[0] == stranger
 
 
 @pytest.mark.parametrize("call", LIMITS)
@@ -132,6 +132,15 @@ def test_what_a_session_takes_from_its_own_is_nobodys_business(inside, puppet, c
     for pid in (0, puppet.pid, other):
         puppet(call, *LIMITS[call](puppet.place, pid))
     assert inside.events(Privileged) == []
+
+
+def test_a_thread_may_name_itself_by_its_own_number(inside, scratch):
+    assert inside.start("family", "thread-yields", scratch / "touched").wait() == 0
+    told = inside.events()
+    assert [e.file.path.text for e in told if isinstance(e, Opened)][-1:] == [
+        str(scratch / "touched")
+    ]
+    assert [e for e in told if isinstance(e, Privileged)] == []
 
 
 def test_to_ask_for_a_limit_changes_none(inside, puppet, stranger):

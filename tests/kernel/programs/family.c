@@ -4,6 +4,7 @@
 //   daemon PATH               double fork and a new session; the grandchild touches PATH
 //   leader-leaves PATH        the main thread ends first, another one touches PATH, then exits 7
 //   thread-ends PATH          a thread ends, then the main thread touches PATH, then exits 7
+//   thread-yields PATH        a thread makes itself less important, then touches PATH
 //   born-into CGROUP PATH     a child made straight into a cgroup touches PATH
 //   children COUNT            that many children, each waiting
 //   zombie                    a child that ended and is not asked for
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,6 +71,21 @@ static int thread_ends(char *path)
 	usleep(5000); // join returns a little before the thread is gone
 	touch(path);
 	return 7;
+}
+
+static void *yield_and_touch(void *path)
+{
+	setpriority(PRIO_PROCESS, gettid(), 5);
+	touch(path);
+	return 0;
+}
+
+static int thread_yields(char *path)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, 0, yield_and_touch, path);
+	return pthread_join(thread, 0);
 }
 
 static int born_into(const char *cgroup, const char *path)
@@ -131,6 +148,8 @@ int main(int argc, char **argv)
 		return leader_leaves(argv[2]);
 	if (!strcmp(act, "thread-ends"))
 		return thread_ends(argv[2]);
+	if (!strcmp(act, "thread-yields"))
+		return thread_yields(argv[2]);
 	if (!strcmp(act, "born-into"))
 		return born_into(argv[2], argv[3]);
 	if (!strcmp(act, "children"))
