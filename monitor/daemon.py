@@ -32,6 +32,7 @@ from monitor.detection.ruleset import RuleSet
 from monitor.directories import PUBLIC, own_directory
 from monitor.errors import CaptureError, RequirementError, RuleError
 from monitor.housekeeper import Housekeeper, Limits
+from monitor.memories import Memories
 from monitor.metrics import Metrics
 from monitor.notify.notifier import Notifier
 from monitor.notify.targets import targets
@@ -131,6 +132,7 @@ class Daemon:
         self.metrics = Metrics()
         self.store = Store(settings.database_path, metrics=self.metrics)
         self._stack.callback(self.store.close)
+        self._memories = Memories(self.store)
         listeners = targets(
             settings.notify,
             settings.webhooks,
@@ -182,6 +184,7 @@ class Daemon:
             taps,
             grants,
             casebook,
+            self._memories,
         )
         self._grants = grants
         self._housekeeper = Housekeeper(
@@ -278,6 +281,7 @@ class Daemon:
             cgroup_root=root,
             cgroup_name=settings.cgroup_name,
             history_events=settings.history_events,
+            labelled=self._memories.keep_labels,
         )
         self._watched.aliases("/", 0, 0)  # reads the host's own table: the kernel needs it now
         return registry
@@ -319,6 +323,8 @@ class Daemon:
             self.supervisor.end_empty_ones()
             self._grants.expire()
             self._housekeeper.look()
+            for live in self._registry.live():
+                self._memories.keep(live)
             self._marks.follow(self._watched.tables())  # after it: a new gatekeeper has no marks
 
     def _reload(self) -> None:

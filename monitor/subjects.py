@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who an event is about: the session and the process; immutable snapshots, no behaviour.
 
+What else later events are judged by is here as the next monitor is told it: `Labelled` and `Done`.
+
 The registry (`sessions/registry.py`) owns the living state and hands these out.
 """
 
@@ -87,3 +89,24 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     hardening: tuple[str, ...] = ()
     """What the launcher put it under, in its words: `agent/hardening.py` lists them. Empty for a tree
     that ran already."""
+
+
+FileKey = tuple[int, int]
+"""Device and inode."""
+
+
+class Labelled(msgspec.Struct, frozen=True, kw_only=True):
+    """What in a session has touched a secret: labels by process, and by file."""
+
+    processes: dict[int, list[str]] = {}
+    files: list[tuple[FileKey, list[str]]] = []
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session did so far, and whose home it calls its own; the latest of each, oldest first."""
+
+    home: str = ""
+    user_home: str = ""
+    written: list[FileKey] = []
+    downloaded: list[FileKey] = []
+    seen: list[tuple[str, ...]] = []

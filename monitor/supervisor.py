@@ -41,6 +41,7 @@ from monitor.errors import (
     SessionStateError,
 )
 from monitor.incidents import Grant, Incident
+from monitor.memories import Memories
 from monitor.record.store import Store
 from monitor.recording.taps import Tap, Taps
 from monitor.responder import Responder
@@ -90,9 +91,11 @@ class Supervisor:
         taps: Taps,
         grants: Grants,
         casebook: Casebook,
+        memories: Memories,
     ) -> None:
         self._grants = grants
         self._casebook = casebook
+        self._memories = memories
         self._kernel = kernel
         self._registry = registry
         self._engine = engine
@@ -363,6 +366,7 @@ class Supervisor:
                 self._killswitch.forget(live)
                 self._grants.forget(live.id)
                 self._casebook.ended(live.id)
+                self._memories.forget(live)
                 self._store.save_session(live.snapshot())
                 _log.info("session.ended", session=live.id, state=live.state.value)
 
@@ -378,7 +382,8 @@ class Supervisor:
             self._kernel.forget(slot)
         # Those that the kernel follows keep their slots; new ones are given out after that.
         for slot, session in sorted(found, key=lambda pair: not pair[0]):
-            live = self._registry.restore(session, slot)
+            live = self._registry.restore(session, slot, self._memories.home(session.id))
+            self._memories.recall(live)
             # A stop that was begun is finished: the cut comes first, and may be all there was time for.
             if self._kernel.is_quarantined(live.slot) or self._killswitch.is_frozen(live):
                 self._killswitch.freeze(live)
@@ -397,6 +402,7 @@ class Supervisor:
         """At the end: empty cgroups go, frozen sessions stay frozen, the rest is said aloud."""
         for live in self._registry.live():
             self._store.save_session(live.snapshot())
+            self._memories.keep(live, all_of_it=True)
             if self._killswitch.is_empty(live):
                 self._registry.close(live, State.EXITED)
                 self._store.save_session(live.snapshot())

@@ -38,6 +38,7 @@ _SESSIONS = """
 _OF_A_SESSION = (
     "DELETE FROM actions WHERE session = ?",
     "DELETE FROM grants WHERE session = ?",
+    "DELETE FROM memories WHERE session = ?",
     "DELETE FROM sessions WHERE id = ?",
 )
 

@@ -99,8 +99,17 @@ CREATE TABLE numbers (seq INTEGER NOT NULL); -- given to a row that may be gone:
 INSERT INTO numbers (seq) VALUES (0);
 """
 
-_STEPS = (_BEGINNING, _DESK, _AGING)
-"""Each brings a file from the version before to the next: version 1, 2, 3."""
+_MEMORY = """
+CREATE TABLE memories (
+    id TEXT PRIMARY KEY, -- the session's and which memory
+    session TEXT NOT NULL,
+    json BLOB NOT NULL
+);
+CREATE INDEX memories_by_session ON memories (session);
+"""
+
+_STEPS = (_BEGINNING, _DESK, _AGING, _MEMORY)
+"""Each brings a file from the version before to the next: version 1, 2, 3, 4."""
 VERSION = len(_STEPS)
 
 _BUSY_MS = 5000
@@ -145,6 +154,10 @@ _UPSERTS = {
         RETURNING 0""",
     "told": """
         INSERT INTO told (id, json) VALUES (:id, :json)
+        ON CONFLICT (id) DO UPDATE SET json = excluded.json
+        RETURNING 0""",
+    "memories": """
+        INSERT INTO memories (id, session, json) VALUES (:id, :session, :json)
         ON CONFLICT (id) DO UPDATE SET json = excluded.json
         RETURNING 0""",
     "actions": """

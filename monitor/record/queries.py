@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from monitor.alerts import Action, ActionRecord, Alert, Level, Response, Triage
 from monitor.incidents import Grant, Incident, Standing, Token
 from monitor.subjects import Session
+
+T = TypeVar("T")
 
 LEVELS = list(Level)
 """Weakest first; the index is what the `level` column holds."""
@@ -192,6 +194,12 @@ def told_to(connection: sqlite3.Connection, target: str) -> bytes | None:
     """How far a target of notices has been told, as it was saved."""
     row = connection.execute("SELECT json FROM told WHERE id = ?", (target,)).fetchone()
     return None if row is None else bytes(row[0])
+
+
+def memory(connection: sqlite3.Connection, row: str, kind: type[T]) -> T | None:
+    """One memory of a session, as it was saved; None where there is none."""
+    found = connection.execute("SELECT json FROM memories WHERE id = ?", (row,)).fetchone()
+    return None if found is None else msgspec.json.decode(found[0], type=kind)
 
 
 def grants(connection: sqlite3.Connection) -> list[Grant]:

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import msgspec
 from msgspec.structs import replace
@@ -25,9 +25,11 @@ from monitor.record.database import Database, Row, reading
 from monitor.record.encode import clean, to_json, words
 from monitor.record.queries import LEVELS, AlertFilters, IncidentFilters, IncidentPage, Page
 from monitor.record.writer import Writer
-from monitor.subjects import Session
+from monitor.subjects import Done, Labelled, Session
 
 _LOG = logging.getLogger(__name__)
+
+M = TypeVar("M", Labelled, Done)
 
 Subscriber = Callable[[int], None]
 """Called after a commit, on the writer's thread, with the newest `seq`; it must return at once."""
@@ -107,6 +109,16 @@ class Store:
         """Record a session, or its newer state. Save it before its first alert."""
         columns = {"name": session.name, "uid": session.uid, "started": session.started}
         return self._offer("sessions", session.id, session, columns)
+
+    def save_memory(self, session: str, memory: Labelled | Done) -> bool:
+        """Record what the next monitor has to know of a session (by id)."""
+        row = _memory_row(session, type(memory))
+        return self._offer("memories", row, memory, {"session": session})
+
+    def memory(self, session: str, kind: type[M]) -> M | None:
+        """What was saved of that kind for a session (by id), or None."""
+        with reading(self._database.path) as connection:
+            return queries.memory(connection, _memory_row(session, kind), kind)
 
     def save_told(self, target: str, told: msgspec.Struct) -> bool:
         """Record how far a target of notices has been told."""
@@ -269,3 +281,7 @@ class Store:
                 subscriber(self._database.seq)
             except Exception:  # noqa: BLE001 - a listener's fault must not end the record
                 _LOG.exception("a subscriber of the record failed; the rows are on disk")
+
+
+def _memory_row(session: str, kind: type) -> str:
+    return f"{session} {kind.__name__.lower()}"

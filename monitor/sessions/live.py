@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from monitor.fields import Fact
 from monitor.sessions.latest import Latest
 from monitor.sessions.process_tree import ProcessTree, has_terminal
 from monitor.sessions.program import AgentProgram
-from monitor.subjects import Mode, Origin, Session, State
+from monitor.subjects import Done, FileKey, Mode, Origin, Session, State
 
 _MAX_WRITTEN = 100_000
 _MAX_SEEN = 10_000
+_WRITTEN_KEPT = 5_000
+_SEEN_KEPT = 2_000
+"""Of them, by the record: see `taint.py`."""
 
 
 class WrittenFiles:
@@ -30,6 +34,19 @@ class WrittenFiles:
     def add(self, device: int, inode: int) -> None:
         """Remember a file; the oldest is forgotten when there are too many."""
         self._inodes[(device, inode)] = None
+
+    @property
+    def changes(self) -> int:
+        """Moves on with every file that was not known."""
+        return self._inodes.changes
+
+    def newest(self) -> list[FileKey]:
+        """For the next monitor: the latest 5,000, oldest first."""
+        return [key for key, _ in self._inodes.newest(_WRITTEN_KEPT)]
+
+    def recall(self, keys: Iterable[FileKey]) -> None:
+        """What an earlier monitor knew."""
+        self._inodes.recall((key, None) for key in keys)
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         return key in self._inodes
@@ -49,6 +66,19 @@ class SeenBefore:
         key = _seen_key(fact.category, fact.fields)
         if key is not None:
             self._keys[key] = None
+
+    @property
+    def changes(self) -> int:
+        """Moves on with everything that is done for the first time."""
+        return self._keys.changes
+
+    def newest(self) -> list[tuple[str, ...]]:
+        """For the next monitor: the latest 2,000, oldest first."""
+        return [key for key, _ in self._keys.newest(_SEEN_KEPT)]
+
+    def recall(self, keys: Iterable[tuple[str, ...]]) -> None:
+        """What an earlier monitor knew."""
+        self._keys.recall((key, None) for key in keys)
 
     def first(self, category: str, fields: dict[str, Any]) -> bool:
         """Would this be the first of its kind?"""
@@ -127,6 +157,27 @@ class LiveSession:
         except OSError:
             return False
         return (found.st_dev, found.st_ino) not in self.written
+
+    @property
+    def changes(self) -> int:
+        """Moves on whenever `done` would tell something new."""
+        return self.written.changes + self.downloaded.changes + self.seen.changes
+
+    def done(self) -> Done:
+        """What it did so far, for the next monitor."""
+        return Done(
+            home=self.home,
+            user_home=self.user_home,
+            written=self.written.newest(),
+            downloaded=self.downloaded.newest(),
+            seen=self.seen.newest(),
+        )
+
+    def recall(self, done: Done) -> None:
+        """What an earlier monitor knew of it."""
+        self.written.recall(done.written)
+        self.downloaded.recall(done.downloaded)
+        self.seen.recall(done.seen)
 
     def snapshot(self) -> Session:
         """The session as the API, the store and the policy see it."""

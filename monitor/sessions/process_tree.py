@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from monitor import events
 from monitor.sessions.taint import Labels, Taint, at_other_ends
-from monitor.subjects import Process
+from monitor.subjects import Labelled, Process
 from monitor.text import decode
 
 _MAX_ANCESTORS = 16
@@ -171,6 +171,20 @@ class ProcessTree:
             if self._taint.give(one, labels):
                 self._fields.pop(one, None)
                 new += at_other_ends(one, self._living)
+
+    @property
+    def taint_changes(self) -> int:
+        """Moves on whenever something has another label than before."""
+        return self._taint.changes
+
+    def labelled(self) -> Labelled:
+        """What has touched a secret, for the next monitor."""
+        return self._taint.labelled()
+
+    def recall(self, labelled: Labelled) -> None:
+        """What an earlier monitor knew of it."""
+        self._taint.recall(labelled, self._living)
+        self._fields.clear()
 
     def opened(self, pid: int, file: tuple[int, int], *, read: bool, write: bool) -> None:
         """Labels flow from a file to who reads it, and from who writes it to the file."""

@@ -56,13 +56,16 @@ class Registry:
         cgroup_root: Path,
         cgroup_name: str,
         history_events: int = 500,
+        labelled: Callable[[LiveSession], None] = lambda _: None,
         clock: Callable[[int], int] = time.clock_gettime_ns,
     ) -> None:
+        """`labelled` is told when something in a session has touched a secret."""
         self.cgroup_root = cgroup_root
         self.sessions_dir = cgroup_root / cgroup_name
         self._scope = scope
         self._facts = facts
         self._history_events = history_events
+        self._labelled = labelled
         self._clock = clock
         self._lock = threading.RLock()
         self._slots: dict[int, LiveSession] = {}
@@ -162,15 +165,16 @@ class Registry:
         live.populated = True
         return live
 
-    def restore(self, session: Session, slot: int = 0) -> LiveSession:
+    def restore(self, session: Session, slot: int = 0, home: str = "") -> LiveSession:
         """Take a session back that an earlier monitor left running or frozen.
 
-        `slot` is the one in which the kernel follows it already; 0 for none.
+        `slot` is the one in which the kernel follows it already; 0 for none. `home` is the agent's
+        own directory, if the user named one.
         """
         with self._lock:
             live = self._new(
                 session.root_pid, session.name, session.argv, session.mode, session.uid,
-                session.origin, "",
+                session.origin, home,
             )  # fmt: skip
             live.id, live.started, live.state = session.id, session.started, session.state
             live.hardening = session.hardening
@@ -181,7 +185,7 @@ class Registry:
             self._scope.watch_task(live.slot, pid)
             live.tree.add(read_process(pid, uid=session.uid))
         root = read_process(session.root_pid)
-        live.program = find_program(root.argv or session.argv, root.cwd or "/")
+        live.program = find_program(root.argv or session.argv, root.cwd or "/", home)
         live.user_home = home_of(session.root_pid)
         self._facts.look_around(live)
         live.populated = True
@@ -373,6 +377,7 @@ class Registry:
         if labels:
             live.tree.taint(observation.process.pid, labels)
             self._scope.taint(live.slot)
+            self._labelled(live)
         for fact in facts:
             live.seen.add(fact)
         if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):

@@ -10,16 +10,19 @@ between processes carry it unseen.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 
 from monitor.sessions.latest import Latest
+from monitor.subjects import Labelled
 
 Labels = frozenset[str]
 
 NONE: Labels = frozenset()
 TAG = "estop.taint."
 _MAX_FILES = 10_000
+_FILES_KEPT = 2_000
+"""Of them, by the record: rows that wait while the disk is full must not push alerts out."""
 
 
 def labels_of(tags: Iterable[str]) -> Labels:
@@ -33,6 +36,26 @@ class Taint:
     def __init__(self) -> None:
         self._processes: dict[int, Labels] = {}
         self._files: Latest[tuple[int, int], Labels] = Latest(_MAX_FILES)
+        self._given = 0
+
+    @property
+    def changes(self) -> int:
+        """Moves on whenever something has another label than before."""
+        return self._given + self._files.changes
+
+    def labelled(self) -> Labelled:
+        """For the next monitor."""
+        return Labelled(
+            processes={pid: sorted(labels) for pid, labels in dict(self._processes).items()},
+            files=[(file, sorted(labels)) for file, labels in self._files.newest(_FILES_KEPT)],
+        )
+
+    def recall(self, labelled: Labelled, living: Container[int]) -> None:
+        """What an earlier monitor knew, of processes that are still there."""
+        for pid, labels in labelled.processes.items():
+            if pid in living:
+                self.give(pid, frozenset(labels))
+        self._files.recall((file, frozenset(labels)) for file, labels in labelled.files)
 
     def of(self, pid: int) -> Labels:
         """The labels of a process."""
@@ -44,11 +67,13 @@ class Taint:
         if labels <= known:
             return False
         self._processes[pid] = known | labels
+        self._given += 1
         return True
 
     def forget(self, pid: int) -> None:
         """The process is gone, or its number is another's now."""
-        self._processes.pop(pid, None)
+        if self._processes.pop(pid, None):
+            self._given += 1
 
     def wrote(self, pid: int, file: tuple[int, int]) -> None:
         """The process may write what it knows into the file."""

@@ -216,6 +216,92 @@ def test_who_acted_and_ended_while_no_monitor_ran_is_not_forgiven(scratch, rules
         assert until(lambda: _state(monitor, "quick") == "exited", 20)
 
 
+_LABEL = """\
+title: Secret read
+id: 4f2a8f0e-7a39-4f6e-9a52-30a1c9a7b010
+status: experimental
+description: For tests.
+author: estop
+tags:
+    - estop.taint.credential
+logsource:
+    product: linux
+    category: file_access
+detection:
+    selection:
+        TargetFilename|endswith: /secret
+    condition: selection
+level: low
+response: log
+---
+title: Secret on its way
+id: 4f2a8f0e-7a39-4f6e-9a52-30a1c9a7b011
+status: experimental
+description: For tests.
+author: estop
+logsource:
+    product: linux
+    category: network_connection
+detection:
+    selection:
+        Tainted: credential
+    condition: selection
+level: high
+response: freeze
+---
+title: Own file read
+id: 4f2a8f0e-7a39-4f6e-9a52-30a1c9a7b012
+status: experimental
+description: For tests.
+author: estop
+logsource:
+    product: linux
+    category: file_access
+detection:
+    selection:
+        TargetFilename|endswith: /own
+        WrittenBySession: true
+    condition: selection
+level: low
+response: alert
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_what_a_session_learned_and_wrote_before_a_restart_counts_after_it(scratch, ground, how):
+    rules = Path(f"{ground}/rules-{time.monotonic_ns()}")
+    rules.mkdir()
+    for number, rule in enumerate(_LABEL.split("---\n")):
+        (rules / f"{number}.yml").write_text(rule)
+    (scratch / "secret").write_text("it is 42")
+    options = ("--listen", "", "--rules", str(rules))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = (
+            "import os, pathlib, socket, time\n"
+            f"here = pathlib.Path({str(scratch)!r})\n"
+            "(here / 'own').write_text('mine')\n"
+            "(here / 'secret').read_text()\n"
+            "if os.fork(): os.wait()\n"  # the label flows on to the child
+            "(here / 'read').touch()\n"
+            "while not (here / 'go').exists(): time.sleep(0.01)\n"
+            "(here / 'own').read_text()\n"
+            f"socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))\n"
+        )
+        with private_monitor(scratch, *options, keep=True) as monitor:
+            agent = subprocess.Popen([*monitor.run_command("heir"), sys.executable, "-c", code])
+            assert until((scratch / "read").exists, 20)
+            time.sleep(1.0)  # what flows on is recorded twice a second
+            if how is signal.SIGKILL:
+                _kill_hard(monitor)
+        with private_monitor(scratch, *options) as monitor:
+            (scratch / "go").touch()
+            assert until(lambda: _state(monitor, "heir") == "frozen", 20)
+            rules_told = {alert["rule"]["title"] for alert in monitor.alerts("heir")}
+            assert {"Secret on its way", "Own file read"} <= rules_told
+            monitor.act("heir", "kill", "seen")
+            agent.wait(20)
+
+
 def test_a_stopped_session_that_is_thawed_while_no_monitor_runs_stays_held_and_cut(scratch, rules):
     options = ("--listen", "", "--rules", str(rules))
     answers = scratch / "answers"

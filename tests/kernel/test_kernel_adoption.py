@@ -14,11 +14,11 @@ from laboratory import Puppet, until
 from wires import address, connect, listener
 
 from monitor.errors import AttachError
-from monitor.events import Access, Executed, Forked, Opened
+from monitor.events import Access, Event, Executed, Forked, Opened, View
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.places import HostMounts, Roots
-from monitor.sessions.registry import Registry
+from monitor.sessions.registry import Observation, Registry
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Mode, Origin, State
 from monitor.tier import Tier
@@ -27,13 +27,20 @@ CWD = -100
 
 
 @pytest.fixture
-def registry(lab):
+def labelled():
+    """Sessions in which something was said to have touched a secret."""
+    return []
+
+
+@pytest.fixture
+def registry(lab, labelled):
     mounts = HostMounts()
     registry = Registry(
         lab.kernel,
         FactMaker(WatchedPaths([]), mounts, Roots()),
         cgroup_root=lab.cgroup_root,
         cgroup_name=str(lab.base.relative_to(lab.cgroup_root)),
+        labelled=labelled.append,
     )
     yield registry
     for live in registry.live():
@@ -65,6 +72,20 @@ def shared(free):
     stranger = free.ready("family", "children", "0")
     yield free
     assert stranger.poll() is None
+
+
+def test_that_a_secret_was_touched_is_told_when_a_rule_says_so(free, attach, registry, labelled):
+    live = attach(free.ready("family", "children", "0").pid)
+    root = live.tree.get(live.root_pid)
+    event = Event(
+        ktime_ns=1, egress_bytes=0, slot=live.slot, tgid=root.pid, tid=root.pid, uid=0,
+        view=View(0, 0), cut=False,
+    )  # fmt: skip
+    for labels in (frozenset(), frozenset({"credential"})):
+        assert labelled == []
+        registry.remember(Observation(event, live, root, ()), labels)
+    assert labelled == [live]
+    assert live.tree.fields(root)["Tainted"] == ["credential"]
 
 
 def test_a_tree_that_has_its_cgroup_to_itself_keeps_it(free, attach, kernel):

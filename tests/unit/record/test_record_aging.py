@@ -17,7 +17,7 @@ from monitor.incidents import Grant, Incident, Standing
 from monitor.record.database import _STEPS
 from monitor.record.keeper import Keeper
 from monitor.record.store import Store
-from monitor.subjects import State
+from monitor.subjects import Done, State
 
 JANUARY, MARCH, JUNE = (f"2026-{month}-01T12:00:00.000+00:00" for month in ("01", "03", "06"))
 NOW_S = 1_780_315_200.0  # in June
@@ -100,6 +100,7 @@ def test_a_session_goes_last_with_its_actions_and_grants(store, make_session, ma
         store.save_session(replace(session, ended=ended))
         store.save_action(make_action(number, session=name))
         store.save_grant(grant(name))
+        store.save_memory(name, Done(home="/home/ann"))
     store.save_session(make_session("living", started=JANUARY))
     store.save_session(make_session("stopped", started=JANUARY))
     store.save_incident(incident(session="stopped"))
@@ -108,6 +109,8 @@ def test_a_session_goes_last_with_its_actions_and_grants(store, make_session, ma
     assert (store.actions("gone"), store.actions("lost")) == ([], [])
     assert [action.id for action in store.actions("new")] == ["r2"]
     assert [found.id for found in store.grants()] == ["g-new"]
+    assert store.memory("gone", Done) is None
+    assert store.memory("new", Done) == Done(home="/home/ann")
 
 
 def test_a_number_that_a_follower_may_hold_is_not_given_again(store, make_alert, directory):
