@@ -269,7 +269,10 @@ class Daemon:
 
     def _sessions(self, settings: Settings, root: Path, ruleset: RuleSet, gate: Gate) -> Registry:
         homes = home_directories()
-        self._mounts, self._roots = HostMounts(), Roots()
+        self._mounts, self._roots = (
+            HostMounts(),
+            Roots(released=self._released),
+        )
         self._stack.callback(self._mounts.close)
         self._marks = Marks(gate, lambda: _stoppable(registry.live()), homes=homes)
         self._watched = WatchedPaths(
@@ -283,7 +286,7 @@ class Daemon:
             history_events=settings.history_events,
             labelled=self._memories.keep_labels,
         )
-        self._watched.aliases("/", 0, 0)  # reads the host's own table: the kernel needs it now
+        self._watched.read("/")
         return registry
 
     def _rules_changed(self, disarmer: Disarmer, changed: Sequence[str]) -> None:
@@ -291,6 +294,9 @@ class Daemon:
         for rule in changed:
             disarmer.arm(rule)
         self.kernel.forget_touches()
+
+    def _released(self, root: str) -> None:
+        self._watched.forget(root)
 
     def _paths_changed(self, found: Table) -> None:
         self._verdicts.follow(found)
@@ -318,7 +324,7 @@ class Daemon:
             self._mounts.refresh()
             # Where a session began cannot be reached any more once its root process went elsewhere.
             self._roots.release(keep={live.view for live in self._registry.live()})
-            self._watched.refresh()  # after it: a table of a root that is gone must not be asked
+            self._watched.refresh()
             self._verdicts.refresh()
             self.supervisor.end_empty_ones()
             self._grants.expire()
@@ -326,6 +332,11 @@ class Daemon:
             for live in self._registry.live():
                 self._memories.keep(live)
             self._marks.follow(self._watched.tables())  # after it: a new gatekeeper has no marks
+
+    def follow_paths(self, stop: threading.Event) -> None:
+        """What sessions make of watched paths, as the kernel has to know it; on a thread of its own."""
+        while not stop.is_set():
+            self._watched.follow(_HOUSEKEEPING_S)
 
     def _reload(self) -> None:
         try:
@@ -373,9 +384,13 @@ def main(settings: Settings) -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PIPELINE_NICE)
     # Naps of the freeze's confirmation: the default slack of 50 us would double them.
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
-    housekeeper = ThreadPoolExecutor(1, "housekeeper").submit(daemon.keep_house, stop, reload)
+    helpers = [
+        ThreadPoolExecutor(1, "housekeeper").submit(daemon.keep_house, stop, reload),
+        ThreadPoolExecutor(1, "paths").submit(daemon.follow_paths, stop),
+    ]
     # A monitor that lost a thread ends where everybody sees it, and does not go on half blind.
-    housekeeper.add_done_callback(lambda _: stop.set())
+    for helper in helpers:
+        helper.add_done_callback(lambda _: stop.set())
     try:
         _log.info(
             "monitor.ready",
@@ -386,7 +401,8 @@ def main(settings: Settings) -> None:
         daemon.pipeline.run(stop)
     finally:
         stop.set()
-        wait([housekeeper])
+        wait(helpers)
         daemon.close()
         _log.info("monitor.stopped")
-    housekeeper.result()  # raises what ended it, if something did
+    for helper in helpers:
+        helper.result()  # raises what ended it, if something did

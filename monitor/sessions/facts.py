@@ -74,7 +74,7 @@ class FactMaker:
     def look_around(self, live: LiveSession) -> None:
         """Know the watched paths as a session sees them before it has done anything."""
         live.view = view_of(live.root_pid)
-        self._aliases("/", live, (0, 0))
+        self._watched.read(self._roots.root(live.view, (live.root_pid,)))
 
     def reachable(self, event: events.Opened, live: LiveSession) -> str:
         """A path by which the monitor itself can read the opened file."""

@@ -9,12 +9,15 @@ They are resolved from a living process of the same namespace with openat2(RESOL
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import select
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -29,6 +32,13 @@ _STATX_INO, _STATX_MNT_ID = 0x100, 0x1000
 _STATX_BYTES, _STX_INO, _STX_MNT_ID = 256, 32, 144
 """Of `struct statx` in <linux/stat.h>; the mount's number is there since Linux 5.8."""
 _ROOT_FACTOR = 0x9E3779B1
+_MOST_HELD = 128
+_MOST_CLOSING = 1024
+"""Descriptors that wait to be closed: an agent must not be able to take all that we may have."""
+_NEAREST = 2
+"""The process that acted, and its session's first."""
+_SHARE = 0.05
+"""Of the time that goes by, what may go into asking all processes who sees the same as another."""
 _O_DIRECTORY_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -82,17 +92,28 @@ class Roots:
 
     Held, because the process may end and its pid be given to another while the view lives on; and
     its namespace with it, because the kernel gives the number of a dead namespace to the next one.
-    What was not asked for during `keep_s` is let go by `release`, but for what it is told to keep.
+    What was not asked for during `keep_s` is let go by `release`, but for what it is told to keep; of
+    more than 128, so is what was not asked for longest.
     """
 
     def __init__(
-        self, *, keep_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        released: Callable[[str], None] = lambda _: None,
+        keep_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`released` is told of a root that is let go: its number may be given to another one."""
+        self._released = released
         self._own = view_of()
         self._keep_s = keep_s
         self._clock = clock
         self._held: dict[View, tuple[int, int]] = {}
         self._used: dict[View, float] = {}
+        self._kept: Container[View] = ()
+        self._ask_all_s = -math.inf
+        """From when on every process of a session may be asked again."""
+        self._closing: deque[int] = deque()
 
     def root(self, view: View, pids: Iterable[int]) -> str:
         """`/` for our own view, else a path below /proc/self/fd; `/` if nobody has the view."""
@@ -101,20 +122,56 @@ class Roots:
         self._used[view] = self._clock()
         held = self._held.get(view)
         if held is None:
-            held = _open_root(view, pids)
+            held = self._open(view, pids)
             if held is None:
                 return "/"
             self._held[view] = held
-        return f"/proc/self/fd/{held[0]}"
+            self._make_room()
+        return _path_of(held)
+
+    def _open(self, view: View, pids: Iterable[int]) -> tuple[int, int] | None:
+        # Where it is not one of the nearest, who had it has ended, as a rule. To ask all the others
+        # takes milliseconds, and an agent can have that done for each of its events.
+        if len(self._closing) > _MOST_CLOSING:
+            return None
+        nearest = list(islice(others := iter(pids), _NEAREST))
+        held = _open_root(view, nearest)
+        begun_s = self._clock()
+        if held is None and begun_s >= self._ask_all_s:
+            held = _open_root(view, others)
+            took_s = self._clock() - begun_s
+            self._ask_all_s = begun_s + took_s / _SHARE
+        return held
+
+    def _make_room(self) -> None:
+        if len(self._held) > _MOST_HELD:
+            others = [view for view in list(self._held) if view not in self._kept]
+            oldest = min(others, key=lambda view: self._used.get(view, 0.0), default=None)
+            if oldest is not None:
+                self._let_go(oldest)
+
+    def _let_go(self, view: View) -> None:
+        self._used.pop(view, None)
+        held = self._held.pop(view, None)
+        if held is not None:
+            self._released(_path_of(held))
+            self._closing.extend(held)
 
     def release(self, keep: Container[View] = ()) -> None:
         """Let go of roots that nobody asked for lately, unless it is one of `keep`."""
+        self._kept = keep
         oldest = self._clock() - self._keep_s
         for view, used in list(self._used.items()):
             if used < oldest and view not in keep:
-                del self._used[view]
-                for descriptor in self._held.pop(view, ()):
-                    os.close(descriptor)
+                self._let_go(view)
+        # Here and not where they are let go: with its last descriptor a namespace ends, which takes a
+        # millisecond that the pipeline does not have.
+        while self._closing:
+            os.close(self._closing.popleft())
+
+
+def _path_of(held: tuple[int, int]) -> str:
+    return f"/proc/self/fd/{held[0]}"
 
 
 def _open_root(view: View, pids: Iterable[int]) -> tuple[int, int] | None:

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paths that rules name, as inodes: a hard link or a new mount of one is still the same file.
 
-The table is kept per mount namespace. It is read again when a session changed a name in it, and by
+The table is kept per root directory. It is read again when a session changed a name in it, and by
 the housekeeper; between the two, a file that somebody outside replaced is known by its path only.
+
+To read a table takes milliseconds, and to tell the kernel of it takes ten times as long: whoever asks
+for a root that is not known is answered at once, and `follow` reads it on a thread of its own. An agent
+that makes a new root for each of its processes must not keep the next event waiting.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,6 +38,13 @@ class WatchedPaths:
         self._on_name = on_name
         self._tables: dict[str, dict[str, _Inode]] = {}
         self._inverted: dict[str, dict[_Inode, list[str]]] = {}
+        self._unread: set[str] = set()
+        self._news = threading.Event()
+        """There is something for `follow` to do."""
+        self._turns = 0
+        """How often something changed under a reader's hands, who has to read again then."""
+        self._untold = False
+        self._telling = threading.Lock()
         self.replace(paths)
 
     def replace(self, paths: Sequence[str]) -> None:
@@ -41,16 +53,17 @@ class WatchedPaths:
         self._by_leaf: dict[str, list[str]] = {}
         for path in paths:
             self._by_leaf.setdefault(path.rpartition("/")[2], []).append(path)
-        for root in list(self._tables):
-            self._read(root)
+        self.refresh()
 
     def changed(self, leaf: str) -> None:
         """A name that ends in `leaf` came or went: look at those paths again, and only at those."""
         paths = self._by_leaf.get(leaf)
         if paths:
+            self._turns += 1
             for root, table in list(self._tables.items()):
                 self._set(root, table | _look(root, paths))
                 self._on_name([(path, root.rstrip("/") + path) for path in paths])
+            self._news.set()
 
     def below(self, directory: str) -> Sequence[str]:
         """Watched paths that lie in this directory, however deep."""
@@ -59,39 +72,73 @@ class WatchedPaths:
         return self._sorted[first:last]
 
     def aliases(self, root: str, device: int, inode: int) -> Sequence[str]:
-        """Watched paths below `root` that are this inode."""
+        """Watched paths below `root` that are this inode; none while its table is not read yet."""
         table = self._inverted.get(root)
         if table is None:
-            table = self._read(root)
+            self._unread.add(root)
+            self._news.set()
+            return ()
         return table.get((device, inode), ())
+
+    def read(self, root: str) -> None:
+        """Know this root's table when this returns, and have told of it."""
+        self._read(root)
+        self._tell()
+
+    def follow(self, timeout_s: float) -> None:
+        """Read what was asked for and not known, and tell what changed; wait for that so long."""
+        if not self._news.wait(timeout_s):
+            return
+        self._news.clear()
+        # Others add to it and take from it meanwhile. One that is overlooked is asked for again.
+        for root in list(self._unread):
+            self._read(root)
+            self._unread.discard(root)
+        self._tell()
 
     def refresh(self) -> None:
         """Read every table again, and drop those whose root is gone."""
         for root in list(self._tables):
-            if os.path.isdir(root):
-                self._read(root)
-            else:
-                self._tables.pop(root, None)
-                self._inverted.pop(root, None)
+            self._read(root)
+        self._tell()
+
+    def forget(self, root: str) -> None:
+        """The root is not held any more: its path may lead to another one soon."""
+        self._turns += 1
+        self._unread.discard(root)
+        self._tables.pop(root, None)
+        self._inverted.pop(root, None)
 
     def tables(self) -> Mapping[str, Mapping[str, _Inode]]:
         """Root -> path -> inode, (0, 0) where there is none; no table is changed once it is here."""
         return dict(self._tables)
 
-    def _read(self, root: str) -> dict[_Inode, list[str]]:
-        return self._set(root, _look(root, [p for paths in self._by_leaf.values() for p in paths]))
+    def _read(self, root: str) -> None:
+        paths = [path for paths in self._by_leaf.values() for path in paths]
+        while True:
+            begun = self._turns
+            table = _look(root, paths)
+            if not os.path.isdir(root):
+                self.forget(root)
+                return
+            if begun == self._turns:
+                self._set(root, table)
+                return
 
-    def _set(self, root: str, table: dict[str, _Inode]) -> dict[_Inode, list[str]]:
+    def _set(self, root: str, table: dict[str, _Inode]) -> None:
         inverted: dict[_Inode, list[str]] = {}
         for path, inode in table.items():
             inverted.setdefault(inode, []).append(path)
         inverted.pop(_NOTHING, None)
         self._inverted[root] = inverted
-        changed = self._tables.get(root) != table
+        self._untold |= self._tables.get(root) != table
         self._tables[root] = table
-        if changed:
-            self._on_change(self._everywhere())
-        return inverted
+
+    def _tell(self) -> None:
+        with self._telling:
+            if self._untold:
+                self._untold = False
+                self._on_change(self._everywhere())
 
     def _everywhere(self) -> Table:
         found: dict[str, set[_Inode]] = {}

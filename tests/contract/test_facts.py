@@ -96,7 +96,9 @@ def live(here) -> LiveSession:
 @pytest.fixture
 def maker(here) -> Iterator[FactMaker]:
     mounts = HostMounts()
-    yield FactMaker(WatchedPaths([str(here / "hosts")]), mounts, Roots())
+    watched = WatchedPaths([str(here / "hosts")])
+    watched.read("/")
+    yield FactMaker(watched, mounts, Roots())
     mounts.close()
 
 
@@ -235,6 +237,7 @@ def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live, made
     watched = WatchedPaths([str(here / "hosts")])
     mounts = HostMounts()
     maker = FactMaker(watched, mounts, Roots())
+    watched.read("/")
     assert watched.aliases("/", (here / "hosts").stat().st_dev, (here / "hosts").stat().st_ino)
     # Somebody outside replaces the hosts file; then the agent makes one that gets its inode.
     (here / "hosts").rename(here / "new")

@@ -23,6 +23,8 @@ from monitor.sessions.cgroups import find_root
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
+_NEW_NAMESPACE = 0x20000  # CLONE_NEWNS
+_NOWHERE = [f"/nowhere/{directory}/{name}" for directory in range(30) for name in range(30)]
 _RULE = """\
 title: Scratch file written
 id: 4f2a8f0e-7a39-4f6e-9a52-30a1c9a7b00{number}
@@ -214,6 +216,39 @@ def test_who_acted_and_ended_while_no_monitor_ran_is_not_forgiven(scratch, rules
     with private_monitor(scratch, *options) as monitor:
         assert until(lambda: len(monitor.alerts(session)) == 1, 20)
         assert until(lambda: _state(monitor, "quick") == "exited", 20)
+
+
+def test_a_mount_namespace_for_each_process_keeps_no_verdict_waiting(scratch, ground):
+    guarded = scratch / "guarded"
+    guarded.touch()
+    rules = Path(f"{ground}/rules-{time.monotonic_ns()}")
+    exact = write_rule(rules, 1, "/guarded", "freeze")
+    # As many as the library names: each is looked for in each new view.
+    paths = "".join(f"\n            - {path}" for path in (guarded, *_NOWHERE))
+    exact.write_text(exact.read_text().replace("|endswith: /guarded", f":{paths}"))
+    code = (
+        "import ctypes, os, time\n"
+        "end = time.time() + 4\n"
+        "living = 0\n"
+        "while time.time() < end:\n"
+        "    if not os.fork():\n"
+        f"        ctypes.CDLL(None).unshare({_NEW_NAMESPACE})\n"
+        "        open('/etc/hostname').close()\n"
+        "        time.sleep(0.5)\n"
+        "        os._exit(0)\n"
+        "    living += 1\n"
+        "    if living > 200: os.wait()\n"
+        f"open({str(guarded)!r}, 'w').close()\n"  # which waits until all that went before is judged
+        "time.sleep(60)\n"
+    )
+    with (
+        private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor,
+        started(monitor, "churn", code),
+    ):
+        assert until(lambda: _state(monitor, "churn") == "frozen", 60)
+        matched_ns = [a["timings_ns"]["matched"] for a in monitor.alerts("churn")]
+        assert matched_ns[0] < 300_000_000, matched_ns
+        assert monitor.health()["ok"], monitor.health()["problems"]
 
 
 _LABEL = """\

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
 from monitor.events import Name, Path, View
+from monitor.sessions import places
+from monitor.sessions import watched as watched_module
 from monitor.sessions.places import HostMounts, Roots, below, resolve, view_of
 from monitor.sessions.watched import WatchedPaths
 
@@ -151,6 +154,90 @@ def test_our_own_view_and_one_that_nobody_has_are_our_root():
     assert roots.root(View(1, 2), [os.getpid(), 2**22 + 1]) == "/"
 
 
+@pytest.fixture
+def dwellers():
+    """Makes processes that see the file system from mount namespaces of their own: pid and view."""
+    processes = []
+
+    def make():
+        command = ["unshare", "--mount", "sh", "-c", "echo here; exec sleep 60"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        processes.append(process)
+        process.stdout.readline()
+        return process.pid, view_of(process.pid)
+
+    yield make
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.kernel
+def test_of_too_many_roots_the_one_that_was_asked_for_longest_ago_is_let_go(dwellers, monkeypatch):
+    monkeypatch.setattr(places, "_MOST_HELD", 2)
+    now, released = [0.0], []
+    roots = Roots(released=released.append, clock=lambda: now[0])
+    (kept, first), *others = [dwellers() for _ in range(4)]
+    roots.release(keep={first})
+    home = roots.root(first, [kept])
+    given = []
+    for pid, view in others:
+        now[0] += 1
+        given.append(roots.root(view, [pid]))
+    assert released == given[:2]
+    assert roots.root(first, []) == home
+    assert roots.root(others[2][1], []) == given[2]
+    assert roots.root(others[0][1], []) == "/"
+
+
+@pytest.mark.kernel
+def test_to_ask_every_process_takes_a_small_share_of_the_time_and_the_nearest_are_always_asked(
+    dwellers, monkeypatch
+):
+    now = [0.0]
+    roots = Roots(clock=lambda: now[0])
+
+    def slow(pid):
+        now[0] += 0.01
+        return view_of(pid)
+
+    monkeypatch.setattr(places, "view_of", slow)
+    here, view = dwellers()
+    gone = [2**22 + number for number in range(1, 13)]
+    assert roots.root(view, gone) == "/"  # ten others: a tenth of a second
+    assert roots.root(view, [*gone, here]) == "/"
+    assert roots.root(view, [gone[0], here]) != "/"
+    other, another = dwellers()
+    now[0] += 1.5
+    assert roots.root(another, [*gone, other]) == "/"
+    now[0] += 0.5
+    assert roots.root(another, [*gone, other]) != "/"
+
+
+@pytest.mark.kernel
+def test_while_too_much_waits_to_be_closed_nothing_more_is_opened(dwellers, monkeypatch):
+    monkeypatch.setattr(places, "_MOST_HELD", 1)
+    monkeypatch.setattr(places, "_MOST_CLOSING", 1)
+    roots = Roots()
+    first, second = (roots.root(view, [pid]) for pid, view in (dwellers(), dwellers()))
+    assert "/" not in {first, second}
+    third, unseen = dwellers()
+    assert roots.root(unseen, [third]) == "/"
+    roots.release()
+    assert roots.root(unseen, [third]) != "/"
+
+
+@pytest.mark.kernel
+def test_what_is_let_go_is_closed_by_whoever_releases(dwellers, monkeypatch):
+    monkeypatch.setattr(places, "_MOST_HELD", 1)
+    roots = Roots()
+    first, second = (roots.root(view, [pid]) for pid, view in (dwellers(), dwellers()))
+    assert os.path.isdir(first)
+    roots.release()
+    assert not os.path.isdir(first)
+    assert os.path.isdir(second)
+
+
 def test_the_view_of_a_process_that_is_gone_is_none():
     assert view_of(2**22 + 1) == View(0, 0)
 
@@ -206,6 +293,7 @@ def test_the_hosts_own_table_knows_this_file():
 def test_a_watched_path_is_known_by_its_inode(here):
     (here / "hosts").touch()
     watched = WatchedPaths([str(here / "hosts"), str(here / "none")])
+    watched.read("/")
     assert watched.aliases("/", *identity(here / "hosts")) == [str(here / "hosts")]
     assert watched.aliases("/", 0, 0) == ()
 
@@ -214,6 +302,7 @@ def test_two_watched_paths_of_one_file_are_both_told(here):
     (here / "a").touch()
     (here / "b").symlink_to("a")
     watched = WatchedPaths([str(here / "a"), str(here / "b")])
+    watched.read("/")
     assert watched.aliases("/", *identity(here / "a")) == [str(here / "a"), str(here / "b")]
 
 
@@ -221,6 +310,7 @@ def test_a_replaced_file_is_known_after_its_name_changed_and_the_old_one_no_more
     (here / "hosts").write_text("old")
     (here / "other").touch()
     watched = WatchedPaths([str(here / "hosts"), str(here / "other")])
+    watched.read("/")
     old = identity(here / "hosts")
     assert watched.aliases("/", *old)
     (here / "new").write_text("new")
@@ -236,7 +326,7 @@ def test_a_replaced_file_is_known_after_its_name_changed_and_the_old_one_no_more
 
 def test_a_watched_path_that_comes_to_be_is_known_once_its_name_changed(here):
     watched = WatchedPaths([str(here / "late")])
-    watched.aliases("/", 0, 0)
+    watched.read("/")
     (here / "late").touch()
     watched.changed("late")
     assert watched.aliases("/", *identity(here / "late"))
@@ -245,7 +335,7 @@ def test_a_watched_path_that_comes_to_be_is_known_once_its_name_changed(here):
 def test_a_root_that_is_gone_is_forgotten(here):
     (here / "jail").mkdir()
     watched = WatchedPaths(["/x"])
-    watched.aliases(str(here / "jail"), 0, 0)
+    watched.read(str(here / "jail"))
     (here / "jail").rmdir()
     watched.refresh()
     assert watched._tables == {}
@@ -254,7 +344,7 @@ def test_a_root_that_is_gone_is_forgotten(here):
 def test_the_housekeeper_learns_what_somebody_else_replaced(here):
     (here / "hosts").write_text("old")
     watched = WatchedPaths([str(here / "hosts")])
-    watched.aliases("/", 0, 0)
+    watched.read("/")
     (here / "new").write_text("new")
     (here / "new").replace(here / "hosts")
     watched.refresh()
@@ -266,13 +356,71 @@ def test_below_another_root_the_same_path_is_another_file(here):
     (here / "jail" / "etc" / "hosts").touch()
     watched = WatchedPaths(["/etc/hosts"])
     inside = identity(here / "jail" / "etc" / "hosts")
+    for root in ("/", str(here / "jail")):
+        watched.read(root)
     assert watched.aliases(str(here / "jail"), *inside) == ["/etc/hosts"]
     assert not watched.aliases("/", *inside)
+
+
+def test_a_root_that_is_not_known_is_read_for_whoever_follows(here):
+    (here / "etc").mkdir()
+    (here / "etc" / "hosts").touch()
+    told = []
+    watched = WatchedPaths(["/etc/hosts"], on_change=told.append)
+    inside = identity(here / "etc" / "hosts")
+    assert watched.aliases(str(here), *inside) == ()
+    assert told == []
+    watched.follow(0)
+    assert watched.aliases(str(here), *inside) == ["/etc/hosts"]
+    assert told == [{"/etc/hosts": {inside}}]
+    watched.follow(0)
+    watched.refresh()
+    assert len(told) == 1
+
+
+def test_a_name_that_changed_is_known_at_once_and_told_by_whoever_follows(here):
+    told, names = [], []
+    watched = WatchedPaths([str(here / "late")], told.append, names.extend)
+    watched.read("/")
+    (here / "late").touch()
+    watched.changed("late")
+    assert watched.aliases("/", *identity(here / "late"))
+    assert names == [(str(here / "late"), str(here / "late"))]
+    before = len(told)
+    watched.follow(0)
+    assert told[before:] == [{str(here / "late"): {identity(here / "late")}}]
+
+
+def test_what_changes_while_a_table_is_read_is_looked_at_again(here, monkeypatch):
+    watched = WatchedPaths([str(here / "hosts")])
+    watched.read("/")
+    look = watched_module._look
+
+    def meanwhile(root, paths):
+        found = look(root, paths)
+        if not (here / "hosts").exists():
+            (here / "hosts").touch()
+            watched.changed("hosts")
+        return found
+
+    monkeypatch.setattr(watched_module, "_look", meanwhile)
+    watched.refresh()
+    assert watched.aliases("/", *identity(here / "hosts"))
+
+
+def test_a_root_that_was_let_go_is_read_anew(here):
+    (here / "hosts").touch()
+    watched = WatchedPaths([str(here / "hosts")])
+    watched.read("/")
+    watched.forget("/")
+    assert watched.aliases("/", *identity(here / "hosts")) == ()
+    watched.follow(0)
+    assert watched.aliases("/", *identity(here / "hosts"))
 
 
 def test_other_rules_watch_other_paths(here):
     (here / "a").touch()
     watched = WatchedPaths([])
-    watched.aliases("/", 0, 0)
+    watched.read("/")
     watched.replace([str(here / "a")])
     assert watched.aliases("/", *identity(here / "a"))
