@@ -9,7 +9,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo 'sudo -E env "PATH=$$PATH:/usr/sbin:
 AGENT ?=
 EVASION ?= tests/evasion
 
-.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench evasion evasion-vm test-agents lock docs man examples clean
+.PHONY: help setup setup-e2e setup-vm root check format test test-vm test-matrix unit run bench bench-vm evasion evasion-vm test-agents lock docs man examples clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,8 +57,11 @@ format: setup ## let ruff format and mend what it can
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-bench: root setup ## latencies, overhead, leaks; into build/bench.json (ONLY=latency,cost for some)
+bench: root setup ## latencies, overhead, leaks; into build/bench.json (ONLY=latency,loop for some)
 	@$(SUDO) $(BIN)/python -m tests.bench
+
+bench-vm: root setup-vm ## what the lsm tier costs a loop of opens, in a guest
+	@$(SUDO) $(BIN)/python -m tests.vm -- env ONLY=loop $(BIN)/python -m tests.bench
 
 evasion: root setup ## try every way past the monitor, write docs/evasion.md
 	@$(SUDO) $(BIN)/python -m pytest --write-table tests/evasion

@@ -138,6 +138,7 @@ class Daemon:
             settings.webhooks,
             settings.webhook_secret_file,
             settings.notice_templates,
+            settings.config,
         )
         self.kernel = load(_kernel_settings(settings, root))
         self._stack.callback(self._leave_kernel)

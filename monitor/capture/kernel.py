@@ -49,7 +49,7 @@ _GATHER_S = 0.002
 
 A monitor that wakes for each of them shares the processors with the work: of two, a build that makes
 400 records in a quarter of a second lost 8 to 12 percent, and loses 3 to 7 so (`make bench
-ONLY=cost`). Longer gained nothing.
+ONLY=build`). Longer gained nothing.
 """
 _TICK_NS = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 _LOOK_AGAIN_S = 0.0005

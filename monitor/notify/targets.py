@@ -105,22 +105,27 @@ def targets(
     webhooks: Sequence[str],
     secret_file: Path | None,
     templates: Path | None = None,
+    config: Path | None = None,
 ) -> list[Target]:
-    """From the settings; ConfigError for one that cannot work."""
+    """From the settings; ConfigError for one that cannot work.
+
+    `config` is the file that they came from: where it names people, it holds the passwords to them.
+    """
     if webhooks and secret_file is None:
         raise ConfigError(
             "webhooks are signed, and there is no secret",
             mend="write one to a file of root's and name it: webhook_secret_file",
         )
     secret = _secret(secret_file) if webhooks and secret_file else b""
+    if urls and config is not None:
+        _must_be_private(config)
     wording = Wording(templates)
     return [*(Webhook(url, secret) for url in webhooks), *(People(url, wording) for url in urls)]
 
 
 def _secret(file: Path) -> bytes:
     try:
-        if file.stat().st_mode & 0o077:
-            raise ConfigError(f"others may read {file}", mend=f"chmod 600 {file}")
+        _must_be_private(file)
         secret = file.read_bytes().strip()
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}", mend="name another") from error
@@ -129,6 +134,11 @@ def _secret(file: Path) -> bytes:
             f"the secret in {file} is shorter than 16 bytes", mend="make a longer one"
         )
     return secret
+
+
+def _must_be_private(file: Path) -> None:
+    if file.stat().st_mode & 0o077:
+        raise ConfigError(f"others may read {file}", mend=f"chmod 600 {file}")
 
 
 def _without_secrets(url: str) -> str:

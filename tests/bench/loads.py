@@ -13,14 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def loop(count: int) -> None:
-    """Open and close one file; prints ns for one turn."""
-    start = time.perf_counter_ns()
-    for _ in range(count):
-        os.close(os.open("/etc/hostname", os.O_RDONLY))
-    print((time.perf_counter_ns() - start) / count)
-
-
 def build(files: int) -> None:
     """Compile small C files one after the other; prints ms for all."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -82,7 +74,6 @@ def leak(case: str, port: str, secret: str, uring: str, delay_ms: str) -> None:
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
     {
-        "loop": lambda: loop(int(arguments[0])),
         "build": lambda: build(int(arguments[0])),
         "burst": lambda: burst(int(arguments[0]), float(arguments[1])),
         "churn": lambda: churn(int(arguments[0])),

@@ -331,8 +331,10 @@ def test_what_a_session_learned_and_wrote_before_a_restart_counts_after_it(scrat
         with private_monitor(scratch, *options) as monitor:
             (scratch / "go").touch()
             assert until(lambda: _state(monitor, "heir") == "frozen", 20)
-            rules_told = {alert["rule"]["title"] for alert in monitor.alerts("heir")}
-            assert {"Secret on its way", "Own file read"} <= rules_told
+            told = {alert["rule"]["title"] for alert in monitor.alerts("heir")}
+            assert "Secret on its way" in told
+            if how is signal.SIGTERM:  # else of what was done the last ten seconds may be missing
+                assert "Own file read" in told
             monitor.act("heir", "kill", "seen")
             agent.wait(20)
 

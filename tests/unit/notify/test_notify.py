@@ -244,3 +244,15 @@ def test_a_secret_that_others_can_read_is_none(tmp_path):
         targets([], ["https://x"], file)
     file.chmod(0o600)
     assert len(targets([], ["https://x"], file)) == 1
+
+
+def test_a_configuration_with_passwords_to_people_is_for_nobody_else(tmp_path):
+    file = tmp_path / "estop.toml"
+    file.write_text("notify = ['json://user:password@127.0.0.1']")
+    file.chmod(0o640)
+    with pytest.raises(ConfigError, match="others may read") as told:
+        targets(["json://user:password@127.0.0.1"], [], None, config=file)
+    assert told.value.mend == f"chmod 600 {file}"
+    assert targets([], [], None, config=file) == []
+    file.chmod(0o600)
+    assert len(targets(["json://user:password@127.0.0.1"], [], None, config=file)) == 1
