@@ -133,7 +133,7 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (!state)
 		return 0;
 	/* An open asks for itself once it is known to be news: repeats are what sessions do most, and
-	 * to ask for the time is what this costs most. */
+	 * to ask for the time is dear. */
 	if (shape->handler != ESTOP_ON_OPEN)
 		stop_the_unjudged(state->session);
 	else if (is_stopped(state->session))
