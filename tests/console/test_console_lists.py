@@ -86,6 +86,34 @@ def test_alerts_come_a_page_at_a_time(alerting, start, console):
     assert [row.get_attribute("data-key") for row in rows.all()] == [one["id"] for one in found]
 
 
+def test_older_alerts_stay_when_the_list_is_read_again_meanwhile(alerting, start, console):
+    assert start("one-too-many").becomes("frozen")
+    page = console(secret="")
+    held = []
+
+    def small_and_late(route):
+        url = route.request.url.replace("limit=50", "limit=1")
+        if "before=" not in url:
+            held.append((route, url))
+            if len(held) == 2:  # the list is read again once its stream stands
+                return
+        route.continue_(url=url)
+
+    page.route(re.compile(r"/api/v1/alerts\?"), small_and_late)
+    page.evaluate("secret => { location.hash = `#token=${secret}&page=/alerts` }", console.token())
+    rows = page.locator("details.alert")
+    expect(rows).to_have_count(1)
+    while len(held) < 2:
+        page.wait_for_timeout(50)
+    page.get_by_role("button", name="Older ones").click()
+    page.wait_for_timeout(500)
+    again, url = held[1]
+    with page.expect_response(url):
+        again.continue_(url=url)
+    page.wait_for_timeout(500)
+    expect(rows).to_have_count(2, timeout=1000)
+
+
 def test_a_new_alert_appears_by_itself(start, console):
     page = console("/alerts?text=newcomer")
     expect(page.get_by_text("No alert meets these filters.")).to_be_visible()

@@ -16,21 +16,37 @@ import { fill } from "../fill.js";
 export function pager({ read, key, make, empty }) {
   const list = h("div", { class: "rows" });
   const none = h("p", { class: "empty", hidden: true }, empty);
-  const more = h("button", { hidden: true, on: { click: () => older() } }, "Older ones");
+  const more = h("button", { hidden: true, on: { click: () => addOlder() } }, "Older ones");
   /** @type {T[]} */
   let items = [];
   /** @type {number | null} */
   let next = null;
   let pages = 0;
+  /** @type {Promise<unknown>} */
+  let last = Promise.resolve();
 
+  /**
+   * One change after another: reading again takes a while, and what was added or put meanwhile would
+   * be lost with it.
+   * @param {() => unknown} change
+   */
+  const inTurn = (change) => {
+    const done = last.then(change);
+    last = done.catch(() => null);
+    return done;
+  };
   const draw = () => {
     fill(list, items, key, make);
     none.hidden = items.length > 0;
     more.hidden = next === null;
   };
-  const older = async () => {
+  const addOlder = () => {
     more.disabled = true;
+    return inTurn(older);
+  };
+  const older = async () => {
     try {
+      if (next === null) return; // it was read again before this turn, and that was all
       const page = await read(next);
       items = [...items, ...page.items];
       next = page.next;
@@ -63,5 +79,10 @@ export function pager({ read, key, make, empty }) {
     items = at < 0 ? [item, ...items] : items.with(at, item);
     draw();
   };
-  return { node: h("div", { class: "pager" }, list, none, more), reload, put };
+  return {
+    node: h("div", { class: "pager" }, list, none, more),
+    reload: () => inTurn(reload),
+    /** @param {T} item */
+    put: (item) => inTurn(() => put(item)),
+  };
 }
