@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
 import os
 import signal
@@ -369,6 +370,7 @@ class Daemon:
 def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; errors on the way up are EstopErrors."""
     _check_host()
+    faulthandler.enable()  # a crash in a library of C would leave no word in the log
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stop, reload = threading.Event(), threading.Event()
 

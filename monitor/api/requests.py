@@ -56,6 +56,7 @@ Asker = Annotated[Peer, Depends(_peer)]
 
 def body_of(struct: type[T], *, empty: bytes = b"") -> Callable[[Request], Awaitable[T]]:
     """A dependency that reads `struct` strictly from the body; `empty` stands for no body."""
+    decoder = msgspec.json.Decoder(struct)
 
     async def read(request: Request) -> T:
         received = bytearray()
@@ -63,7 +64,7 @@ def body_of(struct: type[T], *, empty: bytes = b"") -> Callable[[Request], Await
             received += chunk
             if len(received) > MAX_BODY_BYTES:
                 raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
-        return msgspec.json.decode(bytes(received) or empty, type=struct)
+        return decoder.decode(bytes(received) or empty)
 
     return read
 

@@ -18,6 +18,7 @@ from monitor.incidents import Incident
 from monitor.metrics import Metrics
 from monitor.notify.notices import Notice, Told, notice_of, remember
 from monitor.notify.targets import DeliveryError, Target
+from monitor.record.decode import from_json
 from monitor.record.store import Store
 
 _log = structlog.get_logger()
@@ -28,6 +29,7 @@ _SPACING_S = 2.0
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 600.0
 _END_S = 5.0
+_TOLD = msgspec.json.Decoder(Told)
 
 
 class Notifier:
@@ -85,7 +87,7 @@ class _Line:
         self._stop = threading.Event()
         # A new target hears of what happens from now on, not of all that ever happened.
         known = store.told_to(target.name)
-        self._told = msgspec.json.decode(known, type=Told) if known else Told(seq=store.seq)
+        self._told = _TOLD.decode(known) if known else Told(seq=store.seq)
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
 
     def start(self) -> None:
@@ -135,7 +137,7 @@ class _Line:
                 self._stop.wait(self._spacing_s)
 
     def _news(self, row: bytes) -> Notice | None:
-        return notice_of(msgspec.json.decode(row, type=Incident), self._told, self._console_url)
+        return notice_of(from_json(Incident, row), self._told, self._console_url)
 
     def _failed(self, error: Exception) -> None:
         why = str(error) if isinstance(error, DeliveryError) else repr(error)

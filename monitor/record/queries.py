@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from monitor.alerts import Action, ActionRecord, Alert, Level, Response, Triage
 from monitor.incidents import Grant, Incident, Standing, Token
+from monitor.record.decode import evidence_from, from_json
 from monitor.subjects import Session
 
 T = TypeVar("T")
@@ -129,13 +130,13 @@ def told(connection: sqlite3.Connection) -> frozenset[Told]:
 def alerts(connection: sqlite3.Connection, filters: AlertFilters) -> Page:
     """One page of the alerts that meet every filter."""
     found, cursor = _page(connection, "alerts", {**filters})
-    return Page(items=[msgspec.json.decode(json, type=Alert) for json in found], next=cursor)
+    return Page(items=[from_json(Alert, json) for json in found], next=cursor)
 
 
 def incidents(connection: sqlite3.Connection, filters: IncidentFilters) -> IncidentPage:
     """One page of the incidents that meet every filter."""
     found, cursor = _page(connection, "incidents", {**filters})
-    items = [msgspec.json.decode(json, type=Incident) for json in found]
+    items = [from_json(Incident, json) for json in found]
     return IncidentPage(items=items, next=cursor)
 
 
@@ -176,8 +177,7 @@ def incident(
     ).fetchone()
     if row is None:
         return None
-    evidence = None if row[1] is None else msgspec.json.decode(row[1])
-    return msgspec.json.decode(row[0], type=Incident), evidence
+    return from_json(Incident, row[0]), evidence_from(row[1])
 
 
 def resolved_last(connection: sqlite3.Connection, session: str) -> str:
@@ -199,19 +199,19 @@ def told_to(connection: sqlite3.Connection, target: str) -> bytes | None:
 def memory(connection: sqlite3.Connection, row: str, kind: type[T]) -> T | None:
     """One memory of a session, as it was saved; None where there is none."""
     found = connection.execute("SELECT json FROM memories WHERE id = ?", (row,)).fetchone()
-    return None if found is None else msgspec.json.decode(found[0], type=kind)
+    return None if found is None else from_json(kind, found[0])
 
 
 def grants(connection: sqlite3.Connection) -> list[Grant]:
     """All, oldest first."""
     found = connection.execute("SELECT json FROM grants ORDER BY number")
-    return [msgspec.json.decode(json, type=Grant) for json in _first(found)]
+    return [from_json(Grant, json) for json in _first(found)]
 
 
 def tokens(connection: sqlite3.Connection) -> list[tuple[str, Token]]:
     """All, each after the hash of its secret."""
     found = connection.execute("SELECT hash, json FROM tokens ORDER BY id")
-    return [(hashed, msgspec.json.decode(json, type=Token)) for hashed, json in found]
+    return [(hashed, from_json(Token, json)) for hashed, json in found]
 
 
 def alert(connection: sqlite3.Connection, alert_id: str, uid: int | None) -> Alert | None:
@@ -223,14 +223,13 @@ def alert(connection: sqlite3.Connection, alert_id: str, uid: int | None) -> Ale
     ).fetchone()
     if row is None:
         return None
-    found = msgspec.json.decode(row[0], type=Alert)
-    return found if row[1] is None else replace(found, evidence=msgspec.json.decode(row[1]))
+    return replace(from_json(Alert, row[0]), evidence=evidence_from(row[1]))
 
 
 def sessions(connection: sqlite3.Connection) -> list[Session]:
     """All, newest first."""
     rows = connection.execute("SELECT json FROM sessions ORDER BY started DESC, id DESC")
-    return [msgspec.json.decode(json, type=Session) for json in _first(rows)]
+    return [from_json(Session, json) for json in _first(rows)]
 
 
 def actions(connection: sqlite3.Connection, session: str) -> list[ActionRecord]:
@@ -238,7 +237,7 @@ def actions(connection: sqlite3.Connection, session: str) -> list[ActionRecord]:
     rows = connection.execute(
         "SELECT json FROM actions WHERE session = ? ORDER BY number", (session,)
     )
-    return [msgspec.json.decode(json, type=ActionRecord) for json in _first(rows)]
+    return [from_json(ActionRecord, json) for json in _first(rows)]
 
 
 def _first(rows: Iterator[Any]) -> Iterator[bytes]:

@@ -47,6 +47,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lost: int = 0
 
 
+_HEADER = msgspec.json.Decoder(Header)
+_LINE = msgspec.json.Decoder(Line)
+
+
 class Happening(msgspec.Struct, frozen=True):
     """One event of a recording: `ktime_ns` is CLOCK_BOOTTIME."""
 
@@ -106,7 +110,7 @@ def read(path: Path) -> tuple[Header, Iterator[Happening]]:
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        header = msgspec.json.decode(first, type=Header)
+        header = _HEADER.decode(first)
     except msgspec.DecodeError:
         header = None
     if header is None or header.estop_recording != VERSION or b'"estop_recording"' not in first:
@@ -126,10 +130,9 @@ def _joined(path: Path, file: Iterable[bytes]) -> Iterator[Happening]:
     processes: dict[int, dict[str, Any]] = {}
     number, ktime_ns = 0, 0
     facts: list[Fact] = []
-    decoder = msgspec.json.Decoder(Line)
     for at, text in enumerate(file, 2):
         try:
-            line = decoder.decode(text)
+            line = _LINE.decode(text)
         except msgspec.DecodeError as error:
             raise RecordingError(f"{path}:{at}: {error}", mend="record it again") from error
         if line.process and not line.event:

@@ -159,6 +159,15 @@ def _told(monitor: Monitor, name: str) -> list[str]:
     return sorted(f["TargetFilename"].rpartition("/")[2] for f in fields)
 
 
+def test_a_monitor_that_crashes_says_where(scratch):
+    with private_monitor(scratch) as monitor:
+        os.kill(monitor.pid, signal.SIGSEGV)
+        assert until(lambda: psutil.Process(monitor.pid).status() == psutil.STATUS_ZOMBIE, 10)
+        log = (scratch / "monitor.log").read_text()
+    assert "Fatal Python error: Segmentation fault" in log
+    assert "pipeline.py" in log
+
+
 def test_what_happens_while_no_monitor_runs_is_told_once_by_the_next_one(scratch, rules):
     write_rule(rules, 3, "/tell-1", "alert")
     write_rule(rules, 4, "/tell-2", "alert")

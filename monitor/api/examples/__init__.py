@@ -43,10 +43,13 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     answer: Any
 
 
+_DECODER = msgspec.json.Decoder(Example)
+
+
 def of(operation: str) -> Example | None:
     """The example of one operation, if there is one."""
     file = _file(operation)
-    return msgspec.json.decode(file.read_bytes(), type=Example) if file.exists() else None
+    return _DECODER.decode(file.read_bytes()) if file.exists() else None
 
 
 def write(operation: str, example: Example) -> None:
