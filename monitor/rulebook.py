@@ -70,8 +70,8 @@ class Rulebook:
     ) -> None:
         """`watch` is given new rules, `done` the ids of what changed, at the end."""
         self._ruleset = ruleset
-        self._lowered = lowered
         self._host = host
+        self._in_force = in_force(ruleset, lowered, host)
         self._load = load
         self._engine = engine
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ class Rulebook:
 
     def in_force(self) -> list[RuleInForce]:
         """Every rule with what it is worth on this host."""
-        return in_force(self._ruleset, self._lowered, self._host)
+        return list(self._in_force)
 
     def reload(self) -> RuleChanges:
         """Read the rules again. RuleError with every reason where that fails: the old ones stay."""
@@ -94,7 +94,8 @@ class Rulebook:
                 follower.replace(lowered)
             self._engine.replace(ruleset)
             self._watch(ruleset)
-            self._ruleset, self._lowered = ruleset, lowered
+            self._ruleset = ruleset
+            self._in_force = in_force(ruleset, lowered, self._host)
             self._done(touched)
         _log.info(
             "rules.reloaded",

@@ -9,11 +9,13 @@ import socket
 import threading
 import time
 
+import httpx
 import httpx_sse
 import pytest
 
 from monitor.alerts import Action
 from monitor.api import stream
+from monitor.errors import StoreError
 
 
 def follow(client, path="/alerts/stream", **headers):
@@ -91,6 +93,122 @@ def test_a_silent_stream_is_kept_alive(api, monkeypatch):
     ):
         lines = response.iter_lines()
         assert any(line.startswith(": ping") for line in lines)
+
+
+class Crowd:
+    """Followers on threads of their own, all of whom stand at the beginning."""
+
+    def __init__(self, api, many, alerts, path="/alerts/stream"):
+        self.told = [[] for _ in range(many)]
+        self._all_there = threading.Barrier(many + 1)
+        self._threads = [
+            threading.Thread(target=self._follow, args=(api, alerts, path, told))
+            for told in self.told
+        ]
+
+    def _follow(self, api, alerts, path, told):
+        with api.local(timeout=30) as client, follow(client, path) as source:
+            events = source.iter_sse()
+            assert next(events).event == "following"
+            self._all_there.wait(30)
+            told += seen(take(events, alerts))
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        self._all_there.wait(30)
+        return self
+
+    def __exit__(self, *_):
+        for thread in self._threads:
+            thread.join(30)
+
+
+def test_followers_at_the_same_place_read_it_together(api, monkeypatch):
+    looked, changes = [], api.store.changes
+
+    def counting(*args, **more):
+        looked.append(more["since"])
+        return changes(*args, **more)
+
+    monkeypatch.setattr(api.store, "changes", counting)
+    with Crowd(api, 30, 1) as crowd:
+        time.sleep(0.5)  # each looks when it comes
+        looked.clear()
+        api.alert(1)
+    time.sleep(0.2)
+    assert crowd.told == [[("1", "a1")]] * 30
+    assert len(looked) < 10
+
+
+@pytest.fixture
+def slow_look(api, monkeypatch):
+    """The first look into the record has its answer, and gives it only when the block ends."""
+    changes, go_on, looked = api.store.changes, threading.Event(), threading.Event()
+
+    def slow(*args, **more):
+        found = changes(*args, **more)
+        if not looked.is_set():
+            looked.set()
+            assert go_on.wait(10)
+        return found
+
+    @contextlib.contextmanager
+    def during(path="/alerts/stream"):
+        monkeypatch.setattr(api.store, "changes", slow)
+        with api.local(timeout=10) as client, follow(client, path, **{"Last-Event-ID": "0"}):
+            assert looked.wait(5)
+            yield
+            go_on.set()
+
+    yield during
+    go_on.set()
+
+
+def test_who_comes_while_others_look_is_told_what_they_were_too_early_for(api, slow_look):
+    with slow_look():
+        api.alert(1)
+        with api.local(timeout=5) as client, follow(client, **{"Last-Event-ID": "0"}) as source:
+            assert seen(take(source.iter_sse(), 1)) == [("1", "a1")]
+
+
+def test_who_looks_for_something_else_is_told_his_own(api, slow_look):
+    api.alert(1)
+    with (
+        slow_look("/alerts/stream?session=s2"),
+        api.local(timeout=5) as client,
+        follow(client, **{"Last-Event-ID": "0"}) as source,
+    ):
+        assert seen(take(source.iter_sse(), 1)) == [("1", "a1")]
+
+
+def test_a_look_that_failed_is_not_remembered(api, monkeypatch):
+    api.alert(1)
+    changes, failed = api.store.changes, []
+
+    def failing_once(*args, **more):
+        if not failed:
+            failed.append(True)
+            raise StoreError("cannot read", mend="look at the disk")
+        return changes(*args, **more)
+
+    monkeypatch.setattr(api.store, "changes", failing_once)
+    with api.local(timeout=5) as client:
+        with (
+            contextlib.suppress(httpx.HTTPError),
+            follow(client, **{"Last-Event-ID": "0"}) as source,
+        ):
+            assert [event.event for event in source.iter_sse()] == ["following"]
+        with follow(client, **{"Last-Event-ID": "0"}) as source:
+            assert seen(take(source.iter_sse(), 1)) == [("1", "a1")]
+    assert failed
+
+
+def test_of_many_followers_none_has_a_gap_while_alerts_come(api):
+    with Crowd(api, 20, 200) as crowd:
+        for number in range(1, 201):
+            api.alert(number)
+    assert crowd.told == [[(str(n), f"a{n}") for n in range(1, 201)]] * 20
 
 
 @pytest.mark.parametrize("given", ["x", "-1", "99999999999999999999999"])
