@@ -367,10 +367,20 @@ class Daemon:
         self._stack.close()
 
 
+def _log_no_values() -> None:
+    """A traceback by rich shows every variable: what an agent opened and said would be in the log."""
+    *others, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(
+        colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[*others, plain])
+
+
 def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; errors on the way up are EstopErrors."""
     _check_host()
     faulthandler.enable()  # a crash in a library of C would leave no word in the log
+    _log_no_values()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stop, reload = threading.Event(), threading.Event()
 

@@ -167,6 +167,7 @@ class Housekeeper:
             self._responder.own_stop(VERDICT_LATE, live, fields)
         else:
             self._holds.decide_all(live.slot, Answer.LET)
+            self._responder.uncontain(live)
             self._responder.own_alert(VERDICT_LATE, live, fields)
         self._holds.answer_all(live.slot)
 

@@ -47,6 +47,14 @@ _log = structlog.get_logger()
 
 _LONGEST_WAIT_MS = 200
 _DRAIN_S = 2.0
+_NAMES = {
+    wire.Kind.RENAME,
+    wire.Kind.LINK,
+    wire.Kind.SYMLINK,
+    wire.Kind.UNLINK,
+    wire.Kind.TRUNCATE,
+    wire.Kind.CHMOD,
+}
 _PATIENCE_NS = 50_000_000
 """How long a question waits for the rings to be read to their end; in a flood that is never."""
 
@@ -224,7 +232,7 @@ class Pipeline:
         self._asked += self._gate.take()
         records = self._source.read(0)
         for record in records:
-            if wire.verdict(record) & wire.CERTAIN:
+            if _stands_still(record):
                 self._contain(record)
         # The two rings are in order each; together they are put in order by the kernel's clock.
         records.sort(key=_ktime_ns)
@@ -236,7 +244,7 @@ class Pipeline:
         yield from self._registry.pending()
 
     def _contain(self, record: bytes) -> None:
-        """Before anything else is looked at: the kernel is certain, and freezing takes its time."""
+        """Before anything else is looked at: freezing takes its time."""
         live = self._registry.live_in(wire.slot(record))
         if live is not None:
             self._responder.contain(live)
@@ -278,6 +286,17 @@ class Pipeline:
 
 def _labels(matches: dict[str, tuple[Rule, Fact]]) -> Labels:
     return labels_of(tag for rule, _ in matches.values() for tag in rule.tags)
+
+
+def _stands_still(record: bytes) -> bool:
+    """Is its session frozen while it is judged?
+
+    Where the kernel is certain; and of a name that was changed it saw only the words, which take the
+    longest to be judged. Others are held alone: their sessions would stand still for an innocent one.
+    """
+    verdict = wire.verdict(record)
+    changed_a_name = verdict & wire.CANDIDATE and wire.kind(record) in _NAMES
+    return bool(verdict & wire.CERTAIN or (changed_a_name and not verdict & wire.BEFORE))
 
 
 def _ktime_ns(record: bytes) -> bytes:

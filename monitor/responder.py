@@ -76,10 +76,15 @@ class Responder:
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="evidence")
 
     def contain(self, live: LiveSession) -> None:
-        """The kernel's part is the whole rule: begin to freeze, and judge meanwhile."""
+        """Begin to freeze, and judge meanwhile."""
         if live.state is State.RUNNING:
             with suppress(OSError):  # the session ended
                 self._killswitch.contain(live)
+
+    def uncontain(self, live: LiveSession) -> None:
+        """Nobody judged in time, and `fail_mode` is open: go on."""
+        with suppress(OSError):  # the session ended
+            self._killswitch.uncontain(live)
 
     def forbid(self, event: Event) -> None:
         """The act that waits must not happen, whenever its thread goes on."""
@@ -91,8 +96,7 @@ class Responder:
             self._holds.decide(event.tid, event.held_ns, Answer.LET)
         self._holds.answer(live.slot)  # before who waits is looked for: see bpf/verdict.h
         with suppress(OSError):  # the session ended
-            contained = Verdict.CERTAIN in event.verdict
-            self._killswitch.release(live, event.tgid, contained=contained)
+            self._killswitch.release(live, event.tgid)
 
     def refuses(self, observation: Observation, matches: Mapping[str, tuple[Rule, Fact]]) -> bool:
         """Must an act that waits for our word not happen?"""
@@ -286,7 +290,7 @@ class Responder:
 
     def let_go(self, live: LiveSession, pid: int) -> bool:
         """Continue a process that waits although all is judged; False if its session is stopped."""
-        return self._killswitch.let_go(live, pid)
+        return self._killswitch.release(live, pid)
 
     def own_alert(self, rule: Rule, live: LiveSession, fields: dict[str, Any]) -> None:
         """An alert of the monitor about itself: events lost, a knock at its door."""

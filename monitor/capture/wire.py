@@ -178,8 +178,13 @@ LAYOUTS = (
 )  # fmt: skip
 
 
+def kind(record: bytes) -> int:
+    """The low byte of `header.kind`, for who cannot wait for the record to be decoded."""
+    return record[4]
+
+
 def verdict(record: bytes) -> int:
-    """The low byte of `header.flags`, for who cannot wait for the record to be decoded."""
+    """The low byte of `header.flags`, the same way."""
     return record[6]
 
 

@@ -90,6 +90,8 @@ class KillSwitch:
         self._open: dict[str, CgroupFiles] = {}
         self._still_since: dict[str, int] = {}
         """Session id -> when `contain` was told by the kernel that everything stands still."""
+        self._contained: set[str] = set()
+        """Sessions that were frozen for a verdict that is still out."""
         self._stopped: set[str] = set()
         """Sessions whose stop was decided: nobody but `resume` lets them go."""
         self._root = cgroup_root
@@ -155,6 +157,8 @@ class KillSwitch:
         """Begin to freeze while the verdict is still out; `freeze` or `release` must follow."""
         self._guard(target)
         files = self._files(target)
+        with self._lock:
+            self._contained.add(target.id)
         files.freeze(b"1")
         # Who is held has only to leave the system call. Where that is the whole session, it stands
         # still within a nap or two; for others the verdict does not wait.
@@ -164,25 +168,25 @@ class KillSwitch:
                 return
             time.sleep(nap_s)
 
-    def release(self, target: Target, pid: int, *, contained: bool) -> None:
+    def release(self, target: Target, pid: int) -> bool:
         """The verdict is `pass`: undo `contain`, and continue what the kernel stopped.
 
-        Not if the session was stopped meanwhile, for another act or by a person.
+        False if the session was stopped meanwhile, for another act or by a person: so it stays.
         """
-        with self._lock:
-            if target.id in self._stopped:
-                return
-            self._still_since.pop(target.id, None)
-            if contained:
-                self._files(target).freeze(b"0")
+        if not self.uncontain(target):
+            return False
         self._continue_one(pid)
+        return True
 
-    def let_go(self, target: Target, pid: int) -> bool:
-        """Continue a process that an earlier monitor left stopped, unless its session is."""
+    def uncontain(self, target: Target) -> bool:
+        """Undo `contain`, if that was done; False as above."""
         with self._lock:
             if target.id in self._stopped:
                 return False
-        self._continue_one(pid)
+            self._still_since.pop(target.id, None)
+            if target.id in self._contained:
+                self._contained.discard(target.id)
+                self._files(target).freeze(b"0")
         return True
 
     def _continue(self, target: Target) -> None:
@@ -202,6 +206,7 @@ class KillSwitch:
         self._continue(target)
         with self._lock:
             self._stopped.discard(target.id)
+            self._contained.discard(target.id)
         self._files(target).freeze(b"0")
         done = self._wait(target, "frozen 0")
         self._quarantine(target.slot, False)  # noqa: FBT003
@@ -290,6 +295,7 @@ class KillSwitch:
         self._guarded.pop(target.id, None)
         with self._lock:
             self._stopped.discard(target.id)
+            self._contained.discard(target.id)
 
     def _wait(self, target: Target, wanted: str) -> bool:
         """Wait for a line of cgroup.events, until the deadline. A removed cgroup is empty."""

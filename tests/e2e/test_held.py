@@ -54,6 +54,23 @@ level: high
 response: freeze
 """
 
+# The monitor, with an engine that no fact of the rules' own files gets through.
+_BROKEN_MONITOR = """\
+#!{python}
+from monitor.cli.main import main
+from monitor.detection.engine import Engine
+
+whole = Engine.matches
+
+def matches(engine, facts):
+    if any("/certain" in fact.fields.get("TargetFilename", "") for fact in facts):
+        raise ValueError("a fault of ours")
+    return whole(engine, facts)
+
+Engine.matches = matches
+main()
+"""
+
 # For each name on standard input: open it to be written, and say so.
 _WRITER = """\
 import os, sys
@@ -245,6 +262,63 @@ def test_a_session_whose_monitor_is_dead_is_held_and_goes_on_with_the_next_one(
         assert titles == ["estop-monitor-silent"]
         assert writer.write(scratch / "later") == "done"
         writer.end()
+
+
+@pytest.fixture
+def broken_monitor(scratch, monkeypatch):
+    program = scratch / "broken-estop"
+    program.write_text(_BROKEN_MONITOR.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setattr("agent.private_monitor.ESTOP", program)
+
+
+# Who handles SIGCONT is not stopped: his session stands still by its cgroup alone.
+_LINKER = """\
+import os, signal, sys, time
+if sys.argv[2] == "handles":
+    signal.signal(signal.SIGCONT, lambda *_: None)
+os.symlink("/nowhere", sys.argv[1] + "/certain")
+os.close(os.open(sys.argv[1] + "/went-on", os.O_WRONLY | os.O_CREAT))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fail_mode", "sigcont"), [("open", "ignores"), ("open", "handles"), ("closed", "ignores")]
+)
+@pytest.mark.usefixtures("broken_monitor")
+def test_what_is_not_judged_in_time_is_decided_by_fail_mode(
+    scratch, ground_rules, fail_mode, sigcont
+):
+    went_on = scratch / "went-on"
+    environ = {**os.environ, "ESTOP_FAIL_MODE": fail_mode}
+    with private_monitor(scratch, *options_of(ground_rules), environ=environ) as monitor:
+        words = [sys.executable, "-c", _LINKER, str(scratch), sigcont]
+        command = [*monitor.run_command("late"), *words]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as launcher:
+            try:
+                assert until(lambda: "estop-verdict-late" in _by_rule(monitor), 20)
+                told = _by_rule(monitor)["estop-verdict-late"]
+                assert told == {"Candidates": 1, "FailMode": fail_mode}
+                assert until(went_on.exists, 5 if fail_mode == "open" else 1) is (
+                    fail_mode == "open"
+                )
+                session = monitor.session("late")
+                assert session["state"] == ("running" if fail_mode == "open" else "frozen")
+                stands = f"frozen {int(fail_mode == 'closed')}"
+                events = Path(session["cgroup"]) / "cgroup.events"
+                assert until(lambda: stands in events.read_text(), 5)
+                log = monitor.log.read_text()
+                assert "ValueError: a fault of ours" in log
+                assert str(scratch / "certain") not in log
+            finally:
+                monitor.act("late", "kill", "the test is over")
+                launcher.wait(20)
+
+
+def _by_rule(monitor):
+    """What each rule says of the session, by the rule's id."""
+    return {alert["rule"]["id"]: alert["event"]["fields"] for alert in monitor.alerts("late")}
 
 
 def test_with_fail_mode_open_nobody_waits_for_a_dead_monitor(scratch, ground_rules):

@@ -234,7 +234,7 @@ def test_a_stop_means_that_it_never_happened_and_a_resume_says_so_once(
     event = asked(inside, puppet, *call)
     holds.decide(event.tid, event.held_ns, Answer.FORBID)
     assert killswitch.freeze(inside).done
-    killswitch.release(inside, puppet.pid, contained=False)  # as for every candidate: to no effect
+    killswitch.release(inside, puppet.pid)  # as for every candidate: to no effect
     holds.answer(inside.slot)
     assert state_of(puppet.pid) == "T"
     assert secret.read_bytes() == KEPT

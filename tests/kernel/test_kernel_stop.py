@@ -123,6 +123,38 @@ def test_resume_lets_it_run_and_gives_the_network_back(inside, puppet, killswitc
         connect(puppet, to)
 
 
+def test_what_was_contained_for_nothing_goes_on(inside, puppet, killswitch):
+    killswitch.contain(inside)
+    assert killswitch.is_frozen(inside)
+    assert killswitch.release(inside, puppet.pid)
+    assert puppet("getpid") == puppet.pid
+    assert not killswitch.is_frozen(inside)
+
+
+def test_who_is_stopped_while_he_is_contained_stays_stopped_until_he_is_resumed(
+    inside, puppet, killswitch
+):
+    killswitch.contain(inside)
+    assert killswitch.freeze(inside).done
+    assert not killswitch.release(inside, puppet.pid)
+    assert not killswitch.uncontain(inside)
+    assert killswitch.is_frozen(inside)
+    assert killswitch.resume(inside).done
+    assert puppet("getpid") == puppet.pid
+
+
+def test_a_verdict_that_passes_does_not_thaw_what_was_not_contained_for_it(
+    inside, puppet, killswitch
+):
+    killswitch.contain(inside)
+    assert killswitch.freeze(inside).done
+    assert killswitch.resume(inside).done
+    (inside.cgroup / "cgroup.freeze").write_text("1")  # the agent's own container does that too
+    assert killswitch.release(inside, puppet.pid)
+    assert (inside.cgroup / "cgroup.freeze").read_text() == "1\n"
+    (inside.cgroup / "cgroup.freeze").write_text("0")
+
+
 def test_the_network_is_cut_before_the_freeze_is_asked_for(inside, lab):
     order = []
 

@@ -7,6 +7,8 @@ import threading
 import time
 from types import SimpleNamespace
 
+import pytest
+
 from monitor import pipeline
 from monitor.capture import wire
 from monitor.capture.wire import Kind
@@ -16,11 +18,15 @@ from monitor.pipeline import Pipeline
 from monitor.sessions.settle import Settling
 
 
+def record(layout, kind, flags):
+    values = {name: 0 for name, _ in layout.members}
+    values |= {"header.size": layout.size, "header.kind": kind, "header.flags": flags}
+    return layout.packed.pack(*values.values())
+
+
 def exited(flags=0):
     """A record of the shortest kind."""
-    values = {name: 0 for name, _ in wire.EXIT.members}
-    values |= {"header.size": wire.EXIT.size, "header.kind": Kind.EXIT, "header.flags": flags}
-    return wire.EXIT.packed.pack(*values.values())
+    return record(wire.EXIT, Kind.EXIT, flags)
 
 
 class Ring:
@@ -268,3 +274,34 @@ def test_what_waits_to_happen_and_is_refused_is_told_as_denied_and_forbidden_bef
 
 def test_what_waits_to_happen_and_is_let_go_on_is_no_event_yet():
     assert asked(Judge(refuse=False)) == ["answer"]
+
+
+class Containing(Judge):
+    def __init__(self):
+        super().__init__(refuse=False)
+
+    def contain(self, live):
+        self.did.append("contain")
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "contained"),
+    [
+        (Kind.OPEN, wire.CANDIDATE | wire.CERTAIN, True),
+        (Kind.OPEN, wire.CANDIDATE | wire.CERTAIN | wire.REFUSED, True),
+        (Kind.OPEN, wire.CANDIDATE | wire.STOPPED, False),
+        (Kind.RENAME, wire.CANDIDATE | wire.STOPPED, True),
+        (Kind.CHMOD, wire.CANDIDATE, True),
+        (Kind.RENAME, wire.CANDIDATE | wire.STOPPED | wire.BEFORE, False),
+        (Kind.RENAME, 0, False),
+    ],
+)
+def test_who_stands_still_while_he_is_judged(kind, flags, contained):
+    class One(Ring):
+        def read(self, timeout_ms):
+            return [record(wire.OPEN if kind is Kind.OPEN else wire.NAME, kind, flags)]
+
+    responder = Containing()
+    loop = Pipeline(One(), Asking(), None, responder, Record(), Metrics(), gate=Gate())
+    loop.step()
+    assert (responder.did[:1] == ["contain"]) is contained
