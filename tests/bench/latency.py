@@ -100,8 +100,12 @@ def editor(
         with subprocess.Popen(command, **pipes) as agent:
             assert agent.stdout is not None
             agent.stdout.readline()
-            yield agent
-            monitor.act("edit", "kill", "the bench is over")
+            try:
+                yield agent
+                monitor.act("edit", "kill", "the bench is over")
+            except Exception:
+                agent.kill()  # frozen without a monitor it would be waited for without end
+                raise
     finally:
         subprocess.run(["umount", memory], check=True)
 

@@ -147,6 +147,12 @@ def options_of(rules: Path, *more: str) -> tuple[str, ...]:
     return ("--listen", "", "--rules", str(rules), *more)
 
 
+def _recorded(monitor) -> list:
+    """The writer's alerts, once there is one: the stop is not kept waiting for its record."""
+    assert until(lambda: monitor.alerts("writer"), 20)
+    return monitor.alerts("writer")
+
+
 def _after_a_resume(monitor) -> str:
     """What becomes of the act: on the lsm tier it never happens."""
     return "Operation not permitted" if monitor.health()["tier"] == "lsm" else "done"
@@ -157,7 +163,7 @@ def test_an_act_is_held_frozen_and_told_with_the_time_it_was_held(scratch, groun
     with private_monitor(scratch, *options_of(ground_rules)) as monitor, writing(monitor) as writer:
         writer.ask(scratch / name)
         assert until(lambda: monitor.session("writer")["state"] == "frozen", 20)
-        (alert,) = monitor.alerts("writer")
+        (alert,) = _recorded(monitor)
         assert alert["timings_ns"]["held"] < alert["timings_ns"]["frozen"]
         assert (alert["event"]["verdict"] == "deny") is not (scratch / name).exists()
         monitor.act("writer", "resume", "seen")
@@ -236,7 +242,7 @@ def test_a_monitor_killed_during_an_attack_leaves_it_held_and_the_next_one_tells
         assert until(lambda: state_of(writer.pid) == "T", 10)
     with private_monitor(scratch, *options_of(ground_rules)) as monitor:
         assert until(lambda: monitor.session("writer")["state"] == "frozen", 20)
-        (alert,) = monitor.alerts("writer")
+        (alert,) = _recorded(monitor)
         assert alert["event"]["fields"]["TargetFilename"] == str(scratch / name)
         monitor.act("writer", "resume", "seen")
         assert writer.launcher.stdout.readline() == f"{_after_a_resume(monitor)}\n"

@@ -311,6 +311,11 @@ response: alert
 """
 
 
+def _titles(monitor: Monitor, session: str) -> set[str]:
+    """Of the rules that have told of it."""
+    return {alert["rule"]["title"] for alert in monitor.alerts(session)}
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_what_a_session_learned_and_wrote_before_a_restart_counts_after_it(scratch, ground, how):
     rules = Path(f"{ground}/rules-{time.monotonic_ns()}")
@@ -340,10 +345,9 @@ def test_what_a_session_learned_and_wrote_before_a_restart_counts_after_it(scrat
         with private_monitor(scratch, *options) as monitor:
             (scratch / "go").touch()
             assert until(lambda: _state(monitor, "heir") == "frozen", 20)
-            told = {alert["rule"]["title"] for alert in monitor.alerts("heir")}
-            assert "Secret on its way" in told
+            assert until(lambda: "Secret on its way" in _titles(monitor, "heir"), 10)
             if how is signal.SIGTERM:  # else of what was done the last ten seconds may be missing
-                assert "Own file read" in told
+                assert "Own file read" in _titles(monitor, "heir")
             monitor.act("heir", "kill", "seen")
             agent.wait(20)
 
@@ -665,6 +669,7 @@ def test_rules_are_exchanged_while_sessions_run_and_bad_ones_change_nothing(scra
             print(scratch / "new-rule", file=agent.stdin, flush=True)
             assert until(lambda: monitor.session("long")["state"] == "frozen", 10)
             assert (scratch / "freeze-me").exists()
+            assert until(lambda: monitor.alerts("long"), 10)
             assert [alert["rule"]["id"][-1] for alert in monitor.alerts("long")] == ["3"]
             monitor.act("long", "kill", "the test is over")
             agent.stdin.close()
