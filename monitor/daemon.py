@@ -271,10 +271,7 @@ class Daemon:
 
     def _sessions(self, settings: Settings, root: Path, ruleset: RuleSet, gate: Gate) -> Registry:
         homes = home_directories()
-        self._mounts, self._roots = (
-            HostMounts(),
-            Roots(released=self._released),
-        )
+        self._mounts, self._roots = HostMounts(), Roots(released=self._released)
         self._stack.callback(self._mounts.close)
         self._marks = Marks(gate, lambda: _stoppable(registry.live()), homes=homes)
         self._watched = WatchedPaths(

@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from monitor.alerts import Rule
 from monitor.capture import wire
-from monitor.capture.decode import decode
+from monitor.capture.decode import NAMES, decode
 from monitor.capture.gate import Question
 from monitor.detection.engine import Engine
 from monitor.events import KINDS, Event, Verdict
@@ -47,14 +47,6 @@ _log = structlog.get_logger()
 
 _LONGEST_WAIT_MS = 200
 _DRAIN_S = 2.0
-_NAMES = {
-    wire.Kind.RENAME,
-    wire.Kind.LINK,
-    wire.Kind.SYMLINK,
-    wire.Kind.UNLINK,
-    wire.Kind.TRUNCATE,
-    wire.Kind.CHMOD,
-}
 _PATIENCE_NS = 50_000_000
 """How long a question waits for the rings to be read to their end; in a flood that is never."""
 
@@ -295,7 +287,7 @@ def _stands_still(record: bytes) -> bool:
     longest to be judged. Others are held alone: their sessions would stand still for an innocent one.
     """
     verdict = wire.verdict(record)
-    changed_a_name = verdict & wire.CANDIDATE and wire.kind(record) in _NAMES
+    changed_a_name = verdict & wire.CANDIDATE and wire.kind(record) in NAMES
     return bool(verdict & wire.CERTAIN or (changed_a_name and not verdict & wire.BEFORE))
 
 

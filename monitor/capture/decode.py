@@ -218,7 +218,8 @@ _DECODERS: dict[int, tuple[wire.Layout, Callable[..., events.Event | None]]] = {
     Kind.SIGNAL: (wire.SIGNAL, _signal),
 }
 
-_KIND_OFFSET = 4
+NAMES = frozenset(kind for kind, (layout, _) in _DECODERS.items() if layout is wire.NAME)
+"""Kinds that tell of a name that was changed."""
 _VERDICT_BITS = sum(events.Verdict)
 # Flags made once: an enum takes as long to make one as the rest of the header does.
 _VERDICTS = {bits: events.Verdict(bits) for bits in range(_VERDICT_BITS + 1)}
@@ -226,8 +227,7 @@ _VERDICTS = {bits: events.Verdict(bits) for bits in range(_VERDICT_BITS + 1)}
 
 def decode(record: bytes) -> events.Event | None:
     """One record as an event; None for a packet that turned out to name nobody."""
-    kind = int.from_bytes(record[_KIND_OFFSET : _KIND_OFFSET + 2], "little")
-    layout, build = _DECODERS[kind]
+    layout, build = _DECODERS[wire.kind(record)]
     fields = layout.packed.unpack_from(record)
     _, _, flags, ktime_ns, egress_bytes, slot, tgid, tid, uid, mnt_ns, root, held_ns = fields[
         :_HEADER_FIELDS

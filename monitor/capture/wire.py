@@ -179,8 +179,8 @@ LAYOUTS = (
 
 
 def kind(record: bytes) -> int:
-    """The low byte of `header.kind`, for who cannot wait for the record to be decoded."""
-    return record[4]
+    """`header.kind`, for who cannot wait for the record to be decoded."""
+    return int.from_bytes(record[4:6], "little")
 
 
 def verdict(record: bytes) -> int:

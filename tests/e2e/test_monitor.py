@@ -149,8 +149,8 @@ def test_sigterm_leaves_a_frozen_session_frozen_and_cut_and_the_next_monitor_has
     assert cgroup.is_relative_to(root)
 
 
-def _kill_hard(monitor: Monitor) -> None:
-    os.kill(monitor.pid, signal.SIGKILL)
+def _kill_hard(monitor: Monitor, how: signal.Signals = signal.SIGKILL) -> None:
+    os.kill(monitor.pid, how)
     assert until(lambda: psutil.Process(monitor.pid).status() == psutil.STATUS_ZOMBIE, 10)
 
 
@@ -161,8 +161,7 @@ def _told(monitor: Monitor, name: str) -> list[str]:
 
 def test_a_monitor_that_crashes_says_where(scratch):
     with private_monitor(scratch) as monitor:
-        os.kill(monitor.pid, signal.SIGSEGV)
-        assert until(lambda: psutil.Process(monitor.pid).status() == psutil.STATUS_ZOMBIE, 10)
+        _kill_hard(monitor, signal.SIGSEGV)
         log = (scratch / "monitor.log").read_text()
     assert "Fatal Python error: Segmentation fault" in log
     assert "pipeline.py" in log

@@ -10,16 +10,8 @@ from monitor.alerts import Action, Alert, Level, Outcome, Response, RuleRef, Ses
 from monitor.casebook import Casebook
 from monitor.errors import RecordNotFoundError
 from monitor.incidents import Resolution
-from monitor.record.store import Store
 
 SESSION = SessionRef(id="s", name="helper")
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = Store(tmp_path / "state" / "alerts.db")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

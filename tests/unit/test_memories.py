@@ -21,13 +21,6 @@ ASKED = Fact(category="dns_query", fields={"QueryName": "example.org"})
 
 
 @pytest.fixture
-def store(tmp_path):
-    opened = Store(tmp_path / "state" / "alerts.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def recorded(store):
     """Everything that was saved, in order."""
     saved = []

@@ -22,7 +22,6 @@ from monitor.notify.notices import Told
 from monitor.notify.notifier import Notifier
 from monitor.notify.targets import People, Webhook, targets
 from monitor.notify.wording import Wording
-from monitor.record.store import Store
 
 SECRET = b"sixteen bytes or more"
 
@@ -83,13 +82,6 @@ def receiver():
     found = Receiver()
     yield found
     found.close()
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = Store(tmp_path / "state" / "alerts.db")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alerts, sessions and a store to put them in."""
+"""Alerts, sessions and actions to record."""
 
 from __future__ import annotations
 
@@ -15,20 +15,7 @@ from monitor.alerts import (
     RuleRef,
     SessionRef,
 )
-from monitor.record.store import Store
 from monitor.subjects import Mode, Origin, Session, State
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def store(directory):
-    opened = Store(directory / "alerts.db")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
