@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.vm.kernels import newest
+from tests.vm.guest import Guest
+from tests.vm.kernels import GuestError, kernel, newest
 
 PROJECT = Path(__file__).parents[2]
 
@@ -87,3 +88,32 @@ def test_nothing_of_a_guest_outlives_a_run_that_was_killed(tmp_path):
 def test_a_guest_that_takes_too_long_is_ended():
     ended = run("--timeout-s=1", "--", "sleep", "600")
     assert (ended.returncode, ended.stderr) == (1, "estop: the guest did not end within 1 s\n")
+
+
+def panicking(*, boots: int):
+    """A guest whose first boots find no init, which a kernel answers with a panic; and their count."""
+    commands = []
+
+    class Panicking(Guest):
+        def _virtme(self, share):
+            no_init = ["--kopt=rdinit=/none", "--kopt=root=none"] if len(commands) < boots else []
+            commands.append([*super()._virtme(share), *no_init])
+            return commands[-1]
+
+    return Panicking(kernel=kernel("6.12"), timeout_s=120), commands
+
+
+@pytest.mark.guest
+def test_a_kernel_that_panics_before_the_command_is_booted_again(capsys):
+    here, boots = panicking(boots=1)
+    assert here.run(["sh", "-c", "exit 37"]) == 37
+    assert len(boots) == 2
+    assert "panicked before it was up" in capsys.readouterr().out
+
+
+@pytest.mark.guest
+def test_a_kernel_that_panics_at_each_boot_is_an_error_that_shows_the_console():
+    here, boots = panicking(boots=99)
+    with pytest.raises(GuestError, match=r"(?s)did not come up.*Kernel panic"):
+        here.run(["true"])
+    assert len(boots) == 3
