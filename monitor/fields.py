@@ -74,6 +74,7 @@ LISTS = frozenset({"ParentImages", "Tainted"})
 CATEGORIES: dict[str, dict[str, str]] = {
     "process_creation": {
         **_PROCESS,
+        "LogonId": "number of its real uid, as Sysmon for Linux has it",
         "WrittenBySession": "`true` if the program, or a file it was told to run, is new",
         "SelfCopy": "`true` if the program, or a file it was told to run, is such a copy",
         "SelfNamed": "`true` if an argument names the agent's own program or home",

@@ -52,6 +52,11 @@ def judge(reading: Reading, documents: Sequence[Document], given: Variables) -> 
         else:
             ours.append(document)
     taken = _taken_ids(ours)
+    doubles = [one for one in ours if id(one) in taken and _may_be_off(one)]
+    ours = [one for one in ours if id(one) not in set(map(id, doubles))]
+    for document in doubles:
+        category = CATEGORY if "correlation" in document.data else _category(document)
+        _fault(reading, document, category, taken[id(document)])
     names = Names(ours)
     filters = [one for one in ours if "filter" in one.data and id(one) not in taken]
     reading.filters = read_filters(filters, names, given)
@@ -81,11 +86,19 @@ def _correlations(
     reading.problems += [one for document in others for one in taken.get(id(document), [])]
 
 
+def _may_be_off(document: Document) -> bool:
+    """A filter has no `response` either, and what it takes out would fire without a word."""
+    return community.is_foreign(document) and "filter" not in document.data
+
+
 def _taken_ids(documents: Sequence[Document]) -> dict[int, list[RuleProblem]]:
-    """A problem for each document (by its own `id()`) whose id another one had before."""
+    """A problem for each document (by its own `id()`) whose id another one had before.
+
+    Who copies a community rule to give it a response means the copy, wherever it lies.
+    """
     first: dict[str, str] = {}
     taken = {}
-    for document in documents:
+    for document in sorted(documents, key=_may_be_off):
         place = f"{document.file}:{document.line('id')}"
         identifier = id_of(document)
         if identifier and first.setdefault(identifier, place) != place:

@@ -97,6 +97,7 @@ class FactMaker:
             started += _argument_files(event, root)
         fields = {
             **live.tree.fields(process),
+            "LogonId": process.uid,
             "WrittenBySession": any((dev, ino) in live.written for dev, ino, _ in started),
             "Downloaded": any((dev, ino) in live.downloaded for dev, ino, _ in started),
             "SelfCopy": any(

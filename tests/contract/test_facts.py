@@ -77,6 +77,7 @@ def live(here) -> LiveSession:
     live.tree.add(
         Process(
             pid=CHILD,
+            uid=65534,
             parent=agent,
             parent_pid=ROOT,
             image="/usr/bin/bash",
