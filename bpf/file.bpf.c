@@ -76,23 +76,27 @@ static __always_inline int touched_before(struct estop_task_state *state, struct
 	return 0;
 }
 
-/* A session that opens more files than it may is not heard of for the rest of the second, except
- * for what a rule may want. Without this it could fill the ring for all others. */
+/* A session that opens more files than it may is not heard of for the rest of the second, and none
+ * while the ring is crowded: programs, names and connections are told even where somebody opens files
+ * faster than they are looked at. What a rule may want is told in any case. */
 static __always_inline int over_budget(struct estop_record *r, __u32 session)
 {
 	struct estop_settings *s = settings_row();
 	struct estop_budget *budget = budgets.lookup(&session);
+	int zero = 0;
+	__u64 *no_room = crowded.lookup(&zero);
 	__u64 second = bpf_ktime_get_boot_ns() >> 30; /* 1.07 s, without a division */
 
-	if (!s || !s->opens_per_s || !budget || r->flags & ESTOP_CANDIDATE)
+	if (!s || !budget || !no_room || r->flags & ESTOP_CANDIDATE)
 		return 0;
 	if (budget->second != second) { /* racing CPUs may both start it: the bound is soft */
 		budget->second = second;
 		budget->opens = 0;
 	}
 	__sync_fetch_and_add(&budget->opens, 1);
-	if (budget->opens <= s->opens_per_s)
+	if (!*no_room && (!s->opens_per_s || budget->opens <= s->opens_per_s))
 		return 0;
+	__sync_fetch_and_add(&budget->over, 1);
 	count_lost(ESTOP_LOST_BUDGET);
 	return 1;
 }

@@ -200,7 +200,8 @@ struct estop_opened_key {
 
 struct estop_budget {
 	__u64 second;
-	__u64 opens;
+	__u64 opens; /* in that second */
+	__u64 over; /* of the session that were not looked at */
 };
 
 #define MAX_WATCHES 16384
@@ -226,6 +227,9 @@ BPF_TABLE("lru_hash", __u32, __u32, told, MAX_TOLD);
 /* Watched files that were judged when the session opened them: reads need not ask again. */
 BPF_TABLE("lru_hash", struct estop_opened_key, __u32, opened, MAX_TOUCHED);
 BPF_ARRAY(budgets, struct estop_budget, MAX_SESSIONS);
+/* User: half of the ring is full of what nobody has looked at. Not asked of the ring itself: bcc has no
+ * word for bpf_ringbuf_query. */
+CELLS(crowded, __u64, 1);
 CELLS(beat, __u64, 1); /* user: CLOCK_BOOTTIME of the monitor's last sign of life */
 CELLS(displaced, __u64, 1); /* how often init or the monitor was moved to another cgroup */
 

@@ -42,6 +42,7 @@ from monitor.record.keeper import Keeper
 from monitor.record.lock import StateLock
 from monitor.record.store import Store
 from monitor.recording.taps import Taps
+from monitor.resident import be_killed_last, stay_in_memory
 from monitor.responder import Responder
 from monitor.response.grants import Grants
 from monitor.response.holds import Holds
@@ -68,9 +69,10 @@ _SWITCH_INTERVAL_S = 0.0002
 default of 5 ms would be fifty times the stop itself."""
 _HOUSEKEEPING_S = 0.5
 _PR_SET_TIMERSLACK = 29  # linux/prctl.h
-_PIPELINE_NICE = -20
-"""A busy machine is no reason to stop late. Not a real-time class: a flood of events would then
-starve what it is there to protect."""
+_NICE = -20
+"""A busy machine is no reason to stop late. Of all threads: whoever has the interpreter's lock and waits
+for a processor keeps the pipeline waiting. Not a real-time class: a flood of events would then starve
+what it is there to protect."""
 
 
 def _check_host() -> None:
@@ -379,6 +381,7 @@ def main(settings: Settings) -> None:
     faulthandler.enable()  # a crash in a library of C would leave no word in the log
     _log_no_values()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    os.setpriority(os.PRIO_PROCESS, 0, _NICE)  # before there are threads, which inherit it
     stop, reload = threading.Event(), threading.Event()
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -391,7 +394,9 @@ def main(settings: Settings) -> None:
     # and then, between an act and its stop.
     gc.collect()
     gc.freeze()
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PIPELINE_NICE)
+    be_killed_last()
+    if why := stay_in_memory():
+        _log.warning("memory.not_locked", why=why, mend="give it CAP_IPC_LOCK")
     # Naps of the freeze's confirmation: the default slack of 50 us would double them.
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
     helpers = [

@@ -83,6 +83,8 @@ class Housekeeper:
         self._gate = gate
         self._gate_trouble = ""
         self._lost = kernel.lost() | {"judge": 0}
+        self._over: dict[str, int] = {}
+        """Session id -> opens that were not looked at, as far as they were told."""
         self._gone: set[str] = set()
         self._asked: dict[str, tuple[int, float]] = {}
         self._rule_errors = 0
@@ -94,6 +96,7 @@ class Housekeeper:
         """One round."""
         programs = self._kernel.programs()
         self._watch_losses()
+        self._watch_budgets()
         self._watch_programs(programs)
         self._watch_gate()
         for live in self._registry.live():
@@ -109,15 +112,20 @@ class Housekeeper:
         self._lost = lost
         for hook, count in new.items():
             self._metrics.events_lost.labels(hook).inc(count)
-        over_budget = new.pop("budget", 0)
+        new.pop("budget", 0)  # not lost: see `_watch_budgets`
         too_many = sum(new.values()) >= self._limits.losses
         for live in self._registry.live():
-            if over_budget:
-                self._responder.own_alert(FLOOD, live, {"NotLookedAt": over_budget})
             if too_many and self._fails_closed:
                 self._responder.own_stop(BLIND, live, {"Lost": new})
             elif new:
                 self._responder.own_alert(EVENTS_LOST, live, {"Lost": new})
+
+    def _watch_budgets(self) -> None:
+        told, self._over = self._over, {}
+        for live in self._registry.live():
+            over = self._over[live.id] = self._kernel.over_budget(live.slot)
+            if new := over - told.get(live.id, 0):
+                self._responder.own_alert(FLOOD, live, {"NotLookedAt": new})
 
     @property
     def _fails_closed(self) -> bool:

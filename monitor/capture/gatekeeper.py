@@ -47,6 +47,7 @@ from monitor.capture.gatewords import (
 )
 from monitor.capture.opengate import Inode, OpenGate
 from monitor.errors import CaptureError
+from monitor.resident import be_killed_last, stay_in_memory
 
 _BEAT_MS = 500
 _ORDERS = 16
@@ -55,8 +56,6 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_TIMERSLACK = 29
 _NICE = -20
 """As the pipeline's thread: everybody who opens a watched file waits for this process."""
-_OOM_SCORES = (-1000, -500, 0)
-"""Without CAP_SYS_RESOURCE only down to what somebody with it allowed."""
 
 
 class Waiting(NamedTuple):
@@ -294,12 +293,10 @@ def _settle_down(monitor_pid: int) -> None:
     os.chdir("/")
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    for score in _OOM_SCORES:
-        with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-            file.write(str(score))
-            break
+    be_killed_last()
     gc.collect()
     gc.freeze()
+    stay_in_memory()
 
 
 def main() -> None:

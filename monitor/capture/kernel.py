@@ -100,6 +100,7 @@ class Kernel:
         self._tasks, self._cgroups = self._maps["tasks"], self._maps["cgroups"]
         self._flags, self._sockets = self._maps["session_flags"], self._maps["sockets"]
         self._beat, self._touched = self._maps["beat"], self._maps["touched"]
+        self._crowded = self._maps["crowded"]
         self._displaced = self._maps["displaced"]
         self._waiting = (self._maps["held"], self._maps["questions"])
         row = self._maps["settings"].get(*_ONLY_ROW)
@@ -153,6 +154,7 @@ class Kernel:
             if ring.held_bytes > ring.size_bytes // 2:
                 ring.commit()
         self.behind = behind
+        self._crowded.set(_ONLY_ROW, (self._rings[0].crowded,))
         self._busy = bool(records)
         return records
 
@@ -286,6 +288,7 @@ class Kernel:
                 self._maps["egress"].set((slot,), (0, 0))
                 self._maps["candidates"].set((slot,), (0,))
                 self._maps["answers"].set((slot,), (0,))
+                self._maps["budgets"].set((slot,), (0, 0, 0))
                 self._flags.set((slot,), (wire.LIVE | (wire.OBSERVED if observed else 0),))
                 self._cgroups.set((cgroup_id,), (slot,))
             self._levels[slot] = level
@@ -361,6 +364,11 @@ class Kernel:
         """Hook -> events that could not be sent since the programs were loaded."""
         table = self._maps["lost"]
         return {name: (table.get(n) or (0,))[0] for n, name in enumerate(LOST_HOOKS)}
+
+    def over_budget(self, slot: int) -> int:
+        """Opens of the session that were not looked at."""
+        _, _, over = self._maps["budgets"].get(slot) or (0, 0, 0)
+        return int(over)
 
     def displaced(self) -> int:
         """How often init or the monitor was moved to another cgroup since the programs were loaded."""

@@ -178,7 +178,7 @@ class KernelSettings:
     cgroup_root: Path
     monitor_pid: int
     events_ring_mib: int = 16
-    batch: int = 256
+    batch: int = 64
     """Records taken from a ring before the other is looked at again."""
     read_again_ms: int = 10_000
     write_again_ms: int = 100

@@ -60,6 +60,11 @@ class RingReader:
         """Read and not yet given back."""
         return self.position - int(self._consumer[0])
 
+    @property
+    def crowded(self) -> bool:
+        """Is more than half of it full of what was not given back?"""
+        return self._producer[0] - self._consumer[0] > self.size_bytes // 2
+
     def read(self, limit: int) -> list[bytes]:
         """Up to `limit` records, oldest first; does not wait."""
         records: list[bytes] = []

@@ -289,7 +289,7 @@ QUESTION = Layout(
         ("reserved", "I"),
     ),
 )
-BUDGET = Layout("estop_budget", (("second", "Q"), ("opens", "Q")))
+BUDGET = Layout("estop_budget", (("second", "Q"), ("opens", "Q"), ("over", "Q")))
 
 MAPS: dict[str, tuple[Layout, Layout]] = {
     "settings": (_U32, SETTINGS),
@@ -311,12 +311,15 @@ MAPS: dict[str, tuple[Layout, Layout]] = {
     "held": (_U32, HOLD),
     "questions": (_U32, QUESTION),
     "budgets": (_U32, BUDGET),
+    "crowded": (_U32, _U64),
     "beat": (_U32, _U64),
     "displaced": (_U32, _U64),
 }
 """Map of bpf/ -> its key and its value; what `Kernel.map` hands out."""
 
-CELLS = frozenset({"session_flags", "egress", "lost", "candidates", "answers", "beat", "displaced"})
+CELLS = frozenset(
+    {"session_flags", "egress", "lost", "candidates", "answers", "crowded", "beat", "displaced"}
+)
 """Those of them that we have in our own memory."""
 
 MAP_LAYOUTS = (

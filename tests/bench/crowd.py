@@ -15,13 +15,15 @@ from pathlib import Path
 import psutil
 
 from agent.private_monitor import Monitor
-from tests.bench.figures import LOADS, Figures, monitored, percentiles
+from tests.bench.figures import Figures, compiled, monitored, percentiles
 from tests.bench.latency import WAYS, edit, editor
 
 FOLLOWERS = 200
 REQUESTS_PER_S = 100
+ASKERS = 10
 TRIES = 40
-CHURN_PER_S = 2_500
+FLOODED_FILES = 150_000
+FLOOD = Path(__file__).with_name("programs") / "flood.c"
 _ASKED = ("/sessions", "/alerts?limit=50", "/incidents", "/health", "/rules")
 
 
@@ -30,7 +32,7 @@ def measure(scratch: Path, figures: Figures) -> None:
     with (
         monitored(scratch, refuse_opens="false") as monitor,
         editor(monitor, scratch) as agent,
-        _flood(monitor),
+        _flood(monitor, scratch),
         _crowd(monitor) as crowd,
     ):
         before = psutil.Process(monitor.pid).memory_info().rss
@@ -47,25 +49,29 @@ def measure(scratch: Path, figures: Figures) -> None:
     figures["crowd_streams_told"] = {"value": int(told[1]), "n": FOLLOWERS}
     figures["crowd_rss_grown_mib"] = {"value": round(grown / 2**20)}
     lost = health["lost"]
-    lost.pop("budget", None)  # looked at by nobody because there were too many: see `flood`
+    lost.pop("budget", None)  # more opens than anybody can look at: with a crowd and without one
     figures["crowd_lost"] = {"value": sum(lost.values()) + health["store"]["dropped"]}
 
 
 @contextmanager
-def _flood(monitor: Monitor) -> Iterator[None]:
-    """A session beside the one that is stopped, with as many events as are judged without a loss.
-
-    Without anybody asking: beyond that events are lost with and without a crowd, and counted.
-    """
-    words = [sys.executable, str(LOADS), "churn", str(CHURN_PER_S)]
-    with subprocess.Popen(
-        [*monitor.run_command("flood"), *words], stdout=subprocess.DEVNULL
-    ) as agent:
-        try:
-            yield
-        finally:
-            monitor.act("flood", "kill", "the bench is over")
-            agent.wait(30)
+def _flood(monitor: Monitor, scratch: Path) -> Iterator[None]:
+    """A session beside the one that is stopped, that opens files as fast as a processor can."""
+    files = scratch / "files"
+    files.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", files], check=True)
+    words = [compiled(scratch, FLOOD), files, str(FLOODED_FILES)]
+    command = [*monitor.run_command("flood"), *map(str, words)]
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as agent:
+            try:
+                assert agent.stdout is not None
+                agent.stdout.readline()
+                yield
+            finally:
+                monitor.act("flood", "kill", "the bench is over")
+                agent.wait(30)
+    finally:
+        subprocess.run(["umount", files], check=True)
 
 
 @contextmanager
@@ -96,22 +102,21 @@ async def _come(socket: str) -> None:
         while line := await reader.readline():
             told[number] += line.startswith(b"event: alert")
 
-    async def ask() -> None:
+    async def ask(number: int) -> None:
         nonlocal answered
         reader, writer = await asyncio.open_unix_connection(socket)
-        for target in itertools.cycle(_ASKED):
-            begin = loop.time()
+        for turn, target in enumerate(itertools.cycle(_ASKED)):
+            # When it is due, and not so long after the answer before: who is late catches up.
+            await asyncio.sleep(begin + (turn * ASKERS + number) / REQUESTS_PER_S - loop.time())
             writer.write(_request(target))
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             await reader.readexactly(length)
             answered += head.startswith(b"HTTP/1.1 200")
-            await asyncio.sleep(max(0.0, askers / REQUESTS_PER_S - (loop.time() - begin)))
 
-    askers = 10
     begin = loop.time()
     work = [asyncio.create_task(follow(n)) for n in range(FOLLOWERS)]
-    work += [asyncio.create_task(ask()) for _ in range(askers)]
+    work += [asyncio.create_task(ask(n)) for n in range(ASKERS)]
     await over.wait()
     for task in work:
         task.cancel()

@@ -45,19 +45,6 @@ def burst(rate: int, seconds: float) -> None:
         print(made / seconds)
 
 
-def churn(rate: int) -> None:
-    """Create and remove files at a rate, for ever: two events each, and no file is left."""
-    made = 0
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
-        start = time.perf_counter()
-        while True:
-            for _ in range(int(rate * (time.perf_counter() - start)) - made):
-                os.close(os.open(f"{scratch}/{made}", os.O_CREAT | os.O_WRONLY))
-                os.unlink(f"{scratch}/{made}")
-                made += 1
-            time.sleep(0.001)
-
-
 def leak(case: str, port: str, secret: str, uring: str, delay_ms: str) -> None:
     """Once told to: have bytes on their way out by `case`, then edit the hosts file, and wait."""
     print("ready", flush=True)
@@ -83,6 +70,5 @@ if __name__ == "__main__":
     {
         "build": lambda: build(int(arguments[0])),
         "burst": lambda: burst(int(arguments[0]), float(arguments[1])),
-        "churn": lambda: churn(int(arguments[0])),
         "leak": lambda: leak(*arguments),
     }[name]()

@@ -167,6 +167,17 @@ def test_a_monitor_that_crashes_says_where(scratch):
     assert "pipeline.py" in log
 
 
+@pytest.mark.parametrize("which", ["monitor", "gatekeeper"])
+def test_no_page_of_who_stops_an_agent_can_be_taken_away(monitor, which):
+    """An agent that fills the memory would make the next stop wait for the disk."""
+    watchers = [psutil.Process(monitor.pid), *psutil.Process(monitor.pid).children()]
+    if which == "gatekeeper" and len(watchers) == 1:
+        pytest.skip("the kernel refuses opens by itself here: nobody has to be asked")
+    found = Path(f"/proc/{watchers[which == 'gatekeeper'].pid}/smaps_rollup").read_text()
+    kib = {words[0]: int(words[1]) for words in map(str.split, found.splitlines()[1:])}
+    assert kib["Locked:"] > 0.8 * kib["Pss:"]  # the rest are the rings, which are the kernel's
+
+
 def test_what_happens_while_no_monitor_runs_is_told_once_by_the_next_one(scratch, rules):
     write_rule(rules, 3, "/tell-1", "alert")
     write_rule(rules, 4, "/tell-2", "alert")

@@ -12,12 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from laboratory import Laboratory, until
+from laboratory import Inside, Laboratory, until
 
 from monitor.capture import bpf
 from monitor.capture.kernel import load
 from monitor.capture.programs import programs_of
-from monitor.events import Forked, Opened, Privileged
+from monitor.events import Executed, Forked, Opened, Privileged
 from monitor.sessions import cgroups
 
 
@@ -42,7 +42,7 @@ def newly_lost(kernel, before):
     return {hook: n - before[hook] for hook, n in kernel.lost().items() if n != before[hook]}
 
 
-def test_a_flood_of_opens_is_counted_as_such_and_loses_no_alarm(small, flooded, scratch):
+def test_a_flood_is_counted_as_such_and_loses_no_alarm(small, flooded, scratch):
     before = small.kernel.lost()
     flooded.run("flood", "files", scratch, "4000")
     puppet_alarm = flooded.start("flood", "memfds", "3")
@@ -55,6 +55,41 @@ def test_a_flood_of_opens_is_counted_as_such_and_loses_no_alarm(small, flooded, 
     # Opens and unlinks: each was sent or counted.
     sent = [e for e in events if type(e).__name__ in {"Opened", "Unlinked"}]
     assert len(sent) + lost["open"] + lost["name"] == 8000
+
+
+def seen_and_left(kernel):
+    """The monitor looks, and is not done with what it saw."""
+    kernel.left = kernel.read(0)
+
+
+def test_a_flood_of_opens_leaves_room_for_all_else_and_is_laid_at_its_door(small, flooded, scratch):
+    kernel = small.kernel
+    before = kernel.lost()
+    with small.session() as other:
+        flooded.run("flood", "opens", scratch, "2800")
+        seen_and_left(kernel)
+        flooded.run("flood", "opens", scratch, "9000")
+        for _ in range(50):
+            other.run("flood", "files", scratch / "none", "1")
+        over = kernel.over_budget(flooded.slot)
+        assert over >= 9000 - 2800  # what was opened a moment before is no news
+        assert newly_lost(kernel, before) == {"budget": over + kernel.over_budget(other.slot)}
+        assert len(other.events(Executed)) == 50
+        flooded.run("flood", "opens", scratch, "10000")  # all was read: there is room
+        assert kernel.over_budget(flooded.slot) == over
+
+
+def test_a_session_begins_with_no_flood_of_who_had_its_slot(small, scratch):
+    with small.session() as first:
+        first.run("flood", "opens", scratch, "2800")
+        seen_and_left(small.kernel)
+        first.run("flood", "opens", scratch, "9000")
+    assert small.kernel.over_budget(first.slot) > 0
+    second = Inside(small, first.slot, small.empty_cgroup())
+    second.watch()
+    assert small.kernel.over_budget(second.slot) == 0
+    second.end()
+    small.collect()
 
 
 def test_a_flood_of_alarms_is_counted_as_such(small, flooded):

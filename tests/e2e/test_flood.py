@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""More than anybody can look at: it is told of who made it, skips no rule, and `fail_mode` decides."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from agent.private_monitor import Monitor, private_monitor, until
+from tests.bench.figures import compiled
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
+
+_FLOOD = Path(__file__).parents[1] / "kernel" / "programs" / "flood.c"
+_QUIET = [sys.executable, "-c", "import time; print('at it', flush=True); time.sleep(600)"]
+_RULE = """\
+title: Scratch file written
+id: 4f2a8f0e-7a39-4f6e-9a52-30a1c9a7b001
+status: experimental
+description: For tests.
+author: estop
+logsource: {product: linux, category: file_event}
+detection: {selection: {TargetFilename|endswith|cased: /freeze-me}, condition: selection}
+level: high
+response: freeze
+"""
+
+
+@pytest.fixture
+def scratch(ground: Path) -> Path:
+    directory = Path(f"{ground}/flood-{time.monotonic_ns()}")
+    directory.mkdir()
+    (directory / "rules").mkdir()
+    (directory / "rules" / "one.yml").write_text(_RULE)
+    return directory
+
+
+def _started(stack: ExitStack, monitor: Monitor, name: str, words: list[str]) -> None:
+    """An agent of that name, until the end of the test."""
+    command = [*monitor.run_command(name), *words]
+    agent = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+    stack.callback(agent.wait, 30)
+    stack.callback(monitor.act, name, "kill", "the test is over")
+    assert agent.stdout is not None
+    agent.stdout.readline()
+
+
+def _monitor(scratch: Path, **settings: str) -> list[dict[str, str]]:
+    environ = {**os.environ, **{f"ESTOP_{name.upper()}": value for name, value in settings.items()}}
+    return private_monitor(
+        scratch, "--listen", "", "--rules", str(scratch / "rules"), environ=environ
+    )
+
+
+def _rules(monitor: Monitor, session: str) -> set[str]:
+    return {alert["rule"]["id"] for alert in monitor.alerts(session)}
+
+
+def _not_looked_at(monitor: Monitor, session: str) -> int:
+    alerts = [a for a in monitor.alerts(session) if a["rule"]["id"] == "estop-event-flood"]
+    return sum(alert["event"]["fields"]["NotLookedAt"] for alert in alerts)
+
+
+def _flooding(scratch: Path, act: str, then: str = ":") -> list[str]:
+    """A shell that says when it begins, does much of it, and then what it is told."""
+    program = compiled(scratch, _FLOOD)
+    (scratch / "many").mkdir()
+    flood = f"{program} {act} {scratch}/many 60000"
+    return ["sh", "-c", f"echo begins; {flood}; {then}; sleep 600"]
+
+
+def test_a_flood_is_told_of_who_made_it_and_skips_no_rule(scratch):
+    with _monitor(scratch, opens_per_s="1000") as monitor, ExitStack() as stack:
+        _started(stack, monitor, "quiet", _QUIET)
+        then = f": > {scratch}/freeze-me"
+        _started(stack, monitor, "loud", _flooding(scratch, "opens", then))
+        assert until(lambda: monitor.session("loud")["state"] == "frozen", 60)
+        over_budget = monitor.health()["lost"]["budget"]
+        assert over_budget > 1000
+        assert until(lambda: _not_looked_at(monitor, "loud") == over_budget, 10)
+        assert _rules(monitor, "quiet") == set()
+        assert monitor.session("quiet")["state"] == "running"
+
+
+@pytest.mark.parametrize(("fail_mode", "state"), [("closed", "frozen"), ("open", "running")])
+def test_a_loss_above_the_threshold_is_decided_by_fail_mode(scratch, fail_mode, state):
+    settings = {"events_ring_mib": "1", "blind_losses": "100", "fail_mode": fail_mode}
+    with _monitor(scratch, **settings) as monitor, ExitStack() as stack:
+        _started(stack, monitor, "loud", _flooding(scratch, "files"))
+        told = "estop-blind" if fail_mode == "closed" else "estop-events-lost"
+        assert until(lambda: told in _rules(monitor, "loud"), 60)
+        assert monitor.session("loud")["state"] == state
+        alert = next(a for a in monitor.alerts("loud") if a["rule"]["id"] == told)
+        assert alert["event"]["fields"]["Lost"]["name"] >= 100
