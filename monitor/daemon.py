@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -68,6 +69,9 @@ _SWITCH_INTERVAL_S = 0.0002
 """How long a thread may keep the interpreter while the pipeline's thread waits for it. Python's
 default of 5 ms would be fifty times the stop itself."""
 _HOUSEKEEPING_S = 0.5
+_MARK_TURNS = 10
+"""Of the housekeeper, until all files are marked anew: one that was deleted and made again may have its
+inode's number and no mark. Until then its open is held, not refused."""
 _PR_SET_TIMERSLACK = 29  # linux/prctl.h
 _NICE = -20
 """A busy machine is no reason to stop late. Of all threads: whoever has the interpreter's lock and waits
@@ -105,13 +109,13 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _stoppable(sessions: Iterable[LiveSession]) -> list[tuple[str, str]]:
+def _stoppable(sessions: Iterable[LiveSession]) -> tuple[tuple[str, str], ...]:
     """Root and home of every session that a rule may stop."""
-    return [
+    return tuple(
         (f"/proc/{live.root_pid}/root", live.user_home)
         for live in sessions
         if live.mode is Mode.ENFORCE and live.state.alive
-    ]
+    )
 
 
 class Daemon:
@@ -145,7 +149,8 @@ class Daemon:
         )
         self.kernel = load(_kernel_settings(settings, root))
         self._stack.callback(self._leave_kernel)
-        gate = self._gate(settings)
+        self._gate, self._gatekeeper = self._open_gate(settings), 0
+        gate = self._gate
         found = {Facility.HOLD, Facility.NETWORK} | ({Facility.OPENS} if gate.pid else set())
         host = Host(self.kernel.tier, frozenset(found))
         if unenforceable := problems(ruleset, lowered, host):
@@ -253,7 +258,7 @@ class Daemon:
         self._stack.callback(responder.close)
         return responder
 
-    def _gate(self, settings: Settings) -> Gate:
+    def _open_gate(self, settings: Settings) -> Gate:
         """Where the kernel cannot refuse by itself, opens are asked about before they happen."""
         gate = Gate(
             self.kernel,
@@ -317,7 +322,9 @@ class Daemon:
 
     def keep_house(self, stop: threading.Event, reload: threading.Event) -> None:
         """Everything that has to be looked at now and then; runs on a thread of its own."""
-        while not stop.wait(_HOUSEKEEPING_S):
+        for turn in itertools.count():
+            if stop.wait(_HOUSEKEEPING_S):
+                return
             if reload.is_set():
                 reload.clear()
                 self._reload()
@@ -332,7 +339,10 @@ class Daemon:
             self._housekeeper.look()
             for live in self._registry.live():
                 self._memories.keep(live)
-            self._marks.follow(self._watched.tables())  # after it: a new gatekeeper has no marks
+            if self._gatekeeper != self._gate.pid or not turn % _MARK_TURNS:
+                self._gatekeeper = self._gate.pid  # a new one has no marks
+                self._marks.refresh()
+            self._marks.follow(self._watched.tables())
 
     def follow_paths(self, stop: threading.Event) -> None:
         """What sessions make of watched paths, as the kernel has to know it; on a thread of its own."""

@@ -52,7 +52,7 @@ class Marks:
     def __init__(
         self,
         gate: Gate,
-        homes_of_sessions: Callable[[], Sequence[tuple[str, str]]],
+        homes_of_sessions: Callable[[], tuple[tuple[str, str], ...]],
         *,
         homes: Sequence[str],
     ) -> None:
@@ -63,19 +63,26 @@ class Marks:
         self._lock = threading.Lock()
         self._lowered = Lowered()
         self._asks: dict[str, bool] = {}
-        self._set = False
+        self._set_for: tuple[tuple[str, str], ...] | None = ()
+        """The sessions that there were when the marks were set; None if that must be done again."""
 
     def replace(self, lowered: Lowered) -> None:
         """Ask what these watches need from now on."""
         with self._lock:
             self._lowered = lowered
             self._asks.clear()
+            self._set_for = None
 
     def follow(self, tables: Tables) -> None:
-        """Mark what the watched paths lead to by now."""
+        """Mark what the watched paths lead to by now; where all is as it was, nothing is done.
+
+        To do it all takes milliseconds, in which the pipeline has to ask for the interpreter's lock.
+        """
         with self._lock:
+            known = tables == self._tables and self._homes_of_sessions() == self._set_for
             self._tables = tables
-        self.refresh()
+        if not known:
+            self.refresh()
 
     def refresh(self) -> None:
         """Mark what should be marked now, all of it anew: an inode's number may be another's."""
@@ -84,14 +91,14 @@ class Marks:
             if sessions:
                 files = dict(self._files(sessions))
                 self._gate.set_marks(files, dict(self._directories(sessions)))
-            elif self._set:
+            elif self._set_for != ():
                 self._gate.set_marks({}, {})
-            self._set = bool(sessions)
+            self._set_for = sessions
 
     def renewed(self, names: Iterable[tuple[str, str]]) -> None:
         """Another file may lie at these names: (path, a path by which we reach it)."""
         with self._lock:
-            if not self._set:
+            if not self._set_for:
                 return
             for path, reachable in names:
                 if self._asked_about(path):

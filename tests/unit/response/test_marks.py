@@ -13,9 +13,10 @@ class Gate:
     """Notes what it is told."""
 
     def __init__(self):
-        self.files, self.directories, self.renewed = {}, {}, []
+        self.files, self.directories, self.renewed, self.times = {}, {}, [], 0
 
     def set_marks(self, files, directories):
+        self.times += 1
         self.files, self.directories = files, directories
 
     def mark(self, path):
@@ -47,7 +48,7 @@ def sessions():
 
 
 def marking(gate, sessions, home, *watches):
-    marks = Marks(gate, lambda: sessions, homes=[str(home)])
+    marks = Marks(gate, lambda: tuple(sessions), homes=[str(home)])
     marks.replace(Lowered(watches=watches))
     return marks
 
@@ -75,6 +76,23 @@ def test_there_are_no_marks_without_a_session_that_may_be_stopped(gate, sessions
     assert (gate.files, gate.directories) == ({}, {})
     marks.renewed([(str(home / ".netrc"), str(home / ".netrc"))])
     assert gate.renewed == []
+
+
+def test_where_all_is_as_it_was_nobody_is_told(gate, sessions, home):
+    watches = (exact(home / ".netrc"),)
+    marks = marking(gate, sessions, home, *watches)
+    changes = (
+        lambda: None,
+        lambda: (home / ".netrc").rename(home / "etc" / "hosts"),
+        lambda: sessions.append(("/proc/7/root", "")),
+        lambda: marks.replace(Lowered(watches=watches)),
+        sessions.clear,
+    )
+    for times, change in enumerate(changes, start=1):
+        change()
+        for _ in range(3):
+            marks.follow(table(home / ".netrc"))
+        assert gate.times == times
 
 
 def test_the_directory_of_one_program_in_a_home_is_asked_about_and_no_shared_one(
@@ -118,7 +136,7 @@ def test_what_the_kernel_makes_and_what_everybody_opens_is_left_alone(gate, sess
 
 def test_the_home_an_agent_was_given_is_a_home(gate, sessions, home, tmp_path):
     sessions[:] = [("/", str(home))]
-    marks = Marks(gate, lambda: sessions, homes=[str(tmp_path / "other")])
+    marks = Marks(gate, lambda: tuple(sessions), homes=[str(tmp_path / "other")])
     ending = Watch(Where.ENDING, "/.aws/credentials", Act.READ, Act.NOTHING)
     marks.replace(Lowered(watches=(ending,)))
     marks.follow({"/": {}})
