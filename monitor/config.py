@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     """The TOML file that was read, if any."""
     state_dir: Path = DEFAULT_STATE_DIR
     """What must survive a restart: alerts, incidents, grants, hashes of tokens, the lock."""
+    cache_dir: Path | None = None
+    """What can be made again: compiled programs, and the kernel's headers. `headers` in `state_dir` if
+    not named; monitors of one machine may share one."""
     runtime_dir: Path = DEFAULT_RUNTIME_DIR
     """What need not: the socket. Its name decides the name of the sessions' cgroup."""
     listen: str = "127.0.0.1:7878"
@@ -139,10 +142,10 @@ class Settings(BaseSettings):
                 raise ValueError("a webhook is a http:// or https:// URL")
         return value
 
-    @field_validator("state_dir", "runtime_dir")
+    @field_validator("state_dir", "cache_dir", "runtime_dir")
     @classmethod
-    def _directory(cls, value: Path) -> Path:
-        return _absolute(value)
+    def _directory(cls, value: Path | None) -> Path | None:
+        return _absolute(value) if value is not None else None
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -205,7 +208,13 @@ class Settings(BaseSettings):
         program = Path(__file__).resolve().parent
         # What the kernel lets others set of our process, `oom_score_adj` among it.
         process = Path(f"/proc/{os.getpid()}")
-        places = (self.state_dir, self.runtime_dir, DEFAULT_CONFIG.parent, process)
+        places = (
+            self.state_dir,
+            self.compiled_dir,
+            self.runtime_dir,
+            DEFAULT_CONFIG.parent,
+            process,
+        )
         return (*places, *self.rules, *given, program)
 
     @property
@@ -221,6 +230,11 @@ class Settings(BaseSettings):
         if self.config is not None and self.notify:
             found.append(self.config)
         return tuple(found)
+
+    @property
+    def compiled_dir(self) -> Path:
+        """Whoever can write here says what runs in the kernel."""
+        return self.cache_dir or self.state_dir / "headers"
 
     @property
     def socket_path(self) -> Path:

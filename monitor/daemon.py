@@ -31,7 +31,7 @@ from monitor.detection.engine import Engine
 from monitor.detection.host import home_directories
 from monitor.detection.lower import lower
 from monitor.detection.ruleset import RuleSet
-from monitor.directories import PUBLIC, own_directory
+from monitor.directories import PRIVATE, PUBLIC, own_directory
 from monitor.errors import CaptureError, RequirementError, RuleError
 from monitor.housekeeper import Housekeeper, Limits
 from monitor.memories import Memories
@@ -91,7 +91,7 @@ def _check_host() -> None:
 def _kernel_settings(settings: Settings, cgroup_root: Path) -> KernelSettings:
     return KernelSettings(
         source=bundled("bpf"),
-        header_cache=settings.state_dir / "headers",
+        header_cache=settings.compiled_dir,
         runtime_dir=settings.runtime_dir,
         cgroup_root=cgroup_root,
         monitor_pid=os.getpid(),
@@ -135,6 +135,7 @@ class Daemon:
         lowered = lower(ruleset)
         own_directory(settings.runtime_dir, PUBLIC)
         self._stack.enter_context(StateLock(settings.state_dir))
+        own_directory(settings.compiled_dir, PRIVATE)
         root = cgroups.find_root()
         self.metrics = Metrics()
         self.store = Store(settings.database_path, metrics=self.metrics)

@@ -7,7 +7,10 @@ in which no such test passed.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiers
 
 _PASSED = pytest.StashKey[int]()
+_CACHE = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser):
@@ -25,6 +29,11 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[_PASSED] = 0
+    os.environ["ESTOP_CACHE_DIR"] = config.stash[_CACHE] = tempfile.mkdtemp(prefix="estop-cache-")
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.stash[_CACHE])
 
 
 def _tiers(item):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from environment import environ
 
 from agent.private_monitor import private_monitor
 from tests.stage.perform import perform
@@ -88,8 +89,7 @@ def monitor(tmp_path_factory):
     if not FILE.exists():
         pytest.skip(f"no file of attacks at {FILE}: name one by ATOMICS")
     scratch = tmp_path_factory.mktemp("atomics")
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
-    with private_monitor(scratch, "--listen", "", environ=environ) as started:
+    with private_monitor(scratch, "--listen", "", environ=environ()) as started:
         yield started
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from agents import agent
+from environment import environ
 from playwright.sync_api import expect, sync_playwright
 
 from agent.client import ask
@@ -53,10 +54,9 @@ def address():
 def monitor(ground, address):
     if os.geteuid() != 0:
         pytest.skip("loads BPF: needs root")
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
-    environ["ESTOP_DISARM_STOPS"] = "100"  # one rule stops many agents here
+    settings = environ(disarm_stops=100)  # one rule stops many agents here
     with private_monitor(
-        ground, "--listen", address.removeprefix("http://"), environ=environ
+        ground, "--listen", address.removeprefix("http://"), environ=settings
     ) as started:
         yield started
 

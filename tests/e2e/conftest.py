@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from environment import environ
 
 from agent.private_monitor import Monitor, private_monitor
 
 _numbers = itertools.count(1)
-# Each signature is tried in several ways, and the default would disarm it half way.
-_SETTINGS = {"ESTOP_DISARM_STOPS": "100"}
 
 
 def pytest_addoption(parser):
@@ -40,8 +39,9 @@ def ground() -> Iterator[Path]:
 def monitor(ground: Path) -> Iterator[Monitor]:
     if os.geteuid() != 0:
         pytest.skip("loads BPF: needs root")
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
-    with private_monitor(ground, "--listen", "", environ={**environ, **_SETTINGS}) as started:
+    # Each signature is tried in several ways, and the default would disarm it half way.
+    settings = environ(disarm_stops=100)
+    with private_monitor(ground, "--listen", "", environ=settings) as started:
         yield started
 
 

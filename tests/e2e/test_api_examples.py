@@ -21,6 +21,7 @@ import httpx
 import msgspec
 import pytest
 from api_examples import OPERATIONS, Desk, Normal, shape
+from environment import environ
 from supervised import Supervised, supervised
 from tiers import PATIENCE
 
@@ -83,10 +84,9 @@ def free_port() -> int:
 
 def environment() -> dict[str, str]:
     """The defaults; but an emulated machine that is late has no more to tell than another."""
-    own = {name: text for name, text in os.environ.items() if not name.startswith("ESTOP_")}
-    limits = {"FREEZE_DEADLINE": 1000, "HOLD_TIMEOUT": 1000, "DEADMAN": 5000}
+    limits = {"freeze_deadline": 1000, "hold_timeout": 1000, "deadman": 5000}
     slower = min(PATIENCE, 60)
-    return {**own, **{f"ESTOP_{name}_MS": str(int(ms * slower)) for name, ms in limits.items()}}
+    return environ(**{f"{name}_ms": int(ms * slower) for name, ms in limits.items()})
 
 
 def tokens(monitor: Monitor) -> dict[Role, str]:

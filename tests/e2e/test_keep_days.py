@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from pathlib import Path
 
 import pytest
+from environment import environ
 
 from agent.private_monitor import private_monitor, until
 from monitor.alerts import Action, Alert, Level, Outcome, Response, RuleRef, SessionRef
@@ -78,8 +78,6 @@ def test_what_is_older_than_keep_days_is_gone_and_everything_else_is_there(groun
     scratch = ground / f"keep-{keep_days}"
     scratch.mkdir()
     recorded(scratch / "state")
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
-    environ["ESTOP_KEEP_DAYS"] = keep_days
 
     def there() -> list[list[str]]:
         lists = (
@@ -89,7 +87,7 @@ def test_what_is_older_than_keep_days_is_gone_and_everything_else_is_there(groun
         )
         return [sorted(item["id"][1:] for item in found) for found in lists]
 
-    with private_monitor(scratch, "--listen", "", environ=environ) as monitor:
+    with private_monitor(scratch, "--listen", "", environ=environ(keep_days=keep_days)) as monitor:
         assert until(lambda: there() == [left] * 3, 10), there()
         assert not until(lambda: there() != [left] * 3, 1)
         assert monitor.health()["store"]["alerts"] == len(left)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from environment import environ
 
 from agent.private_monitor import private_monitor
 from monitor.detection.host import host_variables
@@ -44,9 +45,7 @@ def told_of(scratch: Path, script: str, **settings: str) -> set[str]:
     """The ids of all rules that matched while this ran."""
     if os.geteuid() != 0:
         pytest.skip("loads BPF: needs root")
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
-    environ |= {f"ESTOP_{name.upper()}": value for name, value in settings.items()}
-    with private_monitor(scratch, "--listen", "", environ=environ) as monitor:
+    with private_monitor(scratch, "--listen", "", environ=environ(**settings)) as monitor:
         return {alert["rule"]["id"] for alert in perform(monitor, scratch / "all", script)}
 
 

@@ -28,12 +28,12 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def theatre(request):
+def theatre():
     if os.geteuid() != 0:
         pytest.skip("loads BPF: needs root")
     ground = Path(tempfile.mkdtemp(prefix="estop-evasion-"))
     ground.chmod(0o711)
-    stage = Theatre(ground, request.config.cache.mkdir("kernel-headers"))
+    stage = Theatre(ground)
     try:
         yield stage
     finally:

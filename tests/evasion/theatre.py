@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 import world
 from catalogue import TECHNIQUES
+from environment import environ
 from lookout import alerts, at_the_gate, ended, is_stopped, judge, obstacle, settled
 from props import SECRET, disk, furnish, maps, stand_in
 from technique import Outcome, Scene, Technique
@@ -70,9 +71,8 @@ class Observation:
 class Theatre:
     """One for a test run: compiled programs, a stagehand, a monitor, cgroups of our own."""
 
-    def __init__(self, ground: Path, header_cache: Path) -> None:
+    def __init__(self, ground: Path) -> None:
         self.ground = ground
-        self._header_cache = header_cache
         self.base = cgroups.make(cgroups.find_root(), f"estop-evasion-{os.getpid()}")
         self._numbers = iter(range(1, 10_000))
         self._monitors = ExitStack()
@@ -116,21 +116,21 @@ class Theatre:
         if self._monitor is None:
             place = self.ground / f"monitor-{next(self._numbers)}"
             (place / "rules").mkdir(parents=True)
-            (place / "state").mkdir()
-            (place / "state" / "headers").symlink_to(self._header_cache)  # it compiles once
             (place / "rules" / "canary.yml").write_text(CANARY_RULE)
             self._monitor = self._start(place)
         return self._monitor
 
     def _start(self, place: Path) -> Monitor:
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("ESTOP_")}
-        environ |= {"ESTOP_DISARM_STOPS": "1000", "ESTOP_PAYMENT_ADDRESSES": f"{world.SINK}/32"}
-        # The verdict is what is tried, and not what comes of a machine too slow to give one.
-        environ["ESTOP_HOLD_TIMEOUT_MS"] = str(round(1000 * min(PATIENCE, 60)))
-        # Under emulation, on a busy host, one look around in a new session takes most of a minute.
-        environ["ESTOP_DEADMAN_MS"] = str(round(_DEADMAN_MS))
+        settings = environ(
+            disarm_stops=1000,
+            payment_addresses=f"{world.SINK}/32",
+            # The verdict is what is tried, and not what comes of a machine too slow to give one.
+            hold_timeout_ms=round(1000 * min(PATIENCE, 60)),
+            # Under emulation, on a busy host, one look around in a new session takes most of a minute.
+            deadman_ms=round(_DEADMAN_MS),
+        )
         rules = [word for path in (RULES, place / "rules") for word in ("--rules", str(path))]
-        started = private_monitor(place, "--listen", "", *rules, environ=environ)
+        started = private_monitor(place, "--listen", "", *rules, environ=settings)
         return self._monitors.enter_context(started)
 
     def _discard(self) -> None:

@@ -153,3 +153,10 @@ def test_a_configuration_is_a_secret_once_it_names_whom_to_tell(toml):
     assert load(file).own_secrets == (Path("/var/lib/estop/alerts.db"),)
     file = toml('notify = ["mailto://a:b@c"]\nwebhook_secret_file = "/etc/estop/secret"\n')
     assert {*load(file).own_secrets} >= {file, Path("/etc/estop/secret")}
+
+
+def test_what_is_compiled_is_kept_in_the_state_directory_or_where_it_is_told_and_guarded_there():
+    assert load(state_dir=Path("/s")).compiled_dir == Path("/s/headers")
+    settings = load(cache_dir=Path("/c"))
+    assert settings.compiled_dir == Path("/c")
+    assert Path("/c") in settings.own_directories
