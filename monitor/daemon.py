@@ -6,14 +6,13 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import gc
-import itertools
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
@@ -52,6 +51,7 @@ from monitor.response.marks import Marks
 from monitor.response.policy import Disarmer
 from monitor.response.protection import OwnLimits, own_watches
 from monitor.response.verdicts import Verdicts
+from monitor.rounds import Rounds
 from monitor.rulebook import Rulebook, read_rules
 from monitor.sessions import cgroups
 from monitor.sessions.facts import FactMaker
@@ -68,10 +68,6 @@ _log = structlog.get_logger()
 _SWITCH_INTERVAL_S = 0.0002
 """How long a thread may keep the interpreter while the pipeline's thread waits for it. Python's
 default of 5 ms would be fifty times the stop itself."""
-_HOUSEKEEPING_S = 0.5
-_MARK_TURNS = 10
-"""Of the housekeeper, until all files are marked anew: one that was deleted and made again may have its
-inode's number and no mark. Until then its open is held, not refused."""
 _PR_SET_TIMERSLACK = 29  # linux/prctl.h
 _NICE = -20
 """A busy machine is no reason to stop late. Of all threads: whoever has the interpreter's lock and waits
@@ -150,8 +146,7 @@ class Daemon:
         )
         self.kernel = load(_kernel_settings(settings, root))
         self._stack.callback(self._leave_kernel)
-        self._gate, self._gatekeeper = self._open_gate(settings), 0
-        gate = self._gate
+        gate = self._gate(settings)
         found = {Facility.HOLD, Facility.NETWORK} | ({Facility.OPENS} if gate.pid else set())
         host = Host(self.kernel.tier, frozenset(found))
         if unenforceable := problems(ruleset, lowered, host):
@@ -169,7 +164,7 @@ class Daemon:
         self.metrics.incidents_open.set_function(lambda: len(casebook))
         self.metrics.grants_in_force.set_function(lambda: len(grants.in_force()))
         responder = self._responder(settings, killswitch, holds, grants, casebook)
-        self._rulebook = Rulebook(
+        rulebook = Rulebook(
             ruleset,
             lowered,
             host,
@@ -190,15 +185,29 @@ class Daemon:
             gate,
             self._marks,
             host,
-            self._rulebook,
+            rulebook,
             taps,
             grants,
             casebook,
             self._memories,
         )
-        self._grants = grants
-        self._housekeeper = Housekeeper(
+        housekeeper = Housekeeper(
             self.kernel, registry, engine, responder, holds, self.metrics, _limits(settings), gate
+        )
+        self.rounds = Rounds(
+            registry=registry,
+            rulebook=rulebook,
+            mounts=self._mounts,
+            roots=self._roots,
+            watched=self._watched,
+            verdicts=self._verdicts,
+            supervisor=self.supervisor,
+            grants=grants,
+            housekeeper=housekeeper,
+            memories=self._memories,
+            marks=self._marks,
+            gate=gate,
+            limits=self._limits,
         )
         self._stack.callback(self.supervisor.leave)
         self.supervisor.restore()
@@ -259,7 +268,7 @@ class Daemon:
         self._stack.callback(responder.close)
         return responder
 
-    def _open_gate(self, settings: Settings) -> Gate:
+    def _gate(self, settings: Settings) -> Gate:
         """Where the kernel cannot refuse by itself, opens are asked about before they happen."""
         gate = Gate(
             self.kernel,
@@ -316,46 +325,6 @@ class Daemon:
             _log.warning("programs.left", sessions=len(left), mend="`estop unload` removes them")
         self.kernel.close(keep=bool(left))
 
-    def _keep_limits(self) -> None:
-        with suppress(OSError, ValueError):  # a hard limit, and no CAP_SYS_RESOURCE
-            if changed := self._limits.restore():
-                _log.warning("monitor.limits_restored", limits=changed)
-
-    def keep_house(self, stop: threading.Event, reload: threading.Event) -> None:
-        """Everything that has to be looked at now and then; runs on a thread of its own."""
-        for turn in itertools.count():
-            if stop.wait(_HOUSEKEEPING_S):
-                return
-            if reload.is_set():
-                reload.clear()
-                self._reload()
-            self._keep_limits()
-            self._mounts.refresh()
-            # Where a session began cannot be reached any more once its root process went elsewhere.
-            self._roots.release(keep={live.view for live in self._registry.live()})
-            self._watched.refresh()
-            self._verdicts.refresh()
-            self.supervisor.end_empty_ones()
-            self._grants.expire()
-            self._housekeeper.look()
-            for live in self._registry.live():
-                self._memories.keep(live)
-            if self._gatekeeper != self._gate.pid or not turn % _MARK_TURNS:
-                self._gatekeeper = self._gate.pid  # a new one has no marks
-                self._marks.refresh()
-            self._marks.follow(self._watched.tables())
-
-    def follow_paths(self, stop: threading.Event) -> None:
-        """What sessions make of watched paths, as the kernel has to know it; on a thread of its own."""
-        while not stop.is_set():
-            self._watched.follow(_HOUSEKEEPING_S)
-
-    def _reload(self) -> None:
-        try:
-            self._rulebook.reload()
-        except RuleError as error:  # told in the log: nobody waits for our answer
-            _log.error("rules.kept", why=str(error), mend=error.mend)
-
     def _serve(self, settings: Settings) -> None:
         app = create_app(
             self.supervisor,
@@ -411,8 +380,8 @@ def main(settings: Settings) -> None:
     # Naps of the freeze's confirmation: the default slack of 50 us would double them.
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
     helpers = [
-        ThreadPoolExecutor(1, "housekeeper").submit(daemon.keep_house, stop, reload),
-        ThreadPoolExecutor(1, "paths").submit(daemon.follow_paths, stop),
+        ThreadPoolExecutor(1, "housekeeper").submit(daemon.rounds.walk, stop, reload),
+        ThreadPoolExecutor(1, "paths").submit(daemon.rounds.follow_paths, stop),
     ]
     # A monitor that lost a thread ends where everybody sees it, and does not go on half blind.
     for helper in helpers:
