@@ -58,6 +58,31 @@ def test_frozen_then_read_then_granted_then_resumed(start, console):
     expect(page.locator(".grants-card")).to_contain_text("Nothing is granted.")
 
 
+def test_granted_and_not_yet_resumed_the_page_says_what_a_resume_means_now(start, console):
+    agent = _stopped(start, "grant-and-wait")
+    page = console(f"/incidents/{agent.incident['id']}")
+    resume = page.locator(".choices li", has=page.get_by_role("button", name="Resume"))
+    expect(resume).to_contain_text("The same act is stopped again.")
+    page.get_by_role("button", name="Grant …").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("For how long")).to_have_value("900")
+    dialog.get_by_label(re.compile("resume the session now")).uncheck()
+    dialog.get_by_label(re.compile("Why")).fill("while I watch")
+    dialog.get_by_role("button", name="Allow it").click()
+
+    expect(resume).to_contain_text("It was granted until")
+    expect(page.locator(".grants-card")).to_contain_text("while I watch")
+    page.reload()
+    expect(resume).to_contain_text("It was granted until")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("dialog")).to_contain_text("It was granted until")
+    expect(page.get_by_role("dialog")).not_to_contain_text("stopped again")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Take back").click()
+    page.get_by_role("dialog").get_by_role("button", name="Take it back").click()
+    expect(resume).to_contain_text("The same act is stopped again.")
+
+
 def test_resumed_without_a_grant_the_same_act_is_stopped_again_and_told_at_once(start, console):
     agent = _stopped(start, "resume-me")
     page = console(f"/incidents/{agent.incident['id']}")
@@ -87,6 +112,7 @@ def test_frozen_then_killed_which_asks_twice(start, console):
 
     expect(page.locator("#banner")).to_contain_text("kill-me was killed")
     expect(page.locator(".headline")).to_contain_text("It was killed by token ann")
+    expect(page.locator(".headline")).not_to_contain_text("Not seen by anybody")
     expect(page.get_by_role("button", name="Kill …")).to_have_count(0)
     assert agent.becomes("killed")
 

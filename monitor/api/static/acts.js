@@ -12,22 +12,20 @@ import { counted } from "./text.js";
 /** @typedef {import("./types.js").Session} Session */
 /** @typedef {import("./types.js").ActionRecord} ActionRecord */
 
-/** @type {Record<string, (session: Session) => import("./dialog.js").Question>} */
+/** @type {Record<string, (session: Session, more: string[]) => import("./dialog.js").Question>} */
 const QUESTIONS = {
   freeze: (session) => ({
     title: `Stop ${session.name}?`,
     text: [
-      `${processes(session)} stop where they are and the network is cut. Nothing is lost: you can resume it.`,
+      `It stands still where it is${processes(session)}, and its network is cut. Nothing is lost: you can resume it.`,
     ],
     verb: "Stop it",
     tone: "danger",
     reason: "optional",
   }),
-  resume: (session) => ({
+  resume: (session, more) => ({
     title: `Resume ${session.name}?`,
-    text: [
-      "It goes on where it was stopped, with its network. If it does the same again it is stopped again.",
-    ],
+    text: ["It goes on where it was stopped, with its network.", ...more],
     verb: "Resume",
     tone: "primary",
     reason: "required",
@@ -35,14 +33,14 @@ const QUESTIONS = {
   kill: (session) => ({
     title: `Kill ${session.name}?`,
     text: [
-      `${processes(session)} end at once, and what they have not saved is lost. This cannot be undone.`,
+      `All of it ends at once${processes(session)}, and what it has not saved is lost. What it wrote before stays where it is. This cannot be undone.`,
     ],
     verb: "Kill …",
     tone: "danger",
     reason: "required",
     again: {
       title: `Really kill ${session.name}?`,
-      text: `It cannot be resumed after this. ${processes(session)} will end.`,
+      text: `It cannot be resumed after this. All of it will end${processes(session)}.`,
       verb: "Kill it for good",
     },
   }),
@@ -50,9 +48,7 @@ const QUESTIONS = {
 
 /** @param {Session} session */
 function processes(session) {
-  return session.processes
-    ? `Its ${counted(session.processes, "process", "processes")}`
-    : "Its processes";
+  return session.processes ? ` (${counted(session.processes, "process", "processes")})` : "";
 }
 
 /** @type {Record<string, string>} */
@@ -62,7 +58,7 @@ const UNDER_WAY = { freeze: "Stopping", resume: "Resuming", kill: "Killing" };
 const DONE = {
   frozen: (name) => `${name} is frozen: nothing of it runs and its network is cut.`,
   resumed: (name) => `${name} runs again, with its network.`,
-  killed: (name) => `${name} was killed: nothing of it is left.`,
+  killed: (name) => `${name} was killed: none of its processes is left.`,
   already_stopped: (name) => `${name} was stopped already; nothing more was needed.`,
 };
 
@@ -70,10 +66,15 @@ const DONE = {
  * Ask, then freeze, resume or kill.
  * @param {Session} session
  * @param {"freeze" | "resume" | "kill"} verb
+ * @param {string[]} more of what comes of it, where that is known
  */
-export async function act(session, verb) {
+export async function act(
+  session,
+  verb,
+  more = ["If it does the same again it is stopped again."],
+) {
   const question = QUESTIONS[verb];
-  const answer = question && (await ask(question(session)));
+  const answer = question && (await ask(question(session, more)));
   if (answer) await attempt(() => perform(session, verb, answer.why));
 }
 

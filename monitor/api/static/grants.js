@@ -4,7 +4,7 @@
 
 import { h } from "./dom.js";
 import { clipped } from "./text.js";
-import { FIELDS } from "./words.js";
+import { FIELDS, STAYS_DONE, wasRefused } from "./words.js";
 
 const SPANS = /** @type {[number, string][]} */ ([
   [900, "15 minutes"],
@@ -36,7 +36,7 @@ export function grantQuestion(session, cause) {
   const length = h(
     "select",
     { id: "grant-span" },
-    SPANS.map(([s, words]) => h("option", { value: s, selected: s === 3600 }, words)),
+    SPANS.map(([s, words]) => h("option", { value: s, selected: s === SPANS[0]?.[0] }, words)),
   );
   const resume = h("input", { type: "checkbox", checked: session.state === "frozen" });
   const extra = h(
@@ -61,6 +61,7 @@ export function grantQuestion(session, cause) {
     title: `Allow this in ${session.name}?`,
     text: [
       `Until the time is over, “${cause.rule.title}” does not stop this session for it. Other rules still do.`,
+      ...(wasRefused(cause) ? [] : [STAYS_DONE]),
     ],
     verb: "Allow it",
     tone: "primary",

@@ -21,6 +21,18 @@ export function isAlive(session) {
   return ALIVE.has(session.state);
 }
 
+/** What is to be known before an act that happened is followed by more of the same agent. */
+export const STAYS_DONE =
+  "What it did before it was stopped stays done: what it read it has, and what it started goes on too.";
+
+/**
+ * The kernel said no before it happened.
+ * @param {import("./types.js").Alert | null} cause
+ */
+export function wasRefused(cause) {
+  return cause?.event.verdict === "deny" || cause?.event.fields?.["Refused"] === true;
+}
+
 /** @type {Record<string, string>} what was really done, as the answer to an alert */
 export const ACTIONS = {
   logged: "logged",

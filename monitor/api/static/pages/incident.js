@@ -10,6 +10,7 @@ import { bus } from "../live.js";
 import { retract } from "../news.js";
 import { actionList, ruleFacts, sentList } from "../parts/facts.js";
 import { answers } from "../parts/answers.js";
+import { grantRow } from "../parts/grant.js";
 import { headline } from "../parts/headline.js";
 import { card } from "../parts/small.js";
 import { speedBars } from "../parts/speed.js";
@@ -18,6 +19,7 @@ import { treePicture } from "../parts/tree.js";
 import { alertCard } from "../parts/alert.js";
 
 /** @typedef {import("../types.js").Whole} Whole */
+/** @typedef {import("../types.js").Grant} Grant */
 
 export const title = "Incident";
 const LOOK_AGAIN_MS = 1000;
@@ -47,7 +49,8 @@ export async function show(page, visit) {
   retract(visit.id);
   const load = async () => {
     const whole = await get(`/incidents/${seg(visit.id)}`, {}, visit.signal);
-    draw(page, whole, visit);
+    const grants = await get("/grants", { session: whole.session.id }, visit.signal);
+    draw(page, whole, grants, visit);
     if (unfinished(whole)) setTimeout(again, LOOK_AGAIN_MS);
   };
   const again = () => load().catch((error) => visit.signal.aborted || console.warn(error));
@@ -66,9 +69,10 @@ export async function show(page, visit) {
  * Each part is made again only when what it shows has changed.
  * @param {any} page
  * @param {Whole} whole
+ * @param {Grant[]} grants
  * @param {import("../router.js").Visit} visit
  */
-function draw(page, whole, visit) {
+function draw(page, whole, grants, visit) {
   const cause = causeOf(whole);
   const byHand = whole.actions.findLast((one) => one.verb === "freeze");
   const timings = cause?.timings_ns ?? byHand?.timings_ns ?? {};
@@ -83,8 +87,8 @@ function draw(page, whole, visit) {
   parts(head, [
     [
       "headline",
-      { ...summary, session_now: now, cause: cause?.id },
-      () => headline(whole, cause, visit.canAct),
+      { ...summary, session_now: now, cause: cause?.id, grants },
+      () => headline(whole, cause, grants, visit.canAct),
     ],
     [
       "answers",
@@ -126,6 +130,7 @@ function draw(page, whole, visit) {
     ],
   ]);
   parts(page.querySelector(".side"), [
+    ...granted(grants, visit.canAct),
     ["sent", sent, () => card("sent-card", "What left the machine", sentList(sent))],
     ["speed", timings, () => card("speed-card", "How fast it was stopped", speedBars(timings))],
     ["rule", rule, () => card("rule-card", "The rule", ruleFacts(rule))],
@@ -146,6 +151,22 @@ function parts(parent, list) {
     (item) => item.key,
     (item) => item.make(),
   );
+}
+
+/**
+ * What its session may do for now; nothing where that is as ever.
+ * @param {Grant[]} grants
+ * @param {boolean} canAct
+ * @returns {[string, unknown, () => Element][]}
+ */
+function granted(grants, canAct) {
+  const rows = () =>
+    h(
+      "div",
+      { class: "rows" },
+      grants.map((one) => grantRow(one, canAct)),
+    );
+  return grants.length ? [["grants", grants, () => card("grants-card", "Granted", rows())]] : [];
 }
 
 /** @param {Whole} whole */

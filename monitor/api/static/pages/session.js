@@ -2,14 +2,12 @@
 // @ts-check
 /** One session: what it is, what was done to it, its incidents and what it was granted. */
 
-import { get, seg, send } from "../api.js";
-import { attempt } from "../acts.js";
-import { ask } from "../dialog.js";
+import { get, seg } from "../api.js";
 import { h, when } from "../dom.js";
 import { fill } from "../fill.js";
-import { described } from "../grants.js";
 import { bus } from "../live.js";
 import { actionList } from "../parts/facts.js";
+import { grantRow } from "../parts/grant.js";
 import { card, sessionButtons, stateBadge } from "../parts/small.js";
 import { clipped, command } from "../text.js";
 import { STATES } from "../words.js";
@@ -158,45 +156,4 @@ function list(items, make, empty) {
   return items.length
     ? h("div", { class: "rows" }, items.map(make))
     : h("p", { class: "quiet" }, empty);
-}
-
-/**
- * @param {Grant} one
- * @param {boolean} canAct
- */
-function grantRow(one, canAct) {
-  const over = one.revoked || Date.parse(one.expires) < Date.now();
-  const fields = Object.entries(one.fields ?? {});
-  const revoke = async () => {
-    const question = {
-      title: "Take the grant back?",
-      text: ["From now on the rule stops this session again."],
-      verb: "Take it back",
-    };
-    const answer = await ask({ ...question, tone: "danger", reason: "none" });
-    if (answer) await attempt(() => send("DELETE", `/grants/${seg(one.id)}`));
-  };
-  return h(
-    "article",
-    { class: `row${over ? " over" : ""}`, "data-row": true },
-    h(
-      "div",
-      { class: "body" },
-      h(
-        "p",
-        null,
-        h("strong", null, one.title),
-        fields.length ? [": ", ...described(fields)] : ": everything it stops",
-      ),
-      h(
-        "p",
-        { class: "quiet" },
-        one.revoked
-          ? ["taken back ", when(one.revoked)]
-          : [over ? "was over " : "until ", when(one.expires)],
-        ` · by ${one.who}: “${clipped(one.why)}”`,
-      ),
-    ),
-    canAct && !over && h("button", { "data-focus": "revoke", on: { click: revoke } }, "Take back"),
-  );
 }

@@ -61,6 +61,14 @@ export function alertCard(one, canAct) {
   );
 }
 
+/**
+ * A field as text; what a correlation is made of comes as a list of mappings.
+ * @param {unknown} value
+ */
+function valueWords(value) {
+  return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
+}
+
 /** @param {() => Promise<void>} open @param {Element} more */
 function attemptOpen(open, more) {
   open().catch((error) =>
@@ -90,10 +98,12 @@ function opened(whole, care, canAct) {
     h(
       "dl",
       { class: "facts" },
-      Object.entries(whole.event.fields ?? {}).map(([name, value]) => [
-        h("dt", null, FIELDS[name] ?? name),
-        h("dd", null, h("code", null, clipped(String(value)))),
-      ]),
+      Object.entries(whole.event.fields ?? {})
+        .filter(([, value]) => !["", "[]"].includes(valueWords(value)))
+        .map(([name, value]) => [
+          h("dt", null, FIELDS[name] ?? name),
+          h("dd", null, h("code", null, clipped(valueWords(value)))),
+        ]),
     ),
     speedBars(whole.timings_ns ?? {}),
     processes > 0 &&

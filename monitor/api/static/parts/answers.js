@@ -4,7 +4,7 @@
 
 import { h } from "../dom.js";
 import { baseName, clipped } from "../text.js";
-import { subject } from "../words.js";
+import { subject, wasRefused } from "../words.js";
 import { sentWords } from "./facts.js";
 import { guiltyChain } from "./lineage.js";
 import { stoppedAfter } from "./speed.js";
@@ -30,14 +30,6 @@ export function answers(whole, cause, timings) {
     answer("Got out", [sentWords(whole.sent)], (whole.sent.bytes ?? 0) > 0),
     answer("Stopped after", [stoppedAfter(timings) || "No time was taken."]),
   );
-}
-
-/**
- * The kernel said no before it happened.
- * @param {Alert | null} cause
- */
-function wasRefused(cause) {
-  return cause?.event.verdict === "deny" || cause?.event.fields?.["Refused"] === true;
 }
 
 /** @param {Alert} cause */

@@ -5,12 +5,14 @@
 import { seg, send } from "../api.js";
 import { act, attempt, grant } from "../acts.js";
 import { h, when } from "../dom.js";
-import { clipped, parted } from "../text.js";
-import { isAlive, STATES } from "../words.js";
+import { clipped, clock, parted } from "../text.js";
+import { isAlive, STATES, STAYS_DONE, wasRefused } from "../words.js";
+import { holds } from "./grant.js";
 import { askAssignee, careOf, careWords, levelBadge, stateBadge } from "./small.js";
 
 /** @typedef {import("../types.js").Whole} Whole */
 /** @typedef {import("../types.js").Alert} Alert */
+/** @typedef {import("../types.js").Grant} Grant */
 
 const ENDS = /** @type {Record<string, string>} */ ({
   resumed: "It was resumed",
@@ -21,10 +23,11 @@ const ENDS = /** @type {Record<string, string>} */ ({
 /**
  * @param {Whole} whole
  * @param {Alert | null} cause
+ * @param {readonly Grant[]} grants of the session
  * @param {boolean} canAct
  * @returns {Element}
  */
-export function headline(whole, cause, canAct) {
+export function headline(whole, cause, grants, canAct) {
   const session = whole.session_now;
   const [act, stop] = parted(whole.sentence);
   return h(
@@ -48,7 +51,7 @@ export function headline(whole, cause, canAct) {
       h("strong", null, clipped(act, 600)),
       stop && ` ${clipped(stop, 600)}`,
     ),
-    whole.state === "open" ? decide(whole, cause, canAct) : over(whole),
+    whole.state === "open" ? decide(whole, cause, grants, canAct) : over(whole),
     care(whole, canAct),
   );
 }
@@ -56,9 +59,10 @@ export function headline(whole, cause, canAct) {
 /**
  * @param {Whole} whole
  * @param {Alert | null} cause
+ * @param {readonly Grant[]} grants
  * @param {boolean} canAct
  */
-function decide(whole, cause, canAct) {
+function decide(whole, cause, grants, canAct) {
   const session = whole.session_now;
   const words = h("p", { class: "state-words" }, STATES[session.state]);
   if (!canAct)
@@ -70,6 +74,8 @@ function decide(whole, cause, canAct) {
     );
   if (!isAlive(session)) return words;
   const frozen = session.state === "frozen";
+  const again = cause ? onceMore(cause, grants) : "";
+  const after = [again, cause && !wasRefused(cause) ? STAYS_DONE : ""].filter(Boolean);
   return h(
     "div",
     { class: "decide" },
@@ -78,16 +84,12 @@ function decide(whole, cause, canAct) {
       "ul",
       { class: "choices", "aria-label": "What you can do" },
       frozen &&
-        choice(
-          "r",
-          "Resume",
-          "primary",
-          cause ? "Let it go on. The same act is stopped again." : "Let it go on where it stands.",
-          () => act(session, "resume"),
+        choice("r", "Resume", "primary", `Let it go on where it stands. ${again}`.trim(), () =>
+          act(session, "resume", after),
         ),
       frozen &&
         cause &&
-        choice("g", "Grant …", "", "Allow this act for a while, then let it go on.", () =>
+        choice("g", "Grant …", "", "Allow this act for a while, and let it go on.", () =>
           grant(session, cause),
         ),
       !frozen &&
@@ -99,6 +101,22 @@ function decide(whole, cause, canAct) {
       ),
     ),
   );
+}
+
+/**
+ * What would come of the same act.
+ * @param {Alert} cause
+ * @param {readonly Grant[]} grants
+ */
+function onceMore(cause, grants) {
+  const granted = grants.filter((one) => one.rule === cause.rule.id && holds(one));
+  if (!granted.length) return "The same act is stopped again.";
+  const until =
+    granted
+      .map((one) => one.expires)
+      .sort()
+      .at(-1) ?? "";
+  return `It was granted until ${clock(until)} what “${granted[0]?.title}” stops: see “Granted”.`;
 }
 
 /**
@@ -154,12 +172,14 @@ function care(whole, canAct) {
     if (wish) await attempt(() => send("POST", `${path}/assign`, wish));
   };
   const words = careWords(now);
+  const decided = whole.state !== "open" && !now.seen && !now.assignee; // who did has seen it
   return h(
     "p",
     { class: "care" },
-    `${words.charAt(0).toUpperCase()}${words.slice(1)}.`,
+    !decided && `${words.charAt(0).toUpperCase()}${words.slice(1)}.`,
     canAct &&
       !now.seen &&
+      !decided &&
       h("button", { class: "plain", "data-focus": "ack", on: { click: seen } }, "I have seen it"),
     canAct &&
       h("button", { class: "plain", "data-focus": "assign", on: { click: assign } }, "Assign …"),
