@@ -80,8 +80,10 @@ export const KINDS = {
 /** @type {Record<string, string>} what an enforcement is worth, for people */
 export const ENFORCED = {
   "prevented in kernel": "The kernel refuses the act: it does not happen.",
-  "held in kernel": "The kernel holds the process as it acts; the act itself may have happened.",
-  "detected in user space": "Seen after it happened; the session is then stopped.",
+  "held in kernel":
+    "The kernel holds the process as it acts, or refuses the act where it can; it may have happened.",
+  "detected in user space":
+    "What the kernel knows by its name is held; the rest is seen after it happened, and answered then.",
   off: "This rule does nothing on this machine.",
 };
 
