@@ -179,7 +179,9 @@ class KernelSettings:
     monitor_pid: int
     events_ring_mib: int = 16
     batch: int = 64
-    """Records taken from a ring before the other is looked at again."""
+    """Records taken from a ring before the other is looked at again: in a flood an alarm waits for the
+    rest of so many, which take some 5 ms. With 256 the worst stop in `make bench ONLY=crowd` took twice as
+    long, and nothing was gained."""
     read_again_ms: int = 10_000
     write_again_ms: int = 100
     deadman_ms: int = 5_000

@@ -52,11 +52,11 @@ def judge(reading: Reading, documents: Sequence[Document], given: Variables) -> 
         else:
             ours.append(document)
     taken = _taken_ids(ours)
-    doubles = [one for one in ours if id(one) in taken and _may_be_off(one)]
-    ours = [one for one in ours if id(one) not in set(map(id, doubles))]
-    for document in doubles:
+    doubles = {id(one): one for one in ours if id(one) in taken and _may_be_off(one)}
+    ours = [one for one in ours if id(one) not in doubles]
+    for identity, document in doubles.items():
         category = CATEGORY if "correlation" in document.data else _category(document)
-        _fault(reading, document, category, taken[id(document)])
+        _fault(reading, document, category, taken[identity])
     names = Names(ours)
     filters = [one for one in ours if "filter" in one.data and id(one) not in taken]
     reading.filters = read_filters(filters, names, given)
