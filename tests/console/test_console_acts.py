@@ -21,6 +21,8 @@ def _stopped(start, name, *words):
 def test_frozen_then_read_then_granted_then_resumed(start, console):
     agent = _stopped(start, "grant-me")
     page = console()
+    row = page.get_by_role("article").filter(has_text="grant-me")
+    expect(row.locator(".badge", has_text="frozen")).to_be_visible()
     page.get_by_role("article").filter(has_text="grant-me").get_by_role("link").click()
 
     # Read: what, by whom, why, how fast.

@@ -6,11 +6,12 @@ import { get, seg } from "../api.js";
 import { h, when } from "../dom.js";
 import { fill } from "../fill.js";
 import { bus } from "../live.js";
-import { careOf, careWords, levelBadge } from "../parts/small.js";
+import { careOf, careWords, levelBadge, stateBadge } from "../parts/small.js";
 import { pager } from "../parts/pager.js";
 import { clipped, parted } from "../text.js";
 
 /** @typedef {import("../types.js").Incident} Incident */
+/** @typedef {import("../types.js").Session} Session */
 
 export const title = "Incidents";
 const MOST_OPEN = 100;
@@ -31,8 +32,16 @@ export async function show(page, visit) {
   });
   page.append(heading, calm, open, h("h2", { class: "after" }, "Over"), older.node);
   const load = async () => {
-    const found = await get("/incidents", { state: "open", limit: MOST_OPEN }, visit.signal);
-    fill(open, found.items, (/** @type {Incident} */ one) => one.id, row);
+    const [found, sessions] = await Promise.all([
+      get("/incidents", { state: "open", limit: MOST_OPEN }, visit.signal),
+      get("/sessions", {}, visit.signal),
+    ]);
+    const states = new Map(sessions.map((/** @type {Session} */ one) => [one.id, one.state]));
+    const items = found.items.map((/** @type {Incident} */ one) => ({
+      ...one,
+      now: states.get(one.session.id),
+    }));
+    fill(open, items, (/** @type {Incident} */ one) => one.id, row);
     calm.hidden = found.items.length > 0;
     heading.replaceChildren(
       found.items.length
@@ -47,7 +56,7 @@ export async function show(page, visit) {
     bus.addEventListener(event, again, { signal: visit.signal });
 }
 
-/** @param {Incident} one */
+/** @param {Incident & {now?: string}} one `now`: what its session does, where that is known */
 export function row(one) {
   const care = careOf(one);
   const end =
@@ -60,6 +69,7 @@ export function row(one) {
     h(
       "p",
       { class: "line" },
+      one.now && stateBadge(one.now),
       levelBadge(one.level),
       h("span", { class: "name" }, one.session.name),
       h("span", { class: "quiet" }, when(one.opened), " · ", when(one.opened, { age: true })),
