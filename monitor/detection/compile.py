@@ -70,7 +70,8 @@ class _Writer:
     def filtered(self, name: str, signatures: Sequence[Signature]) -> str:
         """Those signatures of which the prefilter found a literal."""
         wanted = [needles(signature.condition) for signature in signatures]
-        searched = dict.fromkeys(field for some in wanted for field, _ in sorted(some or ()))
+        needed = (needle for sets in wanted for some in sets for needle in sorted(some))
+        searched = dict.fromkeys(field for field, _ in needed)
         slots = {field: self._slots.setdefault(field, len(self._slots)) for field in searched}
         body: list[str] = []
         for start in range(0, len(signatures), _GROUP):

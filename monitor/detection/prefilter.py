@@ -17,10 +17,15 @@ from monitor.detection.condition import AllOf, AnyOf, Condition, Leaf, Match
 
 Needle = tuple[str, str]
 """A field, and what must be found in its lower-case text."""
+Needles = tuple[frozenset[Needle], ...]
+"""At most `_SETS`; of each set one must be found."""
 Scan = Callable[[str], int]
 """Lower-case text -> a bit for each signature that may match."""
 
 _LITERAL = {Match.EQUALS, Match.PREFIX, Match.SUFFIX, Match.CONTAINS}
+_SETS = 2
+"""A program's name and a word of its command line: with one alone, every shell is a candidate of each
+rule about shells. The community's rules take three times as long then."""
 _SHORTEST = 3
 """Shorter ones are found everywhere."""
 _TEXTS = {
@@ -39,47 +44,53 @@ are few: there is always a shell."""
 _first = itemgetter(0)
 
 
-def needles(condition: Condition) -> frozenset[Needle] | None:
-    """Literals of which one must be found for the condition to hold; None if none must."""
-    found = _needed(condition)
-    return found[1] if found is not None else None
+def needles(condition: Condition) -> Needles:
+    """Sets of literals of which one each must be found for the condition to hold; rarest first."""
+    return tuple(some for _, some in _needed(condition))
 
 
-def _needed(condition: Condition) -> tuple[int, frozenset[Needle]] | None:
-    """The needles, and how rare they are thought to be."""
+def _needed(condition: Condition) -> list[tuple[int, frozenset[Needle]]]:
+    """The sets, and how rare they are thought to be."""
     match condition:
         case Leaf(field, how, value):
             text = str(value)
             # ASCII only: what other letters become in lower case may depend on their neighbours.
             usable = how in _LITERAL and field in _TEXTS and text.isascii()
             if not usable or len(text) < _SHORTEST:
-                return None
+                return []
             rare = len(text) + _RARE.get(field, {}).get(how, 0)
-            return rare, frozenset({(field, text.lower())})
+            return [(rare, frozenset({(field, text.lower())}))]
         case AllOf(terms):
-            found = [some for some in map(_needed, terms) if some is not None]
-            return max(found, key=_first, default=None)
+            found = chain.from_iterable(map(_needed, terms))
+            return sorted(found, key=_first, reverse=True)[:_SETS]
         case AnyOf(terms):
-            each = [some for some in map(_needed, terms) if some is not None]
-            if not each or len(each) < len(terms):
-                return None
-            return min(map(_first, each)), frozenset(chain.from_iterable(some for _, some in each))
+            each = [_needed(term) for term in terms]
+            if not each or not all(each):
+                return []
+            # One that needs less than the others needs its last set once more.
+            sets = [[some[min(at, len(some) - 1)] for some in each] for at in range(_SETS)]
+            return [
+                (min(map(_first, some)), frozenset(chain.from_iterable(set_ for _, set_ in some)))
+                for some in sets[: max(map(len, each))]
+            ]
         case _:
-            return None
+            return []
 
 
-def scanner(wanted: Sequence[frozenset[Needle] | None]) -> Scan:
+def scanner(wanted: Sequence[Needles]) -> Scan:
     """A scan for signatures with these needles; those without are candidates always."""
-    always = everything = 0
-    bits: dict[str, int] = {}
-    for number, some in enumerate(wanted):
-        everything |= 1 << number
-        if some is None:
-            always |= 1 << number
-            continue
-        for _, text in some:
-            bits[text] = bits.get(text, 0) | 1 << number
-    masks = list(bits.values())
+    everything = (1 << len(wanted)) - 1
+    always = [0] * _SETS
+    """Of each of the sets: signatures that do not have so many."""
+    bits: dict[str, list[int]] = {}
+    for number, sets in enumerate(wanted):
+        for at in range(_SETS):
+            if at >= len(sets):
+                always[at] |= 1 << number
+                continue
+            for _, text in sets[at]:
+                bits.setdefault(text, [0] * _SETS)[at] |= 1 << number
+    masks = [(first, second) for first, second in bits.values()]
     automaton = AhoCorasick(bits, matchkind=MatchKind.Standard, implementation=Implementation.DFA)
 
     def scan(text: str) -> int:
@@ -87,9 +98,11 @@ def scanner(wanted: Sequence[frozenset[Needle] | None]) -> Scan:
             found = automaton.find_matches_as_indexes(text, overlapping=True)
         except UnicodeEncodeError:  # bytes that are no UTF-8: every signature has a look itself
             return everything
-        mask = always
+        first, second = always
         for index, _, _ in found:
-            mask |= masks[index]
-        return mask
+            mask = masks[index]
+            first |= mask[0]
+            second |= mask[1]
+        return first & second
 
     return scan

@@ -20,21 +20,25 @@ HOSTS = Leaf("TargetFilename", Match.EQUALS, "/etc/hosts", cased=True)
 CURL = Leaf("Image", Match.SUFFIX, "/Curl")
 LONGER = Leaf("CommandLine", Match.CONTAINS, "--upload-file")
 ANY = Leaf("CommandLine", Match.REGEX, "x+")
+_HOSTS, _CURL = ("TargetFilename", "/etc/hosts"), ("Image", "/curl")
+_LONGER = ("CommandLine", "--upload-file")
 
 
 @pytest.mark.parametrize(
     ("condition", "found"),
     [
-        (HOSTS, {("TargetFilename", "/etc/hosts")}),
-        (CURL, {("Image", "/curl")}),
-        (AnyOf((HOSTS, CURL)), {("TargetFilename", "/etc/hosts"), ("Image", "/curl")}),
-        (AllOf((CURL, LONGER)), {("CommandLine", "--upload-file")}),
-        (AllOf((ANY, CURL)), {("Image", "/curl")}),
-        (AllOf((Not(HOSTS), CURL)), {("Image", "/curl")}),
+        (HOSTS, [{_HOSTS}]),
+        (CURL, [{_CURL}]),
+        (AnyOf((HOSTS, CURL)), [{_HOSTS, _CURL}]),
+        (AllOf((CURL, LONGER)), [{_LONGER}, {_CURL}]),
+        (AllOf((CURL, HOSTS, LONGER)), [{_HOSTS}, {_LONGER}]),  # the two that are rarest
+        (AnyOf((AllOf((CURL, LONGER)), HOSTS)), [{_LONGER, _HOSTS}, {_CURL, _HOSTS}]),
+        (AllOf((ANY, CURL)), [{_CURL}]),
+        (AllOf((Not(HOSTS), CURL)), [{_CURL}]),
     ],
 )
-def test_one_of_the_needles_must_be_found(condition, found):
-    assert needles(condition) == found
+def test_of_each_set_of_needles_one_must_be_found(condition, found):
+    assert needles(condition) == tuple(map(frozenset, found))
 
 
 @pytest.mark.parametrize(
@@ -53,14 +57,21 @@ def test_one_of_the_needles_must_be_found(condition, found):
     ],
 )
 def test_where_no_literal_must_be_there_the_signature_is_always_asked(condition):
-    assert needles(condition) is None
+    assert needles(condition) == ()
 
 
 def test_a_scan_gives_a_bit_for_each_signature_that_may_match():
-    scan = scanner([needles(HOSTS), None, needles(AnyOf((HOSTS, CURL)))])
+    scan = scanner([needles(HOSTS), (), needles(AnyOf((HOSTS, CURL)))])
     assert scan("/usr/lib/x") == 0b010
     assert scan("/etc/hosts") == 0b111
     assert scan("/usr/bin/curl") == 0b110
+
+
+def test_one_set_of_two_is_not_enough():
+    scan = scanner([needles(AllOf((CURL, LONGER))), needles(CURL)])
+    assert scan("/usr/bin/curl") == 0b10
+    assert scan("--upload-file") == 0
+    assert scan("/usr/bin/curl --upload-file") == 0b11
 
 
 def test_a_needle_within_another_is_found_too():
