@@ -33,6 +33,10 @@ _COMPARISONS: dict[Match, Callable[[float, float], bool]] = {
 }
 
 
+_REMEMBERED = 128
+"""Characters of a text that an expression's answer is kept for; agents make longer ones as they like."""
+
+
 def text(value: object) -> str:
     """A field's value as rules spell it: `true`, `443`, `/etc/hosts`; an absent one is empty."""
     if value is None:
@@ -60,7 +64,9 @@ def pattern(expression: str, *, whole: bool) -> Predicate:
     def matches(subject: str) -> bool:
         return found(subject.encode("utf-8", "surrogatepass")) is not None
 
-    return matches
+    # Programs and working directories come again and again; a search takes ten times as long.
+    known = lru_cache(maxsize=1024)(matches)
+    return lambda subject: (known if len(subject) <= _REMEMBERED else matches)(subject)
 
 
 def network(blocks: Sequence[str]) -> Predicate:
