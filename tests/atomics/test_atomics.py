@@ -19,7 +19,8 @@ from environment import environ
 from agent.private_monitor import private_monitor
 from tests.stage.perform import perform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
+# All attacks are made before the first test asks what became of them: two minutes here.
+pytestmark = [pytest.mark.e2e, pytest.mark.kernel, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.vm.guest import Guest
+from tests.vm.guest import Guest, _panicked_by_emulation
 from tests.vm.kernels import GuestError, kernel, newest
 
 PROJECT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def test_a_kernel_that_panics_before_the_command_is_booted_again(capsys):
     here, boots = panicking(boots=1)
     assert here.run(["sh", "-c", "exit 37"]) == 37
     assert len(boots) == 2
-    assert "panicked before it was up" in capsys.readouterr().out
+    assert "panicked by its emulation" in capsys.readouterr().out
 
 
 @pytest.mark.guest
@@ -117,3 +117,14 @@ def test_a_kernel_that_panics_at_each_boot_is_an_error_that_shows_the_console():
     with pytest.raises(GuestError, match=r"(?s)did not come up.*Kernel panic"):
         here.run(["true"])
     assert len(boots) == 3
+
+
+@pytest.mark.parametrize(
+    ("console", "again"), [("Oops: int3: 0000", True), ("BUG: kernel NULL pointer", False)]
+)
+def test_a_panic_in_the_midst_is_only_forgiven_where_the_emulation_is_to_blame(
+    tmp_path, console, again
+):
+    (tmp_path / "output").write_text("it had begun")
+    (tmp_path / "console").write_text(f"{console}\nKernel panic - not syncing")
+    assert _panicked_by_emulation(tmp_path) is again
