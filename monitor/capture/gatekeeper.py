@@ -55,7 +55,7 @@ _ORDERS = 16
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_TIMERSLACK = 29
 _NICE = -20
-"""As the pipeline's thread: everybody who opens a watched file waits for this process."""
+"""As the monitor: everybody who opens a watched file waits for this process."""
 
 
 class Waiting(NamedTuple):

@@ -25,7 +25,7 @@ Scan = Callable[[str], int]
 _LITERAL = {Match.EQUALS, Match.PREFIX, Match.SUFFIX, Match.CONTAINS}
 _SETS = 2
 """A program's name and a word of its command line: with one alone, every shell is a candidate of each
-rule about shells. The community's rules take three times as long then."""
+rule about shells: programs through the community's rules and ours took 1.4 times as long."""
 _SHORTEST = 3
 """Shorter ones are found everywhere."""
 _TEXTS = {

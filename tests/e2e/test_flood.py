@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
+from environment import environ
 
 from agent.private_monitor import Monitor, private_monitor, until
 from tests.bench.figures import compiled
@@ -51,11 +51,9 @@ def _started(stack: ExitStack, monitor: Monitor, name: str, words: list[str]) ->
     agent.stdout.readline()
 
 
-def _monitor(scratch: Path, **settings: str) -> list[dict[str, str]]:
-    environ = {**os.environ, **{f"ESTOP_{name.upper()}": value for name, value in settings.items()}}
-    return private_monitor(
-        scratch, "--listen", "", "--rules", str(scratch / "rules"), environ=environ
-    )
+def _monitor(scratch: Path, **settings: str) -> AbstractContextManager[Monitor]:
+    options = ("--listen", "", "--rules", str(scratch / "rules"))
+    return private_monitor(scratch, *options, environ=environ(**settings))
 
 
 def _rules(monitor: Monitor, session: str) -> set[str]:
