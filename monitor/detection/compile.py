@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signatures of one category compiled to one Python function; it must not know Sigma or files.
+"""A condition compiled to a Python function; it must not know Sigma or files.
 
 The source is made of numbered locals and `repr()` of literals only, so that no text of a rule
-can become code. A field is fetched and lower-cased once for all rules of the category.
+can become code. What all terms need is asked one after the other: a field is fetched where it is
+first needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from monitor.alerts import Rule
 from monitor.detection import values
 from monitor.detection.condition import REFERENCES, AllOf, AnyOf, Condition, Leaf, Match, Not
-from monitor.detection.prefilter import needles, scanner
-from monitor.detection.ruleset import Signature
+from monitor.detection.literals import literals, shortest
+from monitor.detection.values import Get
 from monitor.fields import LISTS
+
+Test = Callable[[Get], bool]
 
 _REFERENCE = {
     Match.SAME_AS: "{0} == {1}",
@@ -25,161 +27,156 @@ _REFERENCE = {
 }
 """The test of a field's lower-case text against another one's."""
 
-Program = Callable[[Mapping[str, Any], Callable[[str], None]], list[Rule]]
-"""(fields of a fact, told the id of a rule whose evaluation raised) -> the rules that match."""
-
 _MERGED = {Match.EQUALS, Match.PREFIX, Match.SUFFIX, Match.CONTAINS, Match.NETWORK}
 """Leaves of one field that make a single test when any of them will do."""
 
-_GROUP = 8
-"""Signatures whose bits are looked at together: most facts have none of them set."""
+_FEW = 16
+"""Literals of an expression that are looked for before it."""
 
 _COST = {Match.CONTAINS: 1, Match.NETWORK: 2, Match.GLOB: 3, Match.REGEX: 3}
 """Rank of a test's price; those not named cost 0. Cheap tests are asked first."""
 
 
-def build(signatures: Sequence[Signature]) -> Program:
-    """The function that evaluates these signatures, in their order, on the fields of one fact."""
-    writer = _Writer()
-    source = writer.function("many", signatures) + writer.filtered("evaluate", signatures)
-    code = compile(source, "<signatures>", "exec")
-    exec(code, writer.namespace)  # noqa: S102 -- our own source; rules only contribute literals
-    program: Program = writer.namespace["evaluate"]
-    return program
+def compiled(condition: Condition, *, many: bool = False) -> Test:
+    """The function that tells whether the condition holds of a fact.
+
+    A leaf is true of a list if it is true of any element. Lists are expected where `fields.LISTS`
+    says so; elsewhere the function raises `values.ListFound`, unless it takes every field for one
+    (`many`).
+    """
+    writer = _Writer(many=many)
+    source = writer.function("test", condition)
+    exec(compile(source, "<signature>", "exec"), writer.namespace)  # noqa: S102 -- our own source; rules only contribute literals
+    found: Test = writer.namespace["test"]
+    return found
 
 
 class _Writer:
     """Source text in the making, and the objects it refers to by name.
 
-    A leaf is true of a list if it is true of any element. `evaluate` expects one where `fields.LISTS`
-    says so. It hands a fact with a list elsewhere over to `many`, which takes every field for one.
+    A field has a number: `v3` is its value, `s3` its text, `l3` that in lower case, `m3` all three
+    of each of its elements.
     """
 
-    def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {"text": values.text, "elements": values.elements}
+    def __init__(self, *, many: bool) -> None:
+        single, elements = values.single, values.elements
+        self.namespace: dict[str, Any] = {"single": single, "elements": elements}
+        self._many = many
         self._slots: dict[str, int] = {}
+        self._needed: dict[tuple[str, str], None] = {}
+        self._fetched: set[tuple[str, str]] = set()
 
-    def function(self, name: str, signatures: Sequence[Signature]) -> str:
-        """All signatures, one after the other, with every field taken for a list."""
-        body = [line for one in signatures for line in self._signature(one, many=True)]
-        lines = [f"def {name}(fields, failed):", " get = fields.get", " hits = []"]
-        for field, slot in self._slots.items():
-            lines += _fetch_many(field, slot)
-        return "\n".join([*lines, *body, " return hits", ""])
+    def function(self, name: str, condition: Condition) -> str:
+        """What must hold as a whole, term by term, the cheapest first."""
+        lines = [f"def {name}(get):"]
+        for term in sorted(_terms(condition), key=_cost):
+            expression = self._expression(term)
+            lines += [*self._fetches(), f" if not {expression}: return False"]
+        return "\n".join([*lines, " return True", ""])
 
-    def filtered(self, name: str, signatures: Sequence[Signature]) -> str:
-        """Those signatures of which the prefilter found a literal."""
-        wanted = [needles(signature.condition) for signature in signatures]
-        needed = (needle for sets in wanted for some in sets for needle in sorted(some))
-        searched = dict.fromkeys(field for field, _ in needed)
-        slots = {field: self._slots.setdefault(field, len(self._slots)) for field in searched}
-        body: list[str] = []
-        for start in range(0, len(signatures), _GROUP):
-            group = range(start, min(start + _GROUP, len(signatures)))
-            body.append(f" if found & {sum(1 << number for number in group)}:")
-            for number in group:
-                body.append(f"  if found & {1 << number}:")
-                body += [f"  {line}" for line in self._signature(signatures[number], many=False)]
-        lines = [f"def {name}(fields, failed):", " get = fields.get"]
-        for field, slot in slots.items():
-            lines += _fetch(field, slot)
-        # A needle of one field that is found in another, or across two, costs a look and no more.
-        text = " + '\\n' + ".join(f"l{slot}" for slot in slots.values()) or "''"
-        lines += [f" found = {self._constant(scanner(wanted))}({text})", " if not found: return []"]
-        lines.append(" hits = []")
-        for field, slot in self._slots.items():
-            if field not in slots:
-                lines += _fetch_many(field, slot) if field in LISTS else _fetch(field, slot)
-        return "\n".join([*lines, *body, " return hits", ""])
+    def _fetches(self) -> list[str]:
+        """Lines for the locals that are needed and not there yet."""
+        lines: list[str] = []
+        for kind, field in self._needed:
+            slot = self._slots[field]
+            if kind == "m":
+                lines.append(f" m{slot} = elements(get({field!r}))")
+            elif kind == "s":
+                lines.append(f" v{slot} = get({field!r})")
+                lines.append(f" s{slot} = v{slot} if v{slot}.__class__ is str else single(v{slot})")
+            else:
+                lines.append(f" l{slot} = s{slot}.lower()")
+        self._fetched |= self._needed.keys()
+        self._needed = {}
+        return lines
 
-    def _signature(self, signature: Signature, *, many: bool) -> list[str]:
-        expression = self._expression(signature.condition, many=many)
-        rule, rule_id = self._constant(signature.rule), signature.rule.id
-        return [
-            " try:",
-            f"  if {expression}: hits.append({rule})",
-            f" except Exception: failed({rule_id!r})",
-        ]
+    def _local(self, kind: str, field: str) -> str:
+        """The name of one of a field's locals, which is noted as needed."""
+        slot = self._slots.setdefault(field, len(self._slots))
+        for needed in {"v": "s", "l": "sl"}.get(kind, kind):
+            if (needed, field) not in self._fetched:
+                self._needed[needed, field] = None
+        return f"{kind}{slot}"
 
-    def _expression(self, condition: Condition, *, many: bool) -> str:
+    def _is_list(self, field: str) -> bool:
+        return self._many or field in LISTS
+
+    def _expression(self, condition: Condition) -> str:
         match condition:
             case Leaf():
-                return self._leaves([condition], many=many)
+                return self._leaves([condition])
             case Not(term):
-                return f"(not {self._expression(term, many=many)})"
+                return f"(not {self._expression(term)})"
             case AllOf(terms):
-                parts = [self._expression(t, many=many) for t in sorted(terms, key=_cost)]
+                parts = [self._expression(t) for t in sorted(terms, key=_cost)]
                 return f"({' and '.join(parts)})"
             case AnyOf(terms):
                 groups = sorted(_merge(terms), key=lambda group: _cost(group[0]))
-                return f"({' or '.join(self._group(g, many=many) for g in groups)})"
+                return f"({' or '.join(self._group(g) for g in groups)})"
 
-    def _group(self, group: Sequence[Condition], *, many: bool) -> str:
+    def _group(self, group: Sequence[Condition]) -> str:
         leaves = [term for term in group if isinstance(term, Leaf)]
-        return self._leaves(leaves, many=many) if leaves else self._expression(group[0], many=many)
+        return self._leaves(leaves) if leaves else self._expression(group[0])
 
-    def _leaves(self, leaves: Sequence[Leaf], *, many: bool) -> str:
+    def _leaves(self, leaves: Sequence[Leaf]) -> str:
         """One test for leaves that differ only in their value."""
-        slot = self._slot(leaves[0].field)
+        field = leaves[0].field
         if leaves[0].match in REFERENCES:
-            return self._compared(leaves[0], many=many)
-        if not many and leaves[0].field not in LISTS:
-            return self._test(leaves, f"v{slot}", f"s{slot}", f"l{slot}")
+            return self._compared(leaves[0])
+        if not self._is_list(field):
+            return self._test(leaves, lambda kind: self._local(kind, field))
+        several = self._local("m", field)
         if leaves[0].match is Match.NULL:
-            return f"(not m{slot})"
-        return f"any({self._test(leaves, 'v', 's', 'l')} for v, s, l in m{slot})"
+            return f"(not {several})"
+        return f"any({self._test(leaves, str)} for v, s, l in {several})"
 
-    def _slot(self, field: str) -> int:
-        return self._slots.setdefault(field, len(self._slots))
-
-    def _compared(self, leaf: Leaf, *, many: bool) -> str:
+    def _compared(self, leaf: Leaf) -> str:
         """A test of two fields; empty text is at the beginning of nothing."""
-        slots = [(self._slot(field), many or field in LISTS) for field in leaf.fields]
-        if any(is_list for _, is_list in slots):
-            mine, its = (f"m{s}" if is_list else f"elements(v{s})" for s, is_list in slots)
+        if any(map(self._is_list, leaf.fields)):
+            mine, its = map(self._elements, leaf.fields)
             test = _REFERENCE[leaf.match].format("l", "o")
             return f"any({test} for _, _, l in {mine} for _, _, o in {its})"
-        mine, its = (str(slot) for slot, _ in slots)
-        test = _REFERENCE[leaf.match].format(f"l{mine}", f"l{its}")
-        return f"(v{mine} is not None and v{its} is not None and {test})"
+        test = _REFERENCE[leaf.match].format(*(self._local("l", field) for field in leaf.fields))
+        there = " and ".join(f"{self._local('v', field)} is not None" for field in leaf.fields)
+        return f"({there} and {test})"
 
-    def _test(self, leaves: Sequence[Leaf], value: str, plain: str, lower: str) -> str:
-        """A test over the names of the field's value, its text and its lower-case text."""
+    def _elements(self, field: str) -> str:
+        if self._is_list(field):
+            return self._local("m", field)
+        return f"elements({self._local('v', field)})"
+
+    def _test(self, leaves: Sequence[Leaf], name: Callable[[str], str]) -> str:
+        """A test of the field's value `v`, its text `s` or its lower-case text `l`, under their names."""
         leaf = leaves[0]
         match leaf.match:
             case Match.NULL:
-                return f"({value} is None)"
+                return f"({name('v')} is None)"
             case Match.NETWORK:
                 blocks = sorted({str(x.value) for x in leaves})
-                return f"{self._constant(values.network(blocks))}({plain})"
-            case Match.GLOB | Match.REGEX as how:
-                test = values.pattern(str(leaf.value), whole=how is Match.GLOB)
-                subject = lower if how is Match.GLOB and not leaf.cased else plain
-                return f"({value} is not None and {self._constant(test)}({subject}))"
+                return f"{self._constant(values.network(blocks))}({name('s')})"
+            case Match.GLOB | Match.REGEX:
+                return self._expression_test(leaf, name)
             case Match.LESS | Match.AT_MOST | Match.MORE | Match.AT_LEAST:
                 compare = values.comparison(leaf.match, float(leaf.value))
-                return f"{self._constant(compare)}({value})"
+                return f"{self._constant(compare)}({name('v')})"
             case _:
-                return _text_test(leaves, value, plain if leaf.cased else lower)
+                return _text_test(leaves, name("v"), name("s" if leaf.cased else "l"))
+
+    def _expression_test(self, leaf: Leaf, name: Callable[[str], str]) -> str:
+        """RE2 is asked last: to call it costs as much as forty tests of plain text."""
+        expression, whole = str(leaf.value), leaf.match is Match.GLOB
+        subject = name("l" if whole and not leaf.cased else "s")
+        tests = [f"{name('v')} is not None", f"len({subject}) >= {shortest(expression)}"]
+        if 0 < len(texts := literals(expression)) <= _FEW:
+            there = (f"{text!r} in {name('l')}" for text in sorted(texts))
+            tests.append(f"({' or '.join(there)})")
+        matches = self._constant(values.pattern(expression, whole=whole))
+        return f"({' and '.join(tests)} and {matches}({subject}))"
 
     def _constant(self, thing: object) -> str:
         name = f"k{len(self.namespace)}"
         self.namespace[name] = thing
         return name
-
-
-def _fetch(field: str, slot: int) -> list[str]:
-    return [
-        f" v{slot} = s{slot} = get({field!r})",
-        f" if v{slot}.__class__ is not str:",
-        f"  if v{slot}.__class__ in (list, tuple): return many(fields, failed)",
-        f"  s{slot} = text(v{slot})",
-        f" l{slot} = s{slot}.lower()",
-    ]
-
-
-def _fetch_many(field: str, slot: int) -> list[str]:
-    return [f" m{slot} = elements(get({field!r}))"]
 
 
 def _text_test(leaves: Sequence[Leaf], value: str, subject: str) -> str:
@@ -211,6 +208,15 @@ def _one_or_tuple(literals: list[str]) -> str:
     return repr(literals[0]) if len(literals) == 1 else repr(tuple(literals))
 
 
+def _terms(condition: Condition) -> Iterator[Condition]:
+    """All that must hold."""
+    if isinstance(condition, AllOf):
+        for term in condition.terms:
+            yield from _terms(term)
+    else:
+        yield condition
+
+
 def _merge(terms: Iterable[Condition]) -> list[list[Condition]]:
     groups: dict[object, list[Condition]] = {}
     for term in terms:
@@ -222,9 +228,9 @@ def _merge(terms: Iterable[Condition]) -> list[list[Condition]]:
 
 def _cost(condition: Condition) -> int:
     match condition:
-        case Leaf(match=match):
-            return _COST.get(match, 0)
+        case Leaf(field=field, match=match):
+            return _COST.get(match, 0) + (field in LISTS)
         case Not(term):
             return _cost(term)
         case AllOf(terms) | AnyOf(terms):
-            return max(_cost(term) for term in terms)
+            return max((_cost(term) for term in terms), default=0)

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from monitor.alerts import Rule
-from monitor.detection.compile import Program, build
 from monitor.detection.correlate import Correlator, Matches
+from monitor.detection.program import Program, build
 from monitor.detection.ruleset import RuleSet, Signature
 from monitor.fields import Fact
 

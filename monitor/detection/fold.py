@@ -6,18 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
-from monitor.alerts import Level, Response, Rule
-from monitor.detection.compile import Program, build
+from monitor.detection.compile import Test, compiled
 from monitor.detection.condition import AllOf, AnyOf, Condition, Leaf, Not
-from monitor.detection.ruleset import Signature
 
 TRUE = AllOf(())
 FALSE = AnyOf(())
 
 Decide = Callable[[Leaf], bool | None]
 """Whether a leaf holds; None where that is not known."""
-
-_PROBE = Rule(id="probe", title="", level=Level.LOW, response=Response.LOG, category="")
 
 
 def fold(condition: Condition, decide: Decide, *, positive: bool = True) -> Condition:
@@ -37,7 +33,7 @@ def fold(condition: Condition, decide: Decide, *, positive: bool = True) -> Cond
 
 def holds(leaf: Leaf, value: object) -> bool:
     """Does a field with this value (None: absent) satisfy the leaf, by the engine's own reading?"""
-    return bool(_program(leaf)({leaf.field: value}, _raise))
+    return _test(leaf)({leaf.field: value}.get)
 
 
 def leaves(condition: Condition) -> Iterator[Leaf]:
@@ -66,14 +62,10 @@ def _join(terms: Iterable[Condition], *, every: bool) -> Condition:
 
 
 def forget() -> None:
-    """Let go of the programs of single leaves: they are of use while a rule set is lowered."""
-    _program.cache_clear()
+    """Let go of the tests of single leaves: they are of use while a rule set is lowered."""
+    _test.cache_clear()
 
 
 @lru_cache(maxsize=4096)
-def _program(leaf: Leaf) -> Program:
-    return build([Signature(_PROBE, leaf)])
-
-
-def _raise(rule_id: str) -> None:
-    raise ValueError(rule_id)
+def _test(leaf: Leaf) -> Test:
+    return compiled(leaf)

@@ -17,6 +17,8 @@ import re2
 
 from monitor.detection.condition import Match
 
+Get = Callable[[str], Any]
+"""The name of a field -> its value, None where it is absent."""
 Predicate = Callable[[Any], bool]
 
 RE2_OPTIONS = re2.Options()
@@ -44,6 +46,22 @@ def text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+class ListFound(TypeError):  # noqa: N818 -- no error: it says which way to go
+    """A field has several values where one was expected."""
+
+
+def single(value: object) -> str:
+    """`text` of what is no list.
+
+    Raises ListFound.
+    """
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        raise ListFound
+    return text(value)
 
 
 def elements(value: object) -> list[tuple[Any, str, str]]:

@@ -9,7 +9,7 @@ from sigma_oracle import fires
 
 from monitor.alerts import Level, Response, Rule
 from monitor.detection import sigma
-from monitor.detection.compile import build
+from monitor.detection.program import build
 from monitor.detection.ruleset import Signature
 
 FIELDS = ["TargetFilename", "Image", "Operation", "ProcessId"]

@@ -268,7 +268,7 @@ def test_an_empty_set_lowers_to_nothing():
 
 def test_lowering_keeps_nothing_of_what_it_compiled(lowered):
     lowered(detecting({"TargetFilename|cased": "/a"}, "file_event", response="freeze"))
-    assert fold._program.cache_info().currsize == 0
+    assert fold._test.cache_info().currsize == 0
 
 
 def test_the_bundled_rules_that_guard_hosts_and_shadow_lower_whole():
