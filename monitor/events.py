@@ -6,6 +6,7 @@ Paths are text that encodes back to the kernel's bytes (`text.decode`). Times ar
 
 from __future__ import annotations
 
+import os
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -132,6 +133,12 @@ class Exited(Event, frozen=True, kw_only=True, gc=False):
     """The last thread of a process ended; `code` as wait(2) has it."""
 
     code: int
+
+    @property
+    def exit_code(self) -> int:
+        """As shells tell it: the status, or 128 + the signal that ended it."""
+        status = os.waitstatus_to_exitcode(self.code & 0xFF7F)  # without the core dump bit
+        return status if status >= 0 else 128 - status
 
 
 class Opened(Event, frozen=True, kw_only=True, gc=False):

@@ -82,6 +82,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     started: str = ""
     """RFC 3339, UTC."""
     ended: str = ""
+    exit_code: int | None = None
+    """Of the agent's own process, as shells tell it; null while that lives, or where nobody saw its end."""
     processes: int = 0
     """Living processes when the snapshot was taken."""
     events: int = 0

@@ -361,14 +361,15 @@ class Supervisor:
     def end_empty_ones(self) -> None:
         """Sessions whose last process is gone have ended."""
         for live in self._registry.live():
-            empty = live.populated and self._killswitch.is_empty(live)
-            if empty and self._registry.end(live):
+            if not (live.populated and self._killswitch.is_empty(live)):
+                continue
+            if self._registry.end(live):
                 self._killswitch.forget(live)
                 self._grants.forget(live.id)
                 self._casebook.ended(live.id)
                 self._memories.forget(live)
-                self._store.save_session(live.snapshot())
                 _log.info("session.ended", session=live.id, state=live.state.value)
+            self._store.save_session(live.snapshot())  # once more when its last events are in
 
     def restore(self) -> None:
         """Take back the sessions that an earlier monitor left with living processes."""

@@ -18,6 +18,7 @@ from monitor.api.stream import RecordStream
 from monitor.casebook import assigned, seen
 from monitor.control import ActRequest, AssignRequest, Peer
 from monitor.errors import RecordNotFoundError
+from monitor.incidents import Incident
 from monitor.record.queries import MAX_LIMIT, AlertFilters, Page
 
 router = APIRouter(prefix="/alerts", tags=["alerts"])
@@ -138,6 +139,27 @@ def _care(monitor: Monitor, asker: Peer, alert: str, change: Callable[[Care], Ca
         care = change(found.care if isinstance(found.care, Care) else Care())
         monitor.store.save_care(found.id, care)
         return recorded(monitor, replace(found, care=care, evidence=None))
+
+
+def acknowledge_those_of(monitor: Monitor, incident: Incident, *, who: str, why: str) -> None:
+    """Whoever has seen an incident has seen its alerts; those that others have seen stay theirs."""
+    wanted: AlertFilters = {
+        "session": incident.session.id,
+        "after": incident.after or None,
+        "until": incident.until or None,
+        "state": Triage.NEW,
+        "limit": MAX_LIMIT,
+    }
+    with _CARE:
+        page = monitor.store.alerts(**wanted)
+        while page.items:
+            for one in page.items:
+                known = one.care if isinstance(one.care, Care) else Care()
+                monitor.store.save_care(one.id, seen(known, who, why))
+            if page.next is None:
+                break
+            wanted["before"] = page.next
+            page = monitor.store.alerts(**wanted)
 
 
 def _visible(monitor: Monitor, asker: Peer, alert: str) -> Alert:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from monitor.alerts import Level
+from monitor.api.alert_routes import acknowledge_those_of
 from monitor.api.requests import (
     Asker,
     Behind,
@@ -131,8 +132,9 @@ _CHANGED = answers(reference(Incident), "The incident as it is now.")
     openapi_extra=takes(ActRequest, required=False),
 )
 def acknowledge_incident(incident: str, note: Note, monitor: Behind, asker: Asker) -> Response:
-    """Say that somebody has seen it."""
+    """Say that somebody has seen it, and with it those of its alerts that nobody had seen."""
     found, _ = _visible(monitor, asker, incident)
+    acknowledge_those_of(monitor, found, who=asker.name, why=note.why)
     done = monitor.control.acknowledge(found.id, who=asker.name, why=note.why)
     return recorded(monitor, done)
 

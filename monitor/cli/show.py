@@ -14,7 +14,7 @@ from rich.text import Text
 from monitor.alerts import ActionRecord, Alert
 from monitor.detection.coverage import Covered
 from monitor.incidents import Grant, Incident, Standing
-from monitor.subjects import Session
+from monitor.subjects import Session, State
 from monitor.text import terminal
 
 _PIPE_WIDTH = 200
@@ -74,7 +74,7 @@ def sessions(found: Sequence[Session]) -> None:
         (
             s.id,
             s.name,
-            s.state,
+            _state(s),
             s.mode,
             str(s.root_pid),
             str(s.processes),
@@ -86,6 +86,12 @@ def sessions(found: Sequence[Session]) -> None:
     ]
     titles = ("ID", "NAME", "STATE", "MODE", "PID", "PROCESSES", "EVENTS", "STARTED", "HARDENING")
     table(titles, rows, "no sessions: start one with `estop run -- COMMAND`")
+
+
+def _state(session: Session) -> str:
+    """Of one that ended by itself, with its exit code."""
+    known = session.state is State.EXITED and session.exit_code is not None
+    return f"{session.state} ({session.exit_code})" if known else session.state
 
 
 def alerts(found: Sequence[Alert]) -> None:

@@ -77,9 +77,11 @@ def _branch(branch: Branch) -> Text:
 def _ending(told: Account) -> Iterator[str]:
     sent = told.sent
     if sent.bytes is not None:
-        yield f"left the machine between the act and the cut: {sent.bytes} bytes"
+        yield f"sent between the act and the cut: {sent.bytes} bytes"
     for place in sent.destinations:
-        yield f"connected before: {place.host or place.address} port {place.port} ({place.count} times)"
+        where = f"{place.host or place.address} port {place.port}"
+        here = ", which is this machine" if place.local else ""
+        yield f"connected before: {where} ({place.count} times){here}"
     if told.rule is not None:
         yield f"rule: {told.rule.title} ({told.rule.id}), {told.rule.enforcement}"
         yield f"why it is there: {told.rule.description}"

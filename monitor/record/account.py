@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -67,10 +68,12 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     host: str
     count: int
+    local: bool = False
+    """It is this machine itself, where another program may pass it on."""
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
-    """What left the machine: after the act, and in the session's whole life until then."""
+    """What it sent, to this machine too: after the act, and in the session's whole life until then."""
 
     bytes: int | None
     total_bytes: int | None
@@ -261,7 +264,7 @@ def _of_alerts(alerts: Iterable[Alert], act: int | str) -> Iterator[Moment]:
         yield Moment(
             at_ms=round(at_ms, 3),
             kind="alert",
-            text=f"{alert.rule.title}: {alert.outcome.action}",
+            text=f"{alert.rule.title}: {alert.outcome.action.replace('_', ' ')}",
             pid=_pid_of(alert),
             time=alert.time,
             alert=alert.id,
@@ -309,7 +312,23 @@ def _sent(cause: Alert | None, events: Sequence[Mapping[str, Any]]) -> Sent:
         bytes=cause.outcome.bytes_out if cause else None,
         total_bytes=max((int(event.get("egress_bytes", 0)) for event in events), default=None),
         destinations=tuple(
-            Destination(address=address, port=port, host=names.get((address, port), ""), count=n)
+            Destination(
+                address=address,
+                port=port,
+                host=names.get((address, port), ""),
+                count=n,
+                local=_is_local(address),
+            )
             for (address, port), n in places.most_common()
         ),
     )
+
+
+def _is_local(address: str) -> bool:
+    """0.0.0.0 leads here, too."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_loopback or ip.is_unspecified

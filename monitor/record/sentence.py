@@ -58,8 +58,8 @@ def _consequence(alert: Alert) -> str:
     said = f"The whole session was frozen{when} and its network cut"
     if out is None:
         return f"{said}."
-    left = "nothing left the machine" if out == 0 else f"{out} bytes left the machine"
-    return f"{said}; {left} in between."
+    sent = "nothing" if out == 0 else f"{out} bytes"
+    return f"{said}; it sent {sent} in between."
 
 
 def _file(fields: Fields) -> str:

@@ -114,8 +114,7 @@ class FactMaker:
         yield Fact(category="process_creation", fields=fields)
 
     def _exited(self, event: events.Exited, live: LiveSession, process: Process) -> Iterable[Fact]:
-        code = os.waitstatus_to_exitcode(event.code & 0xFF7F)  # without the core dump bit
-        fields = {**live.tree.fields(process), "ExitCode": code if code >= 0 else 128 - code}
+        fields = {**live.tree.fields(process), "ExitCode": event.exit_code}
         yield Fact(category="process_termination", fields=fields)
 
     # Files --------------------------------------------------------------------------------------

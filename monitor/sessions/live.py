@@ -123,6 +123,7 @@ class LiveSession:
     state: State = State.RUNNING
     started: str = ""
     ended: str = ""
+    exit_code: int | None = None
     events: int = 0
     empty_ns: int = 0
     """When its cgroup was found empty."""
@@ -193,6 +194,7 @@ class LiveSession:
             argv=self.argv,
             started=self.started,
             ended=self.ended,
+            exit_code=self.exit_code,
             processes=0 if self.ended else len(self.tree),
             events=self.events,
             hardening=self.hardening,

@@ -353,6 +353,8 @@ class Registry:
             case events.Exited():
                 process = live.tree.get(event.tgid, event.uid)
                 live.tree.exit(event.tgid)
+                if event.tgid == live.root_pid:
+                    live.exit_code = event.exit_code
                 return process
             case events.Opened():
                 process = live.tree.get(event.tgid, event.uid)

@@ -33,6 +33,11 @@ def test_frozen_then_read_then_granted_then_resumed(start, console):
     expect(tree.locator("g.guilty", has_text="did it")).to_contain_text(re.compile(r"sh|dash"))
     expect(tree.locator("g.guilty").first).to_contain_text("python3")
     expect(page.locator(".timeline .guilty")).not_to_have_count(0)
+    libraries = page.locator(".timeline details").first
+    expect(libraries.locator("summary")).to_have_text(re.compile(r"read \d+ files pid \d+"))
+    expect(libraries.get_by_text("libc.so")).to_be_hidden()
+    libraries.locator("summary").click()
+    expect(libraries.get_by_text("libc.so")).to_be_visible()
     expect(page.locator(".speed .step-frozen")).to_contain_text(re.compile("µs|ms"))
     expect(page.locator(".rule-card")).to_contain_text("Enforced here")
 
@@ -48,6 +53,7 @@ def test_frozen_then_read_then_granted_then_resumed(start, console):
     expect(page.locator("#banner")).to_contain_text("grant-me runs again")
     expect(page.locator(".headline")).to_contain_text("It was resumed by token ann")
     expect(page.locator(".headline")).to_contain_text("the owner asked for it")
+    expect(page.locator(".headline")).to_contain_text("Now: It works; nothing has stopped it.")
     assert agent.reaches("second")  # the same act once more, and nobody stopped it
     assert agent.state == "running"
     grant = agent.monitor.get("/grants?session=grant-me")[0]
@@ -146,6 +152,7 @@ def test_an_incident_is_acknowledged_and_assigned(start, console):
     expect(page.locator(".care").first).to_contain_text("Not seen by anybody yet")
     page.get_by_role("button", name="I have seen it").first.click()
     expect(page.locator(".care").first).to_contain_text("Seen by token ann")
+    expect(page.locator(".alerts-card .alert:not(.seen)")).to_have_count(0)
     page.get_by_role("button", name="Assign …").first.click()
     page.get_by_label(re.compile("To whom")).fill("berta")
     page.get_by_role("dialog").get_by_role("button", name="Assign").click()

@@ -217,6 +217,18 @@ def test_what_happens_while_no_monitor_runs_is_told_once_by_the_next_one(scratch
                 _kill_hard(monitor)
 
 
+def test_how_an_agent_ended_is_told(scratch, rules):
+    codes = {"well": "exit 0", "badly": "exit 3", "by-a-signal": "kill -9 $$"}
+    with private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor:
+        for name, code in codes.items():
+            subprocess.run([*monitor.run_command(name), "/bin/sh", "-c", code], check=False)
+        told = {}
+        for name in codes:
+            assert until(lambda name=name: monitor.session(name)["exit_code"] is not None, 20)
+            told[name] = monitor.session(name)["exit_code"]
+    assert told == {"well": 0, "badly": 3, "by-a-signal": 128 + signal.SIGKILL}
+
+
 def test_who_acted_and_ended_while_no_monitor_ran_is_not_forgiven(scratch, rules):
     options = ("--listen", "", "--rules", str(rules))
     code = (

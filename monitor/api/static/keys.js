@@ -29,6 +29,8 @@ const LIST = [
   ["?", "this list"],
 ];
 
+const ACTS = new Set(["f", "r", "g", "x", "e"]);
+
 /** Listen on the whole page. */
 export function install() {
   document.addEventListener("keydown", (event) => {
@@ -84,6 +86,15 @@ function step(by) {
   next?.scrollIntoView({ block: "nearest" });
 }
 
+/**
+ * Keys of acts do nothing on pages that have no button for them.
+ * @param {string} key
+ */
+function isOfUse(key) {
+  if (!ACTS.has(key)) return true;
+  return Boolean(document.querySelector(`main [data-hotkey="${key}"]`));
+}
+
 /** The list of keys; also reached by the button at the top. */
 export function help() {
   if (document.querySelector("dialog[open]")) return false;
@@ -97,7 +108,10 @@ export function help() {
     h(
       "dl",
       { class: "keys" },
-      LIST.flatMap(([key, words]) => [h("dt", null, h("kbd", null, key)), h("dd", null, words)]),
+      LIST.filter(([key]) => isOfUse(key ?? "")).flatMap(([key, words]) => [
+        h("dt", null, h("kbd", null, key)),
+        h("dd", null, words),
+      ]),
     ),
     h("label", { class: "choice" }, on, h("span", null, "single keys do something")),
     h("div", { class: "buttons end" }, h("button", { on: { click: close } }, "Close")),

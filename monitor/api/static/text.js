@@ -124,3 +124,17 @@ export function clock(time, now = new Date()) {
   const day = date.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
   return `${day} ${hour}`;
 }
+
+/**
+ * A text with the times in it on the viewer's clock.
+ * @param {string} text
+ */
+export function clocked(text) {
+  return text.replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, (time) => clock(time));
+}
+
+/** What the viewer's clock is set to: `GMT+1`, `UTC`. */
+export function zone(time = new Date()) {
+  const parts = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(time);
+  return parts.find((one) => one.type === "timeZoneName")?.value ?? "";
+}

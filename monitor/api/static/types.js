@@ -20,6 +20,7 @@
  * @property {string[]} [argv]
  * @property {string} [started]
  * @property {string} [ended]
+ * @property {number | null} [exit_code]
  * @property {number} [processes]
  * @property {number} [events]
  * @property {string[]} [hardening]
@@ -90,7 +91,7 @@
  * @typedef {object} Sent
  * @property {number | null} bytes
  * @property {number | null} total_bytes
- * @property {{address: string, port: number, host: string, count: number}[]} destinations
+ * @property {{address: string, port: number, host: string, count: number, local: boolean}[]} destinations
  *
  * @typedef {object} Detail
  * @property {Alert[]} alerts

@@ -5,7 +5,7 @@
 /** @typedef {import("./types.js").Session} Session */
 
 /** @type {Record<string, string>} what a state means for whoever has to decide */
-export const STATES = {
+const STATES = {
   running: "It works; nothing has stopped it.",
   held: "The kernel holds it for a moment while the rules decide.",
   frozen: "Nothing of it runs and its network is cut. It waits for you.",
@@ -13,6 +13,16 @@ export const STATES = {
   exited: "It ended by itself.",
   lost: "It left the monitor's sight: treat it as an incident.",
 };
+
+/**
+ * What its state means, and how its own process ended.
+ * @param {Session} session
+ */
+export function stateWords(session) {
+  const code = session.exit_code;
+  const known = session.ended && session.state === "exited" && typeof code === "number";
+  return `${STATES[session.state] ?? ""}${known ? ` The agent's exit code is ${code}.` : ""}`;
+}
 
 const ALIVE = new Set(["running", "held", "frozen", "lost"]);
 

@@ -86,6 +86,25 @@ def test_notes_on_an_incident_survive_its_end_and_a_restart(api, tmp_path):
     assert (again.care.assignee, again.resolution) == ("bob", "killed")
 
 
+def test_who_has_seen_an_incident_has_seen_its_alerts_but_not_those_of_others(api):
+    opened = api.incident(1)
+    api.alert(2, session="s2")
+    with api.tcp() as client:
+        client.post(f"/incidents/{opened.id}/acknowledge", json={"why": "on it"})
+        care = client.get("/alerts/a1").json()["care"]
+        assert (care["state"], care["why"]) == ("acknowledged", "on it")
+        left = client.get("/alerts", params={"state": "new"}).json()["items"]
+        assert [alert["id"] for alert in left] == ["a2"]
+
+
+def test_a_note_on_an_alert_stays_when_its_incident_is_acknowledged(api):
+    opened = api.incident(1)
+    with api.tcp() as client:
+        client.post("/alerts/a1/acknowledge", json={"why": "mine"})
+        client.post(f"/incidents/{opened.id}/acknowledge", json={"why": "all of it"})
+        assert client.get("/alerts/a1").json()["care"]["why"] == "mine"
+
+
 def test_another_users_incident_does_not_exist(api):
     opened = api.incident(1)
     with api.tcp() as client:

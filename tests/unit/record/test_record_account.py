@@ -102,6 +102,15 @@ def test_where_data_went_is_counted_and_named(tell):
     assert sent.total_bytes == 70
 
 
+@pytest.mark.parametrize("address", ["127.0.0.53", "::1", "::ffff:127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("other", ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"])
+def test_what_was_sent_to_the_machine_itself_is_told_apart(tell, address, other):
+    event = {"kind": "Connected", "port": 53, "protocol": "udp", "ktime_ns": 1}
+    events = [{**event, "address": address}, {**event, "address": other}]
+    places = tell(evidence={"events": events}).sent.destinations
+    assert {place.address: place.local for place in places} == {address: True, other: False}
+
+
 def test_a_stop_by_a_person_has_no_cause_and_is_told_all_the_same(tell):
     told = tell(cause="")
     assert not [branch for branch in told.tree if branch.guilty]

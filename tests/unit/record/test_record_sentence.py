@@ -33,7 +33,7 @@ def test_it_says_who_did_what_when_it_was_stopped_and_what_got_out():
     told = sentence(alert(fields={"TargetFilename": "/etc/hosts", "Operation": "open"}))
     assert told == (
         "python3 (pid 7) in helper opened /etc/hosts to write. The whole session was frozen"
-        " 0.7 ms after the act and its network cut; nothing left the machine in between."
+        " 0.7 ms after the act and its network cut; it sent nothing in between."
     )
 
 
@@ -45,7 +45,7 @@ def test_what_was_refused_is_not_told_as_done():
 
 
 def test_bytes_that_left_are_told():
-    assert "; 12 bytes left the machine" in sentence(
+    assert "; it sent 12 bytes in between" in sentence(
         alert(outcome=Outcome(action=Action.FROZEN, bytes_out=12))
     )
 

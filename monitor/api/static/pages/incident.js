@@ -131,7 +131,7 @@ function draw(page, whole, grants, visit) {
   ]);
   parts(page.querySelector(".side"), [
     ...granted(grants, visit.canAct),
-    ["sent", sent, () => card("sent-card", "What left the machine", sentList(sent))],
+    ["sent", sent, () => card("sent-card", "What it sent", sentList(sent))],
     ["speed", timings, () => card("speed-card", "How fast it was stopped", speedBars(timings))],
     ["rule", rule, () => card("rule-card", "The rule", ruleFacts(rule))],
     ["actions", actions, () => card("actions-card", "What was done", actionList(actions))],

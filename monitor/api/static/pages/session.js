@@ -10,7 +10,7 @@ import { actionList } from "../parts/facts.js";
 import { grantRow } from "../parts/grant.js";
 import { card, sessionButtons, stateBadge } from "../parts/small.js";
 import { clipped, command } from "../text.js";
-import { STATES } from "../words.js";
+import { stateWords } from "../words.js";
 import { alertCard } from "../parts/alert.js";
 import { row as incidentRow } from "./incidents.js";
 import { did } from "./sessions.js";
@@ -116,7 +116,7 @@ function head(session, canAct) {
       h("span", { class: "quiet", "data-did": true }),
     ),
     h("h1", null, session.name),
-    h("p", { class: "state-words" }, STATES[session.state]),
+    h("p", { class: "state-words" }, stateWords(session)),
     canAct && h("div", { class: "buttons" }, sessionButtons(session, { big: true })),
     h(
       "dl",

@@ -8,7 +8,7 @@ import { fill } from "../fill.js";
 import { bus, isLive } from "../live.js";
 import { sessionButtons, stateBadge } from "../parts/small.js";
 import { clipped, command, counted, parted } from "../text.js";
-import { isAlive, STATES } from "../words.js";
+import { isAlive, stateWords } from "../words.js";
 
 /** @typedef {import("../types.js").Session} Session */
 /** @typedef {import("../types.js").Incident} Incident */
@@ -152,9 +152,7 @@ function row({ session: one, incident }, canAct) {
         one.mode === "observe" && h("span", { class: "badge" }, "observed only"),
       ),
       argv.length > 0 && h("p", null, h("code", null, clipped(command(argv), 160))),
-      isAlive(one) &&
-        one.state !== "running" &&
-        h("p", { class: "state-words" }, STATES[one.state]),
+      isAlive(one) && one.state !== "running" && h("p", { class: "state-words" }, stateWords(one)),
       incident &&
         h(
           "p",

@@ -62,6 +62,15 @@ export function alertCard(one, canAct) {
 }
 
 /**
+ * `ParentCommandLine` -> `Parent command line`.
+ * @param {string} name
+ */
+function spoken(name) {
+  const words = name.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/**
  * A field as text; what a correlation is made of comes as a list of mappings.
  * @param {unknown} value
  */
@@ -101,7 +110,7 @@ function opened(whole, care, canAct) {
       Object.entries(whole.event.fields ?? {})
         .filter(([, value]) => !["", "[]"].includes(valueWords(value)))
         .map(([name, value]) => [
-          h("dt", null, FIELDS[name] ?? name),
+          h("dt", { title: name }, FIELDS[name] ?? spoken(name)),
           h("dd", null, h("code", null, clipped(valueWords(value)))),
         ]),
     ),

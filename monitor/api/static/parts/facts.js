@@ -3,7 +3,7 @@
 /** The quieter parts of an incident: what was sent, the rule, what people did. */
 
 import { h, when } from "../dom.js";
-import { bytes, clipped } from "../text.js";
+import { bytes, clipped, clocked } from "../text.js";
 import { ENFORCED, enforcementWord, tactics } from "../words.js";
 import { actionBadge, levelBadge } from "./small.js";
 
@@ -13,9 +13,10 @@ import { actionBadge, levelBadge } from "./small.js";
 
 /** @param {Sent} sent */
 export function sentWords(sent) {
-  if (sent.bytes === null) return "Not known: what left after the act was not counted.";
-  if (sent.bytes > 0) return `${bytes(sent.bytes)} left after the act.`;
-  return "Nothing left after the act.";
+  if (sent.bytes === null) return "Not known: what it sent after the act was not counted.";
+  if (!sent.bytes) return "It sent nothing after the act.";
+  const here = sent.destinations.length > 0 && sent.destinations.every((one) => one.local);
+  return `It sent ${bytes(sent.bytes)} after the act${here ? "; it has contacted this machine only" : ""}.`;
 }
 
 /**
@@ -59,7 +60,7 @@ export function sentList(sent) {
                 h(
                   "span",
                   { class: "quiet" },
-                  ` ${one.host ? `${one.address} ` : ""}port ${one.port}`,
+                  ` ${one.host ? `${one.address} ` : ""}port ${one.port}${one.local ? ", this machine" : ""}`,
                 ),
               ),
               h("td", { class: "number" }, one.count),
@@ -73,7 +74,7 @@ export function sentList(sent) {
 
 /** @param {number | null} count of bytes */
 function beforeWords(count) {
-  if (count === null) return " What left before it is not known.";
+  if (count === null) return " What it sent before is not known.";
   return count > 0 ? ` Before it, ${bytes(count)}.` : " And nothing before it.";
 }
 
@@ -142,7 +143,7 @@ export function actionList(actions) {
         ` by ${one.who} `,
         one.outcome.action !== "logged" && actionBadge(one.outcome.action),
         one.why && h("div", { class: "why" }, `“${clipped(one.why)}”`),
-        one.outcome.detail && h("div", { class: "quiet" }, clipped(one.outcome.detail)),
+        one.outcome.detail && h("div", { class: "quiet" }, clipped(clocked(one.outcome.detail))),
       ),
     ),
   );

@@ -5,8 +5,8 @@
 import { seg, send } from "../api.js";
 import { act, attempt, grant } from "../acts.js";
 import { h, when } from "../dom.js";
-import { clipped, clock, parted } from "../text.js";
-import { isAlive, STATES, STAYS_DONE, wasRefused } from "../words.js";
+import { clipped, clock, parted, zone } from "../text.js";
+import { isAlive, stateWords, STAYS_DONE, wasRefused } from "../words.js";
 import { holds } from "./grant.js";
 import { askAssignee, careOf, careWords, levelBadge, stateBadge } from "./small.js";
 
@@ -42,7 +42,13 @@ export function headline(whole, cause, grants, canAct) {
       stateBadge(session.state),
       levelBadge(whole.level),
       h("a", { href: `#/sessions/${seg(session.id)}` }, session.name),
-      h("span", { class: "quiet" }, when(whole.opened), " · ", when(whole.opened, { age: true })),
+      h(
+        "span",
+        { class: "quiet" },
+        when(whole.opened),
+        ` ${zone(new Date(whole.opened))} · `,
+        when(whole.opened, { age: true }),
+      ),
     ),
     h("h1", null, whole.title),
     h(
@@ -64,7 +70,7 @@ export function headline(whole, cause, grants, canAct) {
  */
 function decide(whole, cause, grants, canAct) {
   const session = whole.session_now;
-  const words = h("p", { class: "state-words" }, STATES[session.state]);
+  const words = h("p", { class: "state-words" }, stateWords(session));
   if (!canAct)
     return h(
       "div",
@@ -150,12 +156,18 @@ function choice(key, word, tone, about, click) {
 /** @param {Whole} whole */
 function over(whole) {
   const by = whole.resolved_by ? ` by ${whole.resolved_by}` : "";
+  const session = whole.session_now;
+  const since = `#/alerts?session=${seg(session.id)}`;
   return h(
     "p",
     { class: "state-words" },
     `${ENDS[whole.resolution ?? ""] ?? "It is over"}${by}, `,
     when(whole.resolved ?? ""),
-    whole.why ? `: “${whole.why}”` : ".",
+    whole.why ? `: “${whole.why}”. ` : ". ",
+    whole.resolution === "resumed" && [
+      `Now: ${stateWords(session)} `,
+      h("a", { href: since }, "Alerts of it since then"),
+    ],
   );
 }
 

@@ -9,6 +9,8 @@ import { KINDS } from "../words.js";
 /** @typedef {import("../types.js").Moment} Moment */
 
 const MOST = 300;
+/** Reads that follow each other and are worth a row of their own each, if they are fewer. */
+const FOLDED = 4;
 /** @type {Set<string>} what the viewer does not want to see; stays while the tab lives */
 const hidden = new Set();
 
@@ -44,9 +46,9 @@ function rows(wanted, byHand) {
   const after = shownOnes.findIndex((one) => (byHand ? one.at_ms > 0 : one.at_ms >= 0));
   const first = after < 0 ? shownOnes.length : after;
   const line = byHand ? "stopped" : "the act";
-  const made = shownOnes.map(row);
-  if (first > 0)
-    made.splice(first, 0, h("li", { class: "now", "aria-label": `Here: ${line}` }, line));
+  const made = folded(shownOnes.slice(0, first));
+  if (first > 0) made.push(h("li", { class: "now", "aria-label": `Here: ${line}` }, line));
+  made.push(...folded(shownOnes.slice(first)));
   if (wanted.length > near.length)
     made.unshift(
       h(
@@ -67,13 +69,65 @@ function toTheAct(list) {
   if (line) list.scrollTop = line.offsetTop - list.offsetTop - list.clientHeight * 0.45;
 }
 
+/**
+ * A program that starts reads its libraries one after the other: such a run is one row that opens.
+ * @param {readonly Moment[]} moments
+ * @returns {Element[]}
+ */
+function folded(moments) {
+  /** @type {Moment[][]} */
+  const runs = [];
+  for (const one of moments) {
+    const before = runs.at(-1);
+    if (before?.[0] && isRead(one) && isRead(before[0]) && before[0].pid === one.pid)
+      before.push(one);
+    else runs.push([one]);
+  }
+  return runs.flatMap((run) => (run.length < FOLDED ? run.map(row) : [readRow(run)]));
+}
+
+/** @param {Moment} one */
+function isRead(one) {
+  return one.kind === "file" && one.text.startsWith("read ") && !one.guilty && !one.refused;
+}
+
+/** @param {Moment[]} run of one process */
+function readRow(run) {
+  const first = /** @type {Moment} */ (run[0]);
+  return h(
+    "li",
+    { class: "moment kind-file" },
+    h("span", { class: "at" }, offset(first)),
+    h("span", { class: "kind" }, first.kind),
+    h(
+      "details",
+      { class: "what" },
+      h(
+        "summary",
+        null,
+        `read ${run.length} files `,
+        h("span", { class: "quiet" }, `pid ${first.pid}`),
+      ),
+      h("ol", { class: "run" }, run.map(row)),
+    ),
+  );
+}
+
+/** @param {Moment} one */
+function offset(one) {
+  return one.at_ms === 0 ? "0" : `${one.at_ms > 0 ? "+" : "−"}${span(Math.abs(one.at_ms))}`;
+}
+
 /** @param {Moment} one */
 function row(one) {
-  const at = one.at_ms === 0 ? "0" : `${one.at_ms > 0 ? "+" : "−"}${span(Math.abs(one.at_ms))}`;
   return h(
     "li",
     { class: `moment kind-${one.kind}${one.guilty ? " guilty" : ""}` },
-    h("span", { class: "at", title: one.time ? `${clock(one.time)} (${one.time})` : null }, at),
+    h(
+      "span",
+      { class: "at", title: one.time ? `${clock(one.time)} (${one.time})` : null },
+      offset(one),
+    ),
     h("span", { class: "kind" }, one.kind),
     h(
       "span",
