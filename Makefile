@@ -60,8 +60,8 @@ format: setup ## let ruff format and mend what it can
 bench: root setup ## latencies, overhead, leaks; into build/bench.json (ONLY=latency,loop for some)
 	@$(SUDO) $(BIN)/python -m tests.bench
 
-bench-vm: root setup-vm ## what the lsm tier costs a loop of opens, in a guest
-	@$(SUDO) $(BIN)/python -m tests.vm -- env ONLY=loop $(BIN)/python -m tests.bench
+bench-vm: root setup-vm ## what the lsm tier costs a loop of opens, in a guest that counts instructions
+	@$(SUDO) $(BIN)/python -m tests.vm --counted --timeout-s 5400 -- env ONLY=loop $(BIN)/python -m tests.bench
 
 evasion: root setup ## try every way past the monitor, write docs/evasion.md
 	@$(SUDO) $(BIN)/python -m pytest --write-table tests/evasion

@@ -128,7 +128,6 @@ class Daemon:
 
     def _build(self, settings: Settings) -> None:
         ruleset = read_rules(settings)
-        lowered = lower(ruleset)
         own_directory(settings.runtime_dir, PUBLIC)
         self._stack.enter_context(StateLock(settings.state_dir))
         own_directory(settings.compiled_dir, PRIVATE)
@@ -144,14 +143,15 @@ class Daemon:
             settings.notice_templates,
             settings.config,
         )
-        self.kernel = load(_kernel_settings(settings, root))
-        self._stack.callback(self._leave_kernel)
+        with ThreadPoolExecutor(1) as beside:  # the kernel's verifier takes as long as we do
+            loading = beside.submit(self._load_kernel, _kernel_settings(settings, root))
+            lowered, engine = lower(ruleset), Engine(ruleset)
+        loading.result()
         gate = self._gate(settings)
         found = {Facility.HOLD, Facility.NETWORK} | ({Facility.OPENS} if gate.pid else set())
         host = Host(self.kernel.tier, frozenset(found))
         if unenforceable := problems(ruleset, lowered, host):
             raise RuleError(unenforceable)
-        engine = Engine(ruleset)
         own = own_watches(settings.own_directories, settings.own_secrets)
         self._verdicts = Verdicts(self.kernel, own)
         self._verdicts.replace(lowered)
@@ -233,6 +233,10 @@ class Daemon:
         self._stack.callback(notifier.close)
         self.supervisor.undelivered = notifier.problems
         self._serve(settings)
+
+    def _load_kernel(self, settings: KernelSettings) -> None:
+        self.kernel = load(settings)
+        self._stack.callback(self._leave_kernel)
 
     def _killswitch(self, settings: Settings, root: Path, gate: Gate, holds: Holds) -> KillSwitch:
         killswitch = KillSwitch(

@@ -50,6 +50,10 @@ BLIND = _own("estop-blind", "Too Much Was Lost To Judge A Session", Level.CRITIC
 SILENCE = _own("estop-monitor-silent", "A Session Was Held While No Monitor Ran", Level.HIGH)
 
 
+_TOLD_AGAIN_S = 10.0
+"""A flood that goes on is no news twice a second."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """When `fail_mode` applies. Losses are counted between two looks."""
@@ -83,8 +87,8 @@ class Housekeeper:
         self._gate = gate
         self._gate_trouble = ""
         self._lost = kernel.lost() | {"judge": 0}
-        self._over: dict[str, int] = {}
-        """Session id -> opens that were not looked at, as far as they were told."""
+        self._over: dict[str, tuple[int, float]] = {}
+        """Session id -> opens that were not looked at, as far as they were told, and when that was."""
         self._gone: set[str] = set()
         self._asked: dict[str, tuple[int, float]] = {}
         self._rule_errors = 0
@@ -121,11 +125,15 @@ class Housekeeper:
                 self._responder.own_alert(EVENTS_LOST, live, {"Lost": new})
 
     def _watch_budgets(self) -> None:
-        told, self._over = self._over, {}
+        known, self._over = self._over, {}
+        now = time.monotonic()
         for live in self._registry.live():
-            over = self._over[live.id] = self._kernel.over_budget(live.slot)
-            if new := over - told.get(live.id, 0):
-                self._responder.own_alert(FLOOD, live, {"NotLookedAt": new})
+            told, when = known.get(live.id, (0, -_TOLD_AGAIN_S))
+            over = self._kernel.over_budget(live.slot)
+            if over > told and now - when >= _TOLD_AGAIN_S:
+                self._responder.own_alert(FLOOD, live, {"NotLookedAt": over - told})
+                told, when = over, now
+            self._over[live.id] = told, when
 
     @property
     def _fails_closed(self) -> bool:

@@ -15,6 +15,8 @@ import json
 import os
 import struct
 import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +93,13 @@ class Loader:
         missing = self._missing()
         (directory / "missing").symlink_to(" ".join(missing) or "-")
         handlers = bpf.Map(self._maps["handlers"], _NUMBER, _NUMBER)
-        for name, program in programs_of(self.tier).items():
-            if name in missing:
-                continue
-            loaded = self._load(name, program)
+        programs = {n: p for n, p in programs_of(self.tier).items() if n not in missing}
+        loaded = self._load_all(programs)
+        for name, program in programs.items():
             if program.kind is Kind.TAIL_CALL:
-                handlers.set((int(program.at),), (loaded,))
+                handlers.set((int(program.at),), (loaded[name],))
             else:
-                link = self._attach(name, program, loaded, root)
+                link = self._attach(name, program, loaded[name], root)
                 bpf.pin(link, str(directory / "links" / name))
         return {
             "tier": self.tier,
@@ -129,13 +130,24 @@ class Loader:
             )
             table.set((index,), row)
 
+    def _load_all(self, programs: Mapping[str, Program]) -> dict[str, int]:
+        """Their descriptors. The verifier takes nearly all of the time, a processor for each program."""
+        # The longest first: it would be waited for at the end.
+        by_length = sorted(programs, key=lambda name: -len(self._code_of(name, programs[name])))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            loading = {name: pool.submit(self._load, name, programs[name]) for name in by_length}
+        return {name: loading[name].result() for name in programs}
+
+    def _code_of(self, name: str, program: Program) -> bytes:
+        return self._compiled.linked(program.code or name, self._maps)
+
     def _load(self, name: str, program: Program) -> int:
         """Not by bcc, which reads the kernel's BTF anew for each: minutes in an emulated guest."""
         at_function = program.kind in _AT_FUNCTIONS
         try:
             return bpf.load(
                 _LOADED_AS[program.kind],
-                self._compiled.linked(program.code or name, self._maps),
+                self._code_of(name, program),
                 name,
                 function=self._btf.function(str(program.at)) if at_function else 0,
                 attach_type=int(program.at) if program.kind is Kind.CGROUP_ADDRESS else 0,

@@ -32,11 +32,19 @@ def main() -> int:
     parser.add_argument(
         "--take", action="append", default=[], metavar="FILE", help="bring this file back"
     )
+    parser.add_argument(
+        "--counted", action="store_true", help="let the guest's clock count instructions"
+    )
     parser.add_argument("command", nargs="*", default=TESTS)
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        guest = Guest(kernel=kernel(asked.kernel), timeout_s=asked.timeout_s, take=asked.take)
+        guest = Guest(
+            kernel=kernel(asked.kernel),
+            timeout_s=asked.timeout_s,
+            take=asked.take,
+            counted=asked.counted,
+        )
         return guest.run(asked.command)
     except GuestError as error:
         print(f"estop: {error}", file=sys.stderr)

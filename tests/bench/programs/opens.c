@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Opens and closes one file for a second, in rounds of a thousand, and prints the ns of one turn in the
+ * Opens and closes the named file for a second, in rounds of a thousand, and prints the ns of one turn in the
  * fastest round: what comes between makes a round longer and never shorter.
  */
 #include <fcntl.h>
@@ -18,13 +18,13 @@ static long long now_ns(void)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	long long begun = now_ns(), before = begun, now, fastest = 0;
 
 	do {
 		for (int turn = 0; turn < TURNS; turn++)
-			close(open("/etc/hostname", O_RDONLY));
+			close(open(argv[argc - 1], O_RDONLY));
 		now = now_ns();
 		if (!fastest || now - before < fastest)
 			fastest = now - before;
