@@ -102,7 +102,8 @@ class Settings(BaseSettings):
     """What becomes of sessions that nobody can judge: `closed` holds them, `open` lets them go."""
     opens_per_s: int = Field(default=50_000, ge=0)
     """Files a session may open a second before the rest is counted and not looked at; 0: as many as
-    half of the event ring holds. What a rule names that holds in the kernel is always looked at."""
+    half of the event ring holds. What a rule names that holds in the kernel is always looked at. A session
+    in mode `enforce` stands still before that, whenever it opens more than can be looked at."""
     blind_losses: int = Field(default=100_000, ge=1)
     """Events lost within half a second from which on `fail_mode` applies to every session."""
     disarm_stops: int = Field(default=5, ge=1)

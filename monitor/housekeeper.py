@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -42,7 +43,7 @@ PROGRAM_GONE = _own(
 GATE_GONE = _own(
     "estop-gate-gone", "The Process That Asks Before Files Are Opened Was Ended", Level.CRITICAL
 )
-FLOOD = _own("estop-event-flood", "Sessions Opened More Files Than Were Looked At", Level.HIGH)
+FLOOD = _own("estop-event-flood", "A Session Did More Than Could Be Looked At", Level.HIGH)
 VERDICT_LATE = _own(
     "estop-verdict-late", "A Held Act Was Not Judged In Time", Level.CRITICAL, Response.FREEZE
 )
@@ -61,6 +62,14 @@ class Limits:
     fail_mode: FailMode
     hold_timeout_s: float
     losses: int
+
+
+class _Flood(NamedTuple):
+    over: int = 0
+    """Opens that were not looked at."""
+    held_back_ns: int = 0
+    """How long the session stood still so that no more of them came."""
+    when: float = -_TOLD_AGAIN_S
 
 
 class Housekeeper:
@@ -87,8 +96,8 @@ class Housekeeper:
         self._gate = gate
         self._gate_trouble = ""
         self._lost = kernel.lost() | {"judge": 0}
-        self._over: dict[str, tuple[int, float]] = {}
-        """Session id -> opens that were not looked at, as far as they were told, and when that was."""
+        self._over: dict[str, _Flood] = {}
+        """Session id -> as far as it was told."""
         self._gone: set[str] = set()
         self._asked: dict[str, tuple[int, float]] = {}
         self._rule_errors = 0
@@ -128,12 +137,16 @@ class Housekeeper:
         known, self._over = self._over, {}
         now = time.monotonic()
         for live in self._registry.live():
-            told, when = known.get(live.id, (0, -_TOLD_AGAIN_S))
-            over = self._kernel.over_budget(live.slot)
-            if over > told and now - when >= _TOLD_AGAIN_S:
-                self._responder.own_alert(FLOOD, live, {"NotLookedAt": over - told})
-                told, when = over, now
-            self._over[live.id] = told, when
+            told = known.get(live.id, _Flood())
+            over, held_back = self._kernel.over_budget(live.slot), live.held_back_ns
+            news = {
+                "NotLookedAt": over - told.over,
+                "HeldBackMs": (held_back - told.held_back_ns) // 10**6,
+            }
+            if any(news.values()) and now - told.when >= _TOLD_AGAIN_S:
+                self._responder.own_alert(FLOOD, live, news)
+                told = _Flood(over, held_back, now)
+            self._over[live.id] = told
 
     @property
     def _fails_closed(self) -> bool:

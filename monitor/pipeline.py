@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Protocol
@@ -51,11 +51,17 @@ _PATIENCE_NS = 50_000_000
 """How long a question waits for the rings to be read to their end; in a flood that is never."""
 
 
+_FLOOD_SHARE = 4
+"""Whose records are at least one in so many makes the flood, or his part of it."""
+
+
 class Source(Protocol):
     """Where records come from: the kernel, or a recording."""
 
     behind: bool
     """True while the last read left records behind."""
+    flooded: bool
+    """True while so many are left that somebody makes them faster than they are looked at."""
 
     def wait(self, timeout_ms: int) -> None:
         """For the next record or question, at most so long; not longer for an alarm than it must."""
@@ -151,6 +157,7 @@ class Pipeline:
             self._take(event)
         if not self._source.behind:
             self._registry.caught_up(now_ns)
+            self._responder.let_go_on()
         while self._asked and self._may_judge(self._asked[0]):
             self._answer(self._asked.popleft())
         for observation in self._registry.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
@@ -226,6 +233,8 @@ class Pipeline:
         for record in records:
             if _stands_still(record):
                 self._contain(record)
+        if self._source.flooded:
+            self._hold_back(records)
         # The two rings are in order each; together they are put in order by the kernel's clock.
         records.sort(key=_ktime_ns)
         for record in records:
@@ -234,6 +243,14 @@ class Pipeline:
                 yield event
                 self._counters[type(event)].inc()  # which takes as long as a rule's verdict
         yield from self._registry.pending()
+
+    def _hold_back(self, records: list[bytes]) -> None:
+        """Who fills the ring stands still until it is read: what is not looked at could be anything."""
+        made = Counter(map(wire.slot, records))
+        for slot, count in made.items():
+            live = self._registry.live_in(slot)
+            if live is not None and count * _FLOOD_SHARE >= len(records):
+                self._responder.hold_back(live)
 
     def _contain(self, record: bytes) -> None:
         """Before anything else is looked at: freezing takes its time."""

@@ -73,6 +73,8 @@ class Responder:
         self._store = store
         self._metrics = metrics
         self._egress_bytes = egress_bytes
+        self._held_back: dict[str, tuple[LiveSession, int]] = {}
+        """Session id -> a session that does more than can be looked at, and since when it stands still."""
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="evidence")
 
     def contain(self, live: LiveSession) -> None:
@@ -81,8 +83,26 @@ class Responder:
             with suppress(OSError):  # the session ended
                 self._killswitch.contain(live)
 
+    def hold_back(self, live: LiveSession) -> None:
+        """It does more than can be looked at, and stands still until it was: `let_go_on`."""
+        free = live.state is State.RUNNING and not self._killswitch.is_contained(live)
+        if not free or live.mode is Mode.OBSERVE:
+            return
+        with suppress(OSError):  # the session ended
+            self._killswitch.contain(live)
+            self._held_back.setdefault(live.id, (live, time.monotonic_ns()))
+
+    def let_go_on(self) -> None:
+        """Everything was looked at; what waits for a verdict all the same goes on with that."""
+        for live, since_ns in list(self._held_back.values()):
+            if self._holds.waiting(live.slot):
+                continue
+            del self._held_back[live.id]
+            live.held_back_ns += time.monotonic_ns() - since_ns
+            self.uncontain(live)
+
     def uncontain(self, live: LiveSession) -> None:
-        """Nobody judged in time, and `fail_mode` is open: go on."""
+        """Go on, unless it was stopped meanwhile."""
         with suppress(OSError):  # the session ended
             self._killswitch.uncontain(live)
 

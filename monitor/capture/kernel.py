@@ -55,6 +55,9 @@ _TICK_NS = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 _LOOK_AGAIN_S = 0.0005
 _LONGEST_LOOK_S = 0.005
 _ONLY_ROW = (0,)
+_FLOODED = 8
+"""The part of the events' ring that may wait to be read: the same part again is filled by two processors
+in the time that a batch takes."""
 
 Mark = tuple[int, ...]
 """How far the rings had been read."""
@@ -79,6 +82,7 @@ class Kernel:
         self.left: list[bytes] = []
         """Records of programs that these replaced: they come with the first read."""
         self.behind = False
+        self.flooded = False
         """True while the last read left records in a ring."""
         self._lock = threading.Lock()
         self._maps = {name: self._open(name) for name in wire.MAPS}
@@ -154,6 +158,8 @@ class Kernel:
             if ring.held_bytes > ring.size_bytes // 2:
                 ring.commit()
         self.behind = behind
+        events = self._rings[0]
+        self.flooded = events.backlog_bytes > events.size_bytes // _FLOODED
         self._crowded.set(_ONLY_ROW, (self._rings[0].crowded,))
         self._busy = bool(records)
         return records

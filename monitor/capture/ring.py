@@ -61,6 +61,11 @@ class RingReader:
         return self.position - int(self._consumer[0])
 
     @property
+    def backlog_bytes(self) -> int:
+        """What nobody has read yet."""
+        return int(self._producer[0]) - self.position
+
+    @property
     def crowded(self) -> bool:
         """Is more than half of it full of what was not given back?"""
         return self._producer[0] - self._consumer[0] > self.size_bytes // 2

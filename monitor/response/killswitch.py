@@ -168,6 +168,11 @@ class KillSwitch:
                 return
             time.sleep(nap_s)
 
+    def is_contained(self, target: Target) -> bool:
+        """Does it stand still for a verdict that is still out?"""
+        with self._lock:
+            return target.id in self._contained
+
     def release(self, target: Target, pid: int) -> bool:
         """The verdict is `pass`: undo `contain`, and continue what the kernel stopped.
 

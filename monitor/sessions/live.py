@@ -125,6 +125,8 @@ class LiveSession:
     ended: str = ""
     exit_code: int | None = None
     events: int = 0
+    held_back_ns: int = 0
+    """How long it stood still because it did more than could be looked at."""
     empty_ns: int = 0
     """When its cgroup was found empty."""
     sent_bytes: int = 0

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from tests.bench.figures import compiled
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
 _FLOOD = Path(__file__).parents[1] / "kernel" / "programs" / "flood.c"
+_OPENS_FOR_EVER = Path(__file__).parents[1] / "bench" / "programs" / "flood.c"
 _QUIET = [sys.executable, "-c", "import time; print('at it', flush=True); time.sleep(600)"]
 _RULE = """\
 title: Scratch file written
@@ -68,6 +71,10 @@ def _not_looked_at(monitor: Monitor, session: str) -> int:
     return sum(a["event"]["fields"]["NotLookedAt"] for a in _floods(monitor, session))
 
 
+def _held_back_ms(monitor: Monitor, session: str) -> int:
+    return sum(a["event"]["fields"]["HeldBackMs"] for a in _floods(monitor, session))
+
+
 def _flooding(scratch: Path, act: str, then: str = ":") -> list[str]:
     """A shell that says when it begins, does much of it, and then what it is told."""
     program = compiled(scratch, _FLOOD)
@@ -90,11 +97,49 @@ def test_a_flood_is_told_of_who_made_it_and_skips_no_rule(scratch):
         assert monitor.session("quiet")["state"] == "running"
 
 
+def test_who_opens_more_than_can_be_looked_at_is_held_back_and_no_rule_is_skipped(scratch):
+    """Not one that the kernel could know by itself: it is found among all that was opened."""
+    rule = scratch / "rules" / "one.yml"
+    rule.write_text(_RULE.replace("endswith|cased: /freeze-me", "contains: freeze-me"))
+    program = compiled(scratch, _OPENS_FOR_EVER)
+    (scratch / "many").mkdir()
+    flood = (
+        f"{program} {scratch}/many 60000 > {scratch}/says & "
+        f"until grep -q at {scratch}/says; do sleep 0.1; done; sleep 0.3; "
+        f": > {scratch}/many/freeze-me-too; sleep 600"
+    )
+    with _monitor(scratch) as monitor, ExitStack() as stack:
+        _started(stack, monitor, "quiet", _QUIET)
+        _started(stack, monitor, "loud", ["sh", "-c", f"echo begins; {flood}"])
+        assert until(lambda: monitor.session("loud")["state"] == "frozen", 60)
+        told = [a["rule"]["title"] for a in monitor.alerts("loud")]
+        assert "Scratch file written" in told
+        assert not any(monitor.health()["lost"].values())
+        assert until(lambda: _held_back_ms(monitor, "loud") > 100, 30)
+        assert monitor.session("quiet")["state"] == "running"
+        assert _rules(monitor, "quiet") == set()
+
+
+def test_who_was_held_back_goes_on_and_comes_to_its_end(scratch):
+    with _monitor(scratch) as monitor, ExitStack() as stack:
+        # Those that are there already open faster than a disk makes new ones.
+        then = f"{compiled(scratch, _FLOOD)} opens {scratch}/many 60000; : > {scratch}/done"
+        _started(stack, monitor, "loud", _flooding(scratch, "opens", then))
+        assert until((scratch / "done").exists, 60)
+        assert until(lambda: bool(_floods(monitor, "loud")), 10)
+        assert monitor.session("loud")["state"] == "running"
+        assert not any(monitor.health()["lost"].values())
+
+
 @pytest.mark.parametrize(("fail_mode", "state"), [("closed", "frozen"), ("open", "running")])
 def test_a_loss_above_the_threshold_is_decided_by_fail_mode(scratch, fail_mode, state):
     settings = {"events_ring_mib": "1", "blind_losses": "100", "fail_mode": fail_mode}
     with _monitor(scratch, **settings) as monitor, ExitStack() as stack:
         _started(stack, monitor, "loud", _flooding(scratch, "files"))
+        # Who reads is read from; only who cannot read loses something.
+        os.kill(monitor.pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.kill(monitor.pid, signal.SIGCONT)
         told = "estop-blind" if fail_mode == "closed" else "estop-events-lost"
         assert until(lambda: told in _rules(monitor, "loud"), 60)
         assert monitor.session("loud")["state"] == state

@@ -33,6 +33,7 @@ class Ring:
     """A source that always has one record more."""
 
     behind = True
+    flooded = False
 
     def wait(self, timeout_ms):
         pass

@@ -103,7 +103,7 @@ class Guest:
             "--overlay-rwdir=/etc",  # also what puts the overlay module into the initramfs
             "--show-boot-console",
             f"--script-sh=exec bash {TREE}/tests/vm/inside.sh",
-            *(("--qemu-opts", "-icount", "shift=0,sleep=off") if self.counted else ()),
+            *(("--qemu-opts", "-icount", "shift=0") if self.counted else ()),
         ]
 
     def _follow(self, process: subprocess.Popen[bytes], output: Path) -> None:
