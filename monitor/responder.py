@@ -80,7 +80,9 @@ class Responder:
     def contain(self, live: LiveSession) -> None:
         """Begin to freeze, and judge meanwhile."""
         if live.state is State.RUNNING:
-            with suppress(OSError):  # the session ended
+            with suppress(
+                EstopError, OSError
+            ):  # it may not be stopped, which the stop says; or it ended
                 self._killswitch.contain(live)
 
     def hold_back(self, live: LiveSession) -> None:
@@ -88,7 +90,7 @@ class Responder:
         free = live.state is State.RUNNING and not self._killswitch.is_contained(live)
         if not free or live.mode is Mode.OBSERVE:
             return
-        with suppress(OSError):  # the session ended
+        with suppress(EstopError, OSError):  # as above
             self._killswitch.contain(live)
             self._held_back.setdefault(live.id, (live, time.monotonic_ns()))
 

@@ -249,6 +249,36 @@ def test_who_acted_and_ended_while_no_monitor_ran_is_not_forgiven(scratch, rules
         assert until(lambda: _state(monitor, "quick") == "exited", 20)
 
 
+def test_a_monitor_that_was_moved_into_a_session_survives_what_it_may_not_stop(scratch, ground):
+    rules = Path(f"{ground}/rules-{time.monotonic_ns()}")
+    certain = write_rule(rules, 1, "/freeze-me", "freeze")
+    certain.write_text(certain.read_text().replace("endswith:", "endswith|cased:"))
+    code = (
+        "import pathlib, time\n"
+        f"while not pathlib.Path({str(scratch / 'go')!r}).exists(): time.sleep(0.01)\n"
+        f"{touch(scratch / 'freeze-me')}"
+    )
+    with (
+        private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor,
+        started(monitor, "mover", code),
+    ):
+        line = Path(f"/proc/{monitor.pid}/cgroup").read_text().splitlines()[-1]
+        home = find_root() / line.removeprefix("0::/")
+        assert until(lambda: _state(monitor, "mover") == "running", 20)
+        try:
+            session = Path(monitor.session("mover")["cgroup"])
+            (session / "cgroup.procs").write_text(str(monitor.pid))
+            (scratch / "go").touch()
+            assert until(lambda: "refused" in _actions(monitor, "mover"), 20)
+        finally:
+            (home / "cgroup.procs").write_text(str(monitor.pid))
+        assert monitor.health()["ok"], monitor.health()["problems"]
+
+
+def _actions(monitor: Monitor, session: str) -> list[str]:
+    return [alert["outcome"]["action"] for alert in monitor.alerts(session)]
+
+
 def test_a_mount_namespace_for_each_process_keeps_no_verdict_waiting(scratch, ground):
     guarded = scratch / "guarded"
     guarded.touch()
