@@ -40,6 +40,7 @@ def around_the_act(told: Account, most: int) -> list[Moment]:
     return [m for m in told.timeline if m.kind in _TOLD_ALWAYS or id(m) in kept]
 
 
+_SHOWN_CHANGED = 8
 _TOLD_ALWAYS = {"alert", "step", "action"}
 
 
@@ -82,6 +83,10 @@ def _ending(told: Account) -> Iterator[str]:
         where = f"{place.host or place.address} port {place.port}"
         here = ", which is this machine" if place.local else ""
         yield f"connected before: {where} ({place.count} times){here}"
+    for changed in told.changed[-_SHOWN_CHANGED:]:
+        yield f"{changed.did}: {changed.path}"
+    if (more := len(told.changed) - _SHOWN_CHANGED) > 0:
+        yield f"and {more} files more before that"
     if told.rule is not None:
         yield f"rule: {told.rule.title} ({told.rule.id}), {told.rule.enforcement}"
         yield f"why it is there: {told.rule.description}"

@@ -80,6 +80,14 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     destinations: tuple[Destination, ...]
 
 
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is not what it was, as far as the evidence reaches back."""
+
+    path: str
+    did: str
+    """`created`, `wrote`, `moved here`, `linked`, `changed the permissions` or `deleted`."""
+
+
 class Account(Incident, frozen=True, kw_only=True):
     """An incident with all that belongs to it, oldest first."""
 
@@ -87,6 +95,7 @@ class Account(Incident, frozen=True, kw_only=True):
     actions: tuple[ActionRecord, ...]
     tree: tuple[Branch, ...]
     timeline: tuple[Moment, ...]
+    changed: tuple[Changed, ...]
     sent: Sent
     rule: RuleInForce | None
     session_now: Session
@@ -117,6 +126,7 @@ def account(
         actions=tuple(actions),
         tree=tuple(_tree(evidence or {}, guilty)),
         timeline=tuple(sorted(moments, key=lambda moment: moment.at_ms)),
+        changed=_changed(events),
         sent=_sent(cause, events),
         rule=rule,
         session_now=session,
@@ -292,6 +302,50 @@ def _of_actions(actions: Iterable[ActionRecord], act: str) -> Iterator[Moment]:
 def _ms_between(one: str, other: str) -> float:
     away = dt.datetime.fromisoformat(other) - dt.datetime.fromisoformat(one)
     return round(away / dt.timedelta(milliseconds=1), 3)
+
+
+# What stays done ------------------------------------------------------------------------------------
+
+_DID = {
+    "Linked": "linked",
+    "Symlinked": "linked",
+    "Truncated": "wrote",
+    "ModeChanged": "changed the permissions",
+}
+_MAX_CHANGED = 200
+_NO_FILES = ("/dev/", "/proc/", "/sys/")
+
+
+def _changed(events: Iterable[Mapping[str, Any]]) -> tuple[Changed, ...]:
+    """The latest last; what was made and is gone again is left out."""
+    found: dict[str, str] = {}
+
+    def note(path: str, did: str) -> None:
+        # Who created a file and then wrote it has created it.
+        found[path] = "created" if found.pop(path, "") == "created" else did
+
+    for event in events:
+        kind = str(event.get("kind"))
+        if Verdict.REFUSED in Verdict(event.get("verdict", 0)):
+            continue
+        if kind == "Opened":
+            access = Access(event["access"])
+            if Access.CREATED in access or Access.WRITE in access:
+                did = "created" if Access.CREATED in access else "wrote"
+                note(_word("file", event["file"]), did)
+        elif kind == "Renamed":
+            was = found.pop(_word("source", event["source"]), "")
+            note(_word("target", event["target"]), "created" if was == "created" else "moved here")
+        elif kind == "Unlinked":
+            path = _word("target", event["target"])
+            if found.pop(path, "") != "created":
+                found[path] = "deleted"
+        elif kind in _DID:
+            note(_word("target", event["target"]), _DID[kind])
+    files = (
+        (p, did) for p, did in found.items() if p.startswith("/") and not p.startswith(_NO_FILES)
+    )
+    return tuple(Changed(path=path, did=did) for path, did in files)[-_MAX_CHANGED:]
 
 
 # What got out ---------------------------------------------------------------------------------------

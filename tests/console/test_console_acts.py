@@ -181,6 +181,7 @@ def test_what_an_agent_names_its_files_is_shown_and_never_obeyed(start, console)
     page = console(f"/incidents/{agent.incident['id']}")
     expect(page.get_by_role("tree").get_by_text(SHOWN).first).to_be_visible()
     expect(page.locator(".timeline")).to_contain_text(SHOWN)
+    expect(page.locator(".changed-card")).to_contain_text(SHOWN)
     assert page.locator("main img").count() == 0
     text = page.locator("body").inner_text()
     assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", text)

@@ -98,6 +98,7 @@
  * @property {ActionRecord[]} actions
  * @property {TreeProcess[]} tree
  * @property {Moment[]} timeline
+ * @property {{path: string, did: string}[]} changed
  * @property {Sent} sent
  * @property {RuleInForce | null} rule
  * @property {Session} session_now

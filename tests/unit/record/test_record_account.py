@@ -102,6 +102,41 @@ def test_where_data_went_is_counted_and_named(tell):
     assert sent.total_bytes == 70
 
 
+def test_what_it_changed_is_told_and_what_it_took_back_is_not(tell):
+    def path(text):
+        return {"path": {"text": text}}
+
+    opened = {"kind": "Opened", "access": int(events.Access.WRITE)}
+    made = {"kind": "Opened", "access": int(events.Access.WRITE | events.Access.CREATED)}
+    refused = {"verdict": int(events.Verdict.REFUSED)}
+    story = [
+        {**made, "file": path("/h/kept")},
+        {**opened, "file": path("/h/kept")},
+        {**made, "file": path("/h/scratch")},
+        {"kind": "Unlinked", "target": path("/h/scratch")},
+        {**opened, "file": path("/h/old")},
+        {"kind": "Unlinked", "target": path("/h/gone")},
+        {**made, "file": path("/h/half")},
+        {"kind": "Renamed", "source": path("/h/half"), "target": path("/h/whole")},
+        {"kind": "Renamed", "source": path("/h/x"), "target": path("/h/moved")},
+        {"kind": "Symlinked", "target": path("/h/link"), "text": "/etc"},
+        {"kind": "ModeChanged", "target": path("/h/mode"), "mode": 0o4755},
+        {"kind": "Opened", "access": int(events.Access.READ), "file": path("/h/read")},
+        {**opened, "file": path("/dev/null")},
+        {**opened, **refused, "file": path("/etc/hosts")},
+    ]
+    changed = tell(evidence={"events": [{"ktime_ns": ACT_NS, **one} for one in story]}).changed
+    assert {one.path: one.did for one in changed} == {
+        "/h/kept": "created",
+        "/h/old": "wrote",
+        "/h/gone": "deleted",
+        "/h/whole": "created",
+        "/h/moved": "moved here",
+        "/h/link": "linked",
+        "/h/mode": "changed the permissions",
+    }
+
+
 @pytest.mark.parametrize("address", ["127.0.0.53", "::1", "::ffff:127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("other", ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"])
 def test_what_was_sent_to_the_machine_itself_is_told_apart(tell, address, other):

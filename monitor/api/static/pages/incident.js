@@ -8,7 +8,7 @@ import { h } from "../dom.js";
 import { fill } from "../fill.js";
 import { bus } from "../live.js";
 import { retract } from "../news.js";
-import { actionList, ruleFacts, sentList } from "../parts/facts.js";
+import { actionList, changedList, ruleFacts, sentList } from "../parts/facts.js";
 import { answers } from "../parts/answers.js";
 import { grantRow } from "../parts/grant.js";
 import { headline } from "../parts/headline.js";
@@ -82,7 +82,7 @@ function draw(page, whole, grants, visit) {
       h("div", { class: "columns" }, h("div", { class: "wide" }), h("div", { class: "side" })),
     );
   const head = page.querySelector(".head");
-  const { timeline, tree, sent, rule, actions, alerts, ...summary } = whole;
+  const { timeline, tree, sent, changed, rule, actions, alerts, ...summary } = whole;
   const now = { ...whole.session_now, events: 0, processes: 0 }; // they count on all the time
   parts(head, [
     [
@@ -132,6 +132,7 @@ function draw(page, whole, grants, visit) {
   parts(page.querySelector(".side"), [
     ...granted(grants, visit.canAct),
     ["sent", sent, () => card("sent-card", "What it sent", sentList(sent))],
+    ["changed", changed, () => card("changed-card", "What it changed", changedList(changed))],
     ["speed", timings, () => card("speed-card", "How fast it was stopped", speedBars(timings))],
     ["rule", rule, () => card("rule-card", "The rule", ruleFacts(rule))],
     ["actions", actions, () => card("actions-card", "What was done", actionList(actions))],

@@ -3,13 +3,15 @@
 /** The quieter parts of an incident: what was sent, the rule, what people did. */
 
 import { h, when } from "../dom.js";
-import { bytes, clipped, clocked } from "../text.js";
+import { bytes, clipped, clocked, counted } from "../text.js";
 import { ENFORCED, enforcementWord, tactics } from "../words.js";
 import { actionBadge, levelBadge } from "./small.js";
 
 /** @typedef {import("../types.js").Sent} Sent */
 /** @typedef {import("../types.js").RuleInForce} RuleInForce */
 /** @typedef {import("../types.js").ActionRecord} ActionRecord */
+
+const NEAREST = 6;
 
 /** @param {Sent} sent */
 export function sentWords(sent) {
@@ -76,6 +78,33 @@ export function sentList(sent) {
 function beforeWords(count) {
   if (count === null) return " What it sent before is not known.";
   return count > 0 ? ` Before it, ${bytes(count)}.` : " And nothing before it.";
+}
+
+/**
+ * The latest first: it is the nearest to the act.
+ * @param {readonly {path: string, did: string}[]} changed
+ * @returns {Element}
+ */
+export function changedList(changed) {
+  if (!changed.length) return h("p", { class: "quiet" }, "No file around the act.");
+  const latest = [...changed].reverse();
+  const rows = (/** @type {typeof latest} */ some) =>
+    h(
+      "ul",
+      { class: "changes" },
+      some.map((one) =>
+        h("li", null, h("span", { class: "quiet" }, `${one.did} `), h("code", null, one.path)),
+      ),
+    );
+  const more = latest.slice(NEAREST);
+  return h(
+    "div",
+    null,
+    h("p", null, "A kill does not take these back:"),
+    rows(latest.slice(0, NEAREST)),
+    more.length > 0 &&
+      h("details", null, h("summary", null, counted(more.length, "earlier one")), rows(more)),
+  );
 }
 
 /**
