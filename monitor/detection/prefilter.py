@@ -11,7 +11,7 @@ remembered. In others one pass of Aho-Corasick finds all literals of all signatu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 
@@ -119,14 +119,7 @@ def _rarity(needle: Leaf) -> int:
 def prefilter(wanted: Sequence[Needles]) -> Prefilter:
     """Looks for these needles; signatures without any are candidates always."""
     many = len(wanted)
-    always = 0
-    masks: defaultdict[str, Masks] = defaultdict(dict)
-    for number, sets in enumerate(wanted):
-        for at in range(_SETS):
-            bit = 1 << at * many + number
-            always |= 0 if at < len(sets) else bit
-            for needle in sets[at] if at < len(sets) else ():
-                masks[needle.field][needle] = masks[needle.field].get(needle, 0) | bit
+    masks, always = _masks(wanted)
     everything = (1 << many * _SETS) - 1
     finders = [(field, _Finder(mine, everything)) for field, mine in masks.items()]
     singles = [one for one in finders if one[0] not in LISTS]
@@ -149,6 +142,21 @@ def prefilter(wanted: Sequence[Needles]) -> Prefilter:
     return candidates
 
 
+def _masks(wanted: Sequence[Needles]) -> tuple[Mapping[str, Masks], int]:
+    """The bits of each needle, by field; and those of sets that there are not."""
+    always = 0
+    masks: defaultdict[str, Masks] = defaultdict(lambda: defaultdict(int))
+    for number, sets in enumerate(wanted):
+        for at in range(_SETS):
+            bit = 1 << at * len(wanted) + number
+            if at >= len(sets):
+                always |= bit
+                continue
+            for needle in sets[at]:
+                masks[needle.field][needle] |= bit
+    return masks, always
+
+
 class _Finder(dict[str | bool, int]):
     """A field's text -> the bits of the needles that are in it. Short texts are remembered.
 
@@ -158,7 +166,9 @@ class _Finder(dict[str | bool, int]):
     def __init__(self, masks: Masks, everything: int) -> None:
         super().__init__()
         self._everything = everything
-        sought = {_SOUGHT[needle.match](str(needle.value)): mask for needle, mask in masks.items()}
+        sought: defaultdict[str, int] = defaultdict(int)
+        for needle, mask in masks.items():
+            sought[_SOUGHT[needle.match](str(needle.value))] |= mask
         self._masks = list(sought.values())
         self._literals = AhoCorasick(
             sought, matchkind=MatchKind.Standard, implementation=Implementation.DFA
