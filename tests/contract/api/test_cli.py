@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,30 +11,30 @@ import time
 
 import msgspec
 import pytest
+from environment import environ
 
 from monitor.alerts import Action, ActionRecord
 from monitor.record.queries import Page
 from monitor.subjects import Session, State
 
 COMMAND = [sys.executable, "-c", "from monitor.cli.main import main; main()"]
-ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("ESTOP_")}
 
 
-def run(*arguments, **environ):
+def run(*arguments, **settings):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         check=False,
         capture_output=True,
         text=True,
         timeout=60,
-        env={**ENVIRON, **environ},
+        env=environ(**settings),
     )
 
 
 @pytest.fixture
 def estop(api):
     def call(*arguments):
-        return run(*arguments, ESTOP_RUNTIME_DIR=str(api.socket_path.parent))
+        return run(*arguments, runtime_dir=api.socket_path.parent)
 
     return call
 
@@ -132,7 +131,7 @@ def tail(api):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env={**ENVIRON, "ESTOP_RUNTIME_DIR": str(api.socket_path.parent)},
+                env=environ(runtime_dir=api.socket_path.parent),
             )
         )
         while not api.server._app.state.followers._wakers:

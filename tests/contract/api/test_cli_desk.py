@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parents[3]
 @pytest.fixture
 def estop(api):
     def call(*arguments):
-        return run(*arguments, ESTOP_RUNTIME_DIR=str(api.socket_path.parent))
+        return run(*arguments, runtime_dir=api.socket_path.parent)
 
     return call
 
