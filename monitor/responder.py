@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -51,6 +52,15 @@ _REFUSING = {Action.STOPPING, Action.ALREADY_STOPPED, Action.DENIED}
 _BEFORE_THE_STOP = ("held", "received", "matched")
 
 
+@dataclass(slots=True)
+class _HeldBack:
+    """A session that did more than could be looked at: since when it stands still, and it was."""
+
+    live: LiveSession
+    since_ns: int
+    read_ns: int = 0
+
+
 class Responder:
     """One for the monitor. `respond` belongs to the pipeline's thread, `act` to anybody."""
 
@@ -73,8 +83,8 @@ class Responder:
         self._store = store
         self._metrics = metrics
         self._egress_bytes = egress_bytes
-        self._held_back: dict[str, tuple[LiveSession, int]] = {}
-        """Session id -> a session that does more than can be looked at, and since when it stands still."""
+        self._held_back: dict[str, _HeldBack] = {}
+        """By session id."""
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="evidence")
 
     def contain(self, live: LiveSession) -> None:
@@ -92,15 +102,21 @@ class Responder:
             return
         with suppress(EstopError, OSError):  # as above
             self._killswitch.contain(live)
-            self._held_back.setdefault(live.id, (live, time.monotonic_ns()))
+            self._held_back.setdefault(live.id, _HeldBack(live, time.monotonic_ns()))
 
     def let_go_on(self) -> None:
-        """Everything was looked at; what waits for a verdict all the same goes on with that."""
-        for live, since_ns in list(self._held_back.values()):
-            if self._holds.waiting(live.slot):
+        """Everything was looked at. It took as long as it took, and others get as long before more comes.
+
+        What waits for a verdict all the same goes on with that.
+        """
+        now_ns = time.monotonic_ns()
+        for held in list(self._held_back.values()):
+            held.read_ns = held.read_ns or now_ns
+            live, rested = held.live, now_ns - held.read_ns >= held.read_ns - held.since_ns
+            if not rested or self._holds.waiting(live.slot):
                 continue
             del self._held_back[live.id]
-            live.held_back_ns += time.monotonic_ns() - since_ns
+            live.held_back_ns += now_ns - held.since_ns
             self.uncontain(live)
 
     def uncontain(self, live: LiveSession) -> None:

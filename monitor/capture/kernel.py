@@ -55,9 +55,8 @@ _TICK_NS = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 _LOOK_AGAIN_S = 0.0005
 _LONGEST_LOOK_S = 0.005
 _ONLY_ROW = (0,)
-_FLOODED = 8
-"""The part of the events' ring that may wait to be read: the same part again is filled by two processors
-in the time that a batch takes."""
+_FLOODED = 32
+"""The part of the events' ring that may wait to be read: some thousand records, a quarter of a second."""
 
 Mark = tuple[int, ...]
 """How far the rings had been read."""

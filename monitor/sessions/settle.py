@@ -17,6 +17,8 @@ from monitor.subjects import Process
 
 _DELAYS_NS = (5_000_000, 50_000_000, 500_000_000, 5_000_000_000)
 _MAX_WAITING = 20_000
+_LOOKS = 32
+"""At a time: with all that was due, whoever wrote 20,000 files kept every stop waiting for two seconds."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,13 @@ class Settling:
         heapq.heappush(self._looks, _Look(now_ns + _DELAYS_NS[0], file, live, process, 0))
 
     def due(self, now_ns: int) -> Iterator[Settled]:
-        """Files that turned out to be copies or to name the agent, each reported once."""
-        while self._looks and self._looks[0].due_ns <= now_ns:
+        """Files that turned out to be copies or to name the agent, each reported once.
+
+        Of those that are due some are looked at; the others remain due.
+        """
+        for _ in range(_LOOKS):
+            if not self._looks or self._looks[0].due_ns > now_ns:
+                return
             look = heapq.heappop(self._looks)
             program, file = look.live.program, look.file
             copy = program.is_copy(file.reachable, file.path)

@@ -237,6 +237,17 @@ def test_a_file_is_looked_at_again_until_the_last_delay(live, script, here):
     assert len(list(settling.due(now + settle._DELAYS_NS[-1]))) == 1
 
 
+def test_of_many_that_are_due_some_are_looked_at_and_none_is_forgotten(live, script, here):
+    settling = Settling()
+    shutil.copy(script, here / "copy")
+    for number in range(200):
+        settling.add(written(here / f"{number}"), live, Process(pid=1), 0)
+    settling.add(written(here / "copy"), live, Process(pid=1), 1)
+    found = [[one.file.path for one in settling.due(settle._DELAYS_NS[0] + 1)] for _ in range(10)]
+    assert found[0] == []  # it is the last of them
+    assert [path for paths in found for path in paths] == [str(here / "copy")]
+
+
 def test_after_the_last_look_a_file_is_forgotten_and_may_come_anew(live, here):
     settling = Settling()
     now = 0
