@@ -148,6 +148,7 @@ class Pipeline:
         deadline = time.monotonic() + _DRAIN_S
         while self._source.behind and time.monotonic() < deadline:
             self.step()
+        self._responder.let_go_on(at_once=True)  # or the next monitor would find a frozen session
 
     def step(self) -> None:
         """One batch from the kernel to the stop."""

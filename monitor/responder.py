@@ -104,7 +104,7 @@ class Responder:
             self._killswitch.contain(live)
             self._held_back.setdefault(live.id, _HeldBack(live, time.monotonic_ns()))
 
-    def let_go_on(self) -> None:
+    def let_go_on(self, *, at_once: bool = False) -> None:
         """Everything was looked at. It took as long as it took, and others get as long before more comes.
 
         What waits for a verdict all the same goes on with that.
@@ -113,7 +113,7 @@ class Responder:
         for held in list(self._held_back.values()):
             held.read_ns = held.read_ns or now_ns
             live, rested = held.live, now_ns - held.read_ns >= held.read_ns - held.since_ns
-            if not rested or self._holds.waiting(live.slot):
+            if not (rested or at_once) or self._holds.waiting(live.slot):
                 continue
             del self._held_back[live.id]
             live.held_back_ns += now_ns - held.since_ns

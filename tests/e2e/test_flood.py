@@ -131,6 +131,24 @@ def test_who_was_held_back_goes_on_and_comes_to_its_end(scratch):
         assert not any(monitor.health()["lost"].values())
 
 
+def test_who_is_held_back_when_the_monitor_ends_is_not_left_frozen(scratch):
+    (scratch / "many").mkdir()
+    program, options = compiled(scratch, _OPENS_FOR_EVER), ("--listen", "")
+    with private_monitor(scratch, *options, environ=environ(), keep=True) as monitor:
+        command = [*monitor.run_command("loud"), program, scratch / "many", "60000"]
+        agent = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert agent.stdout is not None
+        agent.stdout.readline()
+        freeze = Path(monitor.session("loud")["cgroup"]) / "cgroup.freeze"
+        held_back = until(lambda: freeze.read_text() == "1\n", 30, 0.001)
+    left = freeze.read_text()
+    with private_monitor(scratch, *options, environ=environ()) as monitor:
+        state = monitor.session("loud")["state"]
+        monitor.act("loud", "kill", "the test is over")
+        agent.communicate(timeout=30)
+    assert (held_back, left, state) == (True, "0\n", "running")
+
+
 @pytest.mark.parametrize(("fail_mode", "state"), [("closed", "frozen"), ("open", "running")])
 def test_a_loss_above_the_threshold_is_decided_by_fail_mode(scratch, fail_mode, state):
     settings = {"events_ring_mib": "1", "blind_losses": "100", "fail_mode": fail_mode}

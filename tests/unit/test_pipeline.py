@@ -64,6 +64,13 @@ class Gate:
         return []
 
 
+class Responder:
+    """One that holds nobody back."""
+
+    def let_go_on(self, *, at_once=False):
+        pass
+
+
 class Broken:
     """A registry that no event gets through."""
 
@@ -83,7 +90,7 @@ class Broken:
 
 
 def loop(registry):
-    return Pipeline(Ring(), registry, None, None, Record(), Metrics(), gate=Gate())
+    return Pipeline(Ring(), registry, None, Responder(), Record(), Metrics(), gate=Gate())
 
 
 def test_an_event_that_breaks_a_stage_is_counted_and_the_next_one_is_taken():
