@@ -18,7 +18,7 @@ export function sentWords(sent) {
   if (sent.bytes === null) return "Not known: what it sent after the act was not counted.";
   if (!sent.bytes) return "It sent nothing after the act.";
   const here = sent.destinations.length > 0 && sent.destinations.every((one) => one.local);
-  return `It sent ${bytes(sent.bytes)} after the act${here ? "; it has contacted this machine only" : ""}.`;
+  return `It sent ${bytes(sent.bytes)} after the act${here ? ", to this machine only, where a resolver or proxy may pass it on" : ""}.`;
 }
 
 /**
