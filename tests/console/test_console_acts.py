@@ -30,7 +30,9 @@ def test_frozen_then_read_then_granted_then_resumed(start, console):
     expect(page.locator(".headline .lead")).to_contain_text("/etc/hosts")
     expect(page.get_by_text("Nothing of it runs and its network is cut.")).to_be_visible()
     tree = page.get_by_role("tree")
-    expect(tree.locator("g.guilty", has_text="did it")).to_contain_text(re.compile(r"sh|dash"))
+    refused = page.locator(".answers").get_by_text("No, the kernel refused it.").count() > 0
+    doer = tree.locator("g.guilty", has_text="tried it" if refused else "did it")
+    expect(doer).to_contain_text(re.compile(r"sh|dash"))
     expect(tree.locator("g.guilty").first).to_contain_text("python3")
     expect(page.locator(".timeline .guilty")).not_to_have_count(0)
     libraries = page.locator(".timeline details").first

@@ -17,6 +17,7 @@ import { speedBars } from "../parts/speed.js";
 import { timelineList } from "../parts/timeline.js";
 import { treePicture } from "../parts/tree.js";
 import { alertCard } from "../parts/alert.js";
+import { wasRefused } from "../words.js";
 
 /** @typedef {import("../types.js").Whole} Whole */
 /** @typedef {import("../types.js").Grant} Grant */
@@ -99,8 +100,13 @@ function draw(page, whole, grants, visit) {
   parts(page.querySelector(".wide"), [
     [
       "tree",
-      tree,
-      () => card("tree-card", cause ? "What led to it" : "Its processes", treePicture(tree)),
+      { tree, cause: cause?.id },
+      () =>
+        card(
+          "tree-card",
+          cause ? "What led to it" : "Its processes",
+          treePicture(tree, wasRefused(cause) ? "tried it" : "did it"),
+        ),
     ],
     [
       "timeline",

@@ -16,15 +16,15 @@ const LETTER = 7.1; // width of a character of the picture's fonts, about
  * @param {Row} row
  * @param {number} index of it in `rows`
  * @param {Row[]} rows
- * @param {{step: number, width: number, chosen: TreeProcess | undefined, choose: (one: TreeProcess) => void}} how
+ * @param {{step: number, width: number, chosen: TreeProcess | undefined, choose: (one: TreeProcess) => void, deed: string}} how
  */
-export function node(row, index, rows, { step, width, chosen, choose }) {
+export function node(row, index, rows, { step, width, chosen, choose, deed }) {
   const { process } = row;
   const x = row.depth * step + 10;
   const y = index * ROW + TOP;
   const room = Math.floor((width - x - 30) / LETTER);
   const name = `${baseName(process.image) || "?"}  ${process.pid}`;
-  const marks = [process.guilty && row.last ? "did it" : "", process.alive ? "" : "ended"]
+  const marks = [process.guilty && row.last ? deed : "", process.alive ? "" : "ended"]
     .filter(Boolean)
     .join(", ");
   const words = command(process.argv) || process.image;

@@ -12,9 +12,10 @@ import { arranged } from "./lineage.js";
 
 /**
  * @param {readonly TreeProcess[]} processes
+ * @param {string} deed what the last of the guilty did with it: `did it`, `tried it`
  * @returns {Element}
  */
-export function treePicture(processes) {
+export function treePicture(processes, deed) {
   if (!processes.length) return h("p", { class: "empty" }, "No process of it was recorded.");
   const box = h("div", { class: "tree-box" });
   const detail = h("div", { class: "tree-detail", "aria-live": "polite" });
@@ -27,7 +28,7 @@ export function treePicture(processes) {
     const more = processes.length - rows.length;
     const words = `Show ${counted(more, "more process", "more processes")}`;
     const rest = more > 0 ? [h("button", { on: { click: showAll } }, words)] : [];
-    box.replaceChildren(picture(rows, width, chosen, choose), ...rest);
+    box.replaceChildren(picture(rows, { width, chosen, choose, deed }), ...rest);
     if (had) box.querySelector("[tabindex='0']")?.focus();
     if (chosen) detail.replaceChildren(...described(chosen));
   };
@@ -51,16 +52,15 @@ export function treePicture(processes) {
 
 /**
  * @param {Row[]} rows
- * @param {number} width
- * @param {TreeProcess | undefined} chosen
- * @param {(one: TreeProcess) => void} choose
+ * @param {{width: number, chosen: TreeProcess | undefined, choose: (one: TreeProcess) => void, deed: string}} how
  */
-function picture(rows, width, chosen, choose) {
+function picture(rows, how) {
+  const { width } = how;
   const deepest = Math.max(...rows.map((row) => row.depth), 1);
   const step = Math.max(8, Math.min(26, (width * 0.35) / deepest));
   const height = rows.length * ROW + TOP * 2;
   const lines = rows.filter((row) => row.above >= 0).map((row) => line(row, rows, step));
-  const nodes = rows.map((row, index) => node(row, index, rows, { step, width, chosen, choose }));
+  const nodes = rows.map((row, index) => node(row, index, rows, { ...how, step }));
   const label = `Process tree, ${counted(rows.length, "process", "processes")}; arrow keys move`;
   // Guilty lines last: they lie over the others.
   lines.sort((a, b) => a.classList.length - b.classList.length);
