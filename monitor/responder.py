@@ -90,9 +90,8 @@ class Responder:
     def contain(self, live: LiveSession) -> None:
         """Begin to freeze, and judge meanwhile."""
         if live.state is State.RUNNING:
-            with suppress(
-                EstopError, OSError
-            ):  # it may not be stopped, which the stop says; or it ended
+            # It ended; or it may not be stopped, which the stop will say.
+            with suppress(EstopError, OSError):
                 self._killswitch.contain(live)
 
     def hold_back(self, live: LiveSession) -> None:

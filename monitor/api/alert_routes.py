@@ -136,9 +136,13 @@ def assign_alert(alert: str, to: Assign, monitor: Behind, asker: Asker) -> Respo
 def _care(monitor: Monitor, asker: Peer, alert: str, change: Callable[[Care], Care]) -> Response:
     with _CARE:
         found = _visible(monitor, asker, alert)
-        care = change(found.care if isinstance(found.care, Care) else Care())
+        care = change(_care_of(found))
         monitor.store.save_care(found.id, care)
         return recorded(monitor, replace(found, care=care, evidence=None))
+
+
+def _care_of(alert: Alert) -> Care:
+    return alert.care if isinstance(alert.care, Care) else Care()
 
 
 def acknowledge_those_of(monitor: Monitor, incident: Incident, *, who: str, why: str) -> None:
@@ -154,8 +158,7 @@ def acknowledge_those_of(monitor: Monitor, incident: Incident, *, who: str, why:
         page = monitor.store.alerts(**wanted)
         while page.items:
             for one in page.items:
-                known = one.care if isinstance(one.care, Care) else Care()
-                monitor.store.save_care(one.id, seen(known, who, why))
+                monitor.store.save_care(one.id, seen(_care_of(one), who, why))
             if page.next is None:
                 break
             wanted["before"] = page.next

@@ -133,13 +133,11 @@ class Loader:
     def _load_all(self, programs: Mapping[str, Program]) -> dict[str, int]:
         """Their descriptors. The verifier takes nearly all of the time, a processor for each program."""
         # The longest first: it would be waited for at the end.
-        by_length = sorted(programs, key=lambda name: -len(self._code_of(name, programs[name])))
+        code = self._compiled.code
+        by_length = sorted(programs, key=lambda name: -len(code[programs[name].code or name]))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             loading = {name: pool.submit(self._load, name, programs[name]) for name in by_length}
         return {name: loading[name].result() for name in programs}
-
-    def _code_of(self, name: str, program: Program) -> bytes:
-        return self._compiled.linked(program.code or name, self._maps)
 
     def _load(self, name: str, program: Program) -> int:
         """Not by bcc, which reads the kernel's BTF anew for each: minutes in an emulated guest."""
@@ -147,7 +145,7 @@ class Loader:
         try:
             return bpf.load(
                 _LOADED_AS[program.kind],
-                self._code_of(name, program),
+                self._compiled.linked(program.code or name, self._maps),
                 name,
                 function=self._btf.function(str(program.at)) if at_function else 0,
                 attach_type=int(program.at) if program.kind is Kind.CGROUP_ADDRESS else 0,

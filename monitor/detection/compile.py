@@ -163,7 +163,7 @@ class _Writer:
                 return _text_test(leaves, name("v"), name("s" if leaf.cased else "l"))
 
     def _expression_test(self, leaf: Leaf, name: Callable[[str], str]) -> str:
-        """RE2 is asked last: to call it costs as much as forty tests of plain text."""
+        """RE2 is asked last: to call it costs far more than tests of plain text."""
         expression, whole = str(leaf.value), leaf.match is Match.GLOB
         subject = name("l" if whole and not leaf.cased else "s")
         tests = [f"{name('v')} is not None", f"len({subject}) >= {shortest(expression)}"]

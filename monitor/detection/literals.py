@@ -32,24 +32,26 @@ _SEVERAL_CASES = "s"
 """RE2 takes U+017F for it where case does not count, and `str.lower` leaves that alone."""
 
 
-@lru_cache(maxsize=4096)
 def shortest(expression: str) -> int:
     """Characters that a match has at least; 0 where that is not known."""
-    parsed = _parsed(expression)
-    return 0 if parsed is None else parsed.getwidth()[0]
+    return _read(expression)[0]
 
 
-@lru_cache(maxsize=4096)
 def literals(expression: str) -> Texts:
     """Lower-case ASCII texts of which one is in each lower-case text that the expression matches.
 
     Empty where there are none, or too many of them.
     """
+    return _read(expression)[1]
+
+
+@lru_cache(maxsize=4096)
+def _read(expression: str) -> tuple[int, Texts]:
     parsed = _parsed(expression)
     if parsed is None:
-        return _NONE
+        return 0, _NONE
     found = max(_needed(parsed, parsed.state.flags), key=_worth)
-    return found if _worth(found) else _NONE
+    return parsed.getwidth()[0], found if _worth(found) else _NONE
 
 
 def _parsed(expression: str) -> Any:  # noqa: ANN401 -- the parser has no types

@@ -26,7 +26,7 @@ Needles = tuple[frozenset[Leaf], ...]
 """At most `_SETS`; of each set one must hold. They are compared in lower case, whatever the rule says."""
 
 Masks = dict[Leaf, int]
-"""Bits: the first for the first set of each signature, then for the second, then for the third."""
+"""Bits: first those for the first set of each signature, then those for its second, and so on."""
 Prefilter = Callable[[Get], int]
 """A fact -> a bit for each signature that it may match.
 
@@ -124,6 +124,7 @@ def prefilter(wanted: Sequence[Needles]) -> Prefilter:
     finders = [(field, _Finder(mine, everything)) for field, mine in masks.items()]
     singles = [one for one in finders if one[0] not in LISTS]
     lists = [one for one in finders if one[0] in LISTS]
+    others = [at * many for at in range(1, _SETS)]
 
     def candidates(get: Get) -> int:
         found = always
@@ -137,7 +138,10 @@ def prefilter(wanted: Sequence[Needles]) -> Prefilter:
         for field, finder in lists:
             for _, text, _ in elements(get(field)):
                 found |= finder[text]
-        return found & found >> many & found >> 2 * many
+        every = found
+        for shift in others:
+            every &= found >> shift
+        return every
 
     return candidates
 

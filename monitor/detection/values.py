@@ -57,8 +57,6 @@ def single(value: object) -> str:
 
     Raises ListFound.
     """
-    if value is True or value is False:
-        return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         raise ListFound
     return text(value)

@@ -24,7 +24,7 @@ RECORDINGS = PROJECT / "tests" / "recordings"
 RULES = PROJECT / "rules"
 COMMUNITY = "SIGMAHQ"
 """Environment: a checkout of the SigmaHQ repository, to be measured beside our own rules."""
-_TIMES = 15
+_TIMES = 7
 _EXECS = 20_000
 _MORE = 10
 
@@ -61,7 +61,7 @@ def _unlike(execs: Sequence[Fact]) -> list[Fact]:
 
 
 def _rate(engine: Engine, facts: Sequence[Fact]) -> float:
-    """Facts a second of processor time, the best of fifteen; none has what others remembered."""
+    """Facts a second of processor time, the best of seven; none has what others remembered."""
     spent_s = []
     for _ in range(_TIMES):
         engine.forget()  # what it remembers of texts, too
