@@ -78,6 +78,7 @@ BPF_HASH(tasks, __u32, struct estop_task_state, MAX_TASKS);
 BPF_HASH(cgroups, __u64, __u32, MAX_SESSIONS); /* user: cgroup id -> session */
 CELLS(session_flags, __u32, MAX_SESSIONS); /* user */
 CELLS(egress, struct estop_egress_count, MAX_SESSIONS);
+CELLS(still_since, __u64, MAX_SESSIONS); /* CLOCK_BOOTTIME; 0 while somebody in the cgroup may run */
 BPF_TABLE("lru_hash", struct estop_touch_key, struct estop_touch, touched, MAX_TOUCHED);
 BPF_TABLE("lru_hash", __u64, __u32, sockets, MAX_SOCKETS); /* socket cookie -> session */
 

@@ -99,7 +99,7 @@ static __always_inline int connects_tainted(__u32 session)
 
 static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, __u16 kind)
 {
-	struct estop_task_state *state = ours();
+	struct estop_task_state *state = ours_or_in_our_cgroup();
 	struct estop_connect *e;
 
 	if (!state)

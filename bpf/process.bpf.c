@@ -12,11 +12,13 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_task_state *state = ours();
 	struct estop_record *r;
 
-	if (!state)
-		return 0;
 	__u32 child_tgid = KERNEL(task_struct, child, tgid);
 	if (child_tgid == bpf_get_current_pid_tgid() >> 32) /* a thread */
 		return 0;
+	if (!state) { /* a stranger's, and perhaps born into a cgroup of ours */
+		adopt_by_cgroup(child_tgid, cgroup_of(child));
+		return 0;
+	}
 	__u32 session = state->session;
 	adopt(child_tgid, session, state->image_inode);
 	r = record_buffer();
@@ -36,7 +38,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx->args[0];
 	struct linux_binprm *bprm = (struct linux_binprm *)ctx->args[2];
-	struct estop_task_state *state = ours();
+	struct estop_task_state *state = ours_or_in_our_cgroup();
 	struct estop_record *r;
 
 	if (!state)
@@ -111,8 +113,8 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* cgroup_attach_task(): a write to cgroup.procs. CLONE_INTO_CGROUP does not come here; its child
- * is followed by `tasks` all the same. */
+/* cgroup_attach_task(): a write to cgroup.procs, after the move. CLONE_INTO_CGROUP does not come here:
+ * see on_fork. */
 int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct cgroup *to = (struct cgroup *)ctx->args[0];
@@ -121,6 +123,7 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	__u32 tgid = KERNEL(task_struct, task, tgid);
 	struct estop_task_state *state = tasks.lookup(&tgid);
 	struct estop_settings *s = settings_row();
+	struct cgroup *own = cgroup_of(task);
 	struct estop_record *r = record_buffer();
 
 	if (tgid == 1 || (s && tgid == s->monitor_tgid)) {
@@ -129,34 +132,33 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 		if (count)
 			__sync_fetch_and_add(count, 1);
 	}
-	if (!state || !s || !r)
+	/* A version 1 hierarchy beside ours (hybrid hosts) is nobody's way out, and no way in. */
+	if (!s || KERNEL(cgroup, to, root) != KERNEL(cgroup, own, root))
 		return 0;
-	/* A version 1 hierarchy beside ours (hybrid hosts) is nobody's way out. */
-	struct css_set *set = KERNEL(task_struct, task, cgroups);
-	struct cgroup *own = KERNEL(css_set, set, dfl_cgrp);
-	if (KERNEL(cgroup, to, root) != KERNEL(cgroup, own, root))
+	if (!state)
+		adopt_by_cgroup(tgid, to);
+	if (!state || !r)
 		return 0;
 	struct estop_cgroup *e = HEAD(r, estop_cgroup);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_CGROUP, state->session);
-	struct kernfs_node *node = KERNEL(cgroup, to, kn);
-	e->cgroup_id = KERNEL(kernfs_node, node, id);
+	e->cgroup_id = id_of(to);
 	e->target_tgid = tgid;
-	__u64 depth = KERNEL(cgroup, to, level);
-	/* The compiler must not make a counter of the depth: the verifier of 6.1 knows no bound of it. */
-#pragma unroll
-	for (__u64 level = 1; level <= MAX_LEVEL; level++) {
-		asm volatile("" : "+r"(depth));
-		if (level > depth)
-			break;
-		struct cgroup *ancestor = KERNEL(cgroup, to, ancestors[level]);
-		node = KERNEL(cgroup, ancestor, kn);
-		__u64 id = KERNEL(kernfs_node, node, id);
-		__u32 *session = cgroups.lookup(&id);
-		if (session && *session == state->session)
-			e->inside = 1;
-	}
+	e->inside = session_above(to, s->session_levels) == state->session;
 	e->path_len = put_kernel_text(r, path);
 	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_CGROUP);
+	return 0;
+}
+
+/* cgroup_update_frozen(): from now on everything in the cgroup stands still, or no longer does. The
+ * moment of a stop is the kernel's to say: who asks cgroup.events for it is told when he comes to ask. */
+int on_frozen(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 id = id_of((struct cgroup *)ctx->args[0]);
+	__u32 *session = cgroups.lookup(&id);
+	__u64 *since = session ? still_since.lookup(session) : 0;
+
+	if (since)
+		*since = ctx->args[2] ? bpf_ktime_get_boot_ns() : 0;
 	return 0;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
- * Is this task ours? Two keys, either is enough:
- *   - its thread group is in `tasks`, where fork put it in the kernel. Leaving the cgroup, setsid,
- *     double fork, renaming itself: none of them changes that;
- *   - one of its cgroup's ancestors is a session's. A child born into the cgroup with
- *     CLONE_INTO_CGROUP has no parent of ours, and is found here at its first event.
+ * Is this task ours? Its thread group is in `tasks`, and two things put it there:
+ *   - fork, for a child of one that is in there. Leaving the cgroup, setsid, double fork, renaming
+ *     itself: none of them changes that;
+ *   - a session's cgroup, for who comes to be in or below it and has no parent of ours: moved there, or
+ *     born there with CLONE_INTO_CGROUP. Looked at then, and once more when it starts a program or
+ *     contacts somebody: to look at every act cost all strangers of the machine 2 % of an open.
  * Never the leaf cgroup's id alone, never comm, sid, pgid or ppid. The default answer is no.
  */
 #ifndef ESTOP_SCOPE_H
@@ -79,22 +80,48 @@ static __always_inline void count_lost(int hook)
 		__sync_fetch_and_add(n, 1);
 }
 
-/* The session whose cgroup is an ancestor of the current task's; 0 for none. Only levels that hold
- * a session are asked, so an empty machine costs one test. */
-static __always_inline __u32 session_by_cgroup(__u32 levels)
+static __always_inline __u64 id_of(struct cgroup *cgroup)
 {
+	struct kernfs_node *node = KERNEL(cgroup, cgroup, kn);
+	return KERNEL(kernfs_node, node, id);
+}
+
+/* `level` counts from the root. Not KERNEL(cgroup, cgroup, ancestors[level]): of that clang 14 makes an
+ * offset that is 16 bytes too high from the second level on. */
+static __always_inline struct cgroup *ancestor_of(struct cgroup *cgroup, __u64 level)
+{
+	__u64 at = (__u64)cgroup + __builtin_offsetof(struct cgroup, ancestors);
+	struct cgroup *ancestor = 0;
+
+	bpf_probe_read_kernel(&ancestor, sizeof(ancestor), (void *)(at + level * sizeof(ancestor)));
+	return ancestor;
+}
+
+/* The session whose cgroup this is, or lies above it; 0 for none. Only levels that hold a session are
+ * asked, so a machine without any costs one test. */
+static __always_inline __u32 session_above(struct cgroup *cgroup, __u32 levels)
+{
+	__u64 depth = levels ? KERNEL(cgroup, cgroup, level) : 0;
+	/* The compiler must not make a counter of the depth: the verifier of 6.1 knows no bound of it. */
 #pragma unroll
-	for (int level = 1; level <= MAX_LEVEL; level++) {
+	for (__u64 level = 1; level <= MAX_LEVEL; level++) {
+		asm volatile("" : "+r"(depth));
+		if (level > depth)
+			break;
 		if (!(levels & (1u << level)))
 			continue;
-		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
-		if (!id) /* the task's cgroup is not that deep */
-			return 0;
+		__u64 id = id_of(ancestor_of(cgroup, level));
 		__u32 *session = cgroups.lookup(&id);
 		if (session)
 			return *session;
 	}
 	return 0;
+}
+
+static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
+{
+	struct css_set *set = KERNEL(task_struct, task, cgroups);
+	return KERNEL(css_set, set, dfl_cgrp);
 }
 
 static __always_inline struct estop_task_state *adopt(__u32 tgid, __u32 session, __u64 image_inode)
@@ -110,13 +137,23 @@ static __always_inline struct estop_task_state *adopt(__u32 tgid, __u32 session,
 static __always_inline struct estop_task_state *ours(void)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct estop_task_state *state = tasks.lookup(&tgid);
-	if (state)
-		return state;
+	return tasks.lookup(&tgid);
+}
+
+/* A stranger so far: is it in a session's cgroup? The monitor never is. */
+static __always_inline struct estop_task_state *adopt_by_cgroup(__u32 tgid, struct cgroup *cgroup)
+{
 	struct estop_settings *s = settings_row();
 	if (!s || !s->session_levels || tgid == s->monitor_tgid)
 		return 0;
-	return adopt(tgid, session_by_cgroup(s->session_levels), 0);
+	return adopt(tgid, session_above(cgroup, s->session_levels), 0);
+}
+
+static __always_inline struct estop_task_state *ours_or_in_our_cgroup(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct estop_task_state *state = ours();
+	return state ? state : adopt_by_cgroup(bpf_get_current_pid_tgid() >> 32, cgroup_of(task));
 }
 
 static __always_inline int observed(__u32 session)

@@ -245,6 +245,7 @@ class Daemon:
             cgroup_root=root,
             refuse=lambda slot, on: gate.refuse(slot, on=on),
             displaced=self.kernel.displaced,
+            still_since=self.kernel.still_since,
             deadline_ms=settings.freeze_deadline_ms,
         )
         self._stack.callback(killswitch.close)

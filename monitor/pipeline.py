@@ -71,6 +71,10 @@ class Source(Protocol):
         """The next records, waiting at most so long for the first."""
         ...
 
+    def ahead(self) -> list[bytes]:
+        """Alarms that came since `read`, which will return them in their turn."""
+        ...
+
     def beat(self) -> None:
         """The monitor is alive: without this the kernel holds every session (dead-man switch)."""
         ...
@@ -231,14 +235,15 @@ class Pipeline:
         # Before the rings are read: then they hold all that the askers did until they asked.
         self._asked += self._gate.take()
         records = self._source.read(0)
-        for record in records:
-            if _stands_still(record):
-                self._contain(record)
+        self._contain(records)
         if self._source.flooded:
             self._hold_back(records)
         # The two rings are in order each; together they are put in order by the kernel's clock.
         records.sort(key=_ktime_ns)
         for record in records:
+            # The batch takes its milliseconds. What it does not build on is judged after it, but stands
+            # still before.
+            self._contain(self._source.ahead())
             event = decode(record)
             if event is not None:
                 yield event
@@ -253,11 +258,12 @@ class Pipeline:
             if live is not None and count * _FLOOD_SHARE >= len(records):
                 self._responder.hold_back(live)
 
-    def _contain(self, record: bytes) -> None:
+    def _contain(self, records: list[bytes]) -> None:
         """Before anything else is looked at: freezing takes its time."""
-        live = self._registry.live_in(wire.slot(record))
-        if live is not None:
-            self._responder.contain(live)
+        for record in records:
+            live = self._registry.live_in(wire.slot(record)) if _stands_still(record) else None
+            if live is not None:
+                self._responder.contain(live)
 
     def _may_judge(self, question: Question) -> bool:
         waits_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - question.ktime_ns

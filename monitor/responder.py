@@ -89,7 +89,7 @@ class Responder:
 
     def contain(self, live: LiveSession) -> None:
         """Begin to freeze, and judge meanwhile."""
-        if live.state is State.RUNNING:
+        if live.state is State.RUNNING and not self._killswitch.is_contained(live):
             # It ended; or it may not be stopped, which the stop will say.
             with suppress(EstopError, OSError):
                 self._killswitch.contain(live)

@@ -21,8 +21,8 @@ RINGS = ("events", ALARMS)
 # What a session is cut by comes before what brings its tasks in scope, and the levels come last:
 # until then the new programs look at no cgroup.
 _CARRIED = (
-    "session_flags", "candidates", "answers", "held", "questions", "egress", "sockets", "tasks", "cgroups",
-    "settings",
+    "session_flags", "candidates", "answers", "held", "questions", "egress", "still_since", "sockets",
+    "tasks", "cgroups", "settings",
 )  # fmt: skip
 
 

@@ -163,6 +163,10 @@ class Kernel:
         self._busy = bool(records)
         return records
 
+    def ahead(self) -> list[bytes]:
+        """Alarms that came since the last look; the next `read` returns them in their turn."""
+        return self._rings[RINGS.index(ALARMS)].ahead(self._settings.batch)
+
     def wake_on(self, fd: int) -> None:
         """End `wait` and `read` also when there is something to read here, until it is closed."""
         self._bell.register(fd, select.EPOLLIN)
@@ -291,6 +295,7 @@ class Kernel:
         with self._lock:
             if self._cgroups.get(cgroup_id) != (slot,):
                 self._maps["egress"].set((slot,), (0, 0))
+                self._maps["still_since"].set((slot,), (0,))
                 self._maps["candidates"].set((slot,), (0,))
                 self._maps["answers"].set((slot,), (0,))
                 self._maps["budgets"].set((slot,), (0, 0, 0))
@@ -364,6 +369,13 @@ class Kernel:
         """Payload bytes that left the session, and that the cut held back."""
         sent, cut = self._maps["egress"].get(slot) or (0, 0)
         return sent, cut
+
+    def still_since(self, slot: int) -> int:
+        """CLOCK_BOOTTIME ns since when everything in the session's cgroup stands still.
+
+        0 if something runs, or if it stood still before it was a session's.
+        """
+        return int((self._maps["still_since"].get(slot) or (0,))[0])
 
     def lost(self) -> dict[str, int]:
         """Hook -> events that could not be sent since the programs were loaded."""

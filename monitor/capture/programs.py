@@ -143,6 +143,7 @@ PROGRAMS: dict[str, Program] = {
     "on_exec": _tracepoint("sched_process_exec"),
     "on_exit": _tracepoint("sched_process_exit"),
     "on_cgroup_attach": _tracepoint("cgroup_attach_task"),
+    "on_frozen": _tracepoint("cgroup_notify_frozen"),
     "on_signal": _tracepoint("signal_generate"),
     **{
         LSM_PREFIX + hook: Program(

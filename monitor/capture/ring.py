@@ -49,6 +49,7 @@ class RingReader:
         self._data = memoryview(self._theirs)[page:]
         self.position = self._consumer[0]
         """Where the next record is read; at or after what was committed."""
+        self._seen = self.position
 
     @property
     def behind(self) -> bool:
@@ -72,9 +73,22 @@ class RingReader:
 
     def read(self, limit: int) -> list[bytes]:
         """Up to `limit` records, oldest first; does not wait."""
+        records, self.position = self._records(self.position, limit)
+        return records
+
+    def ahead(self, limit: int) -> list[bytes]:
+        """Up to `limit` records that neither this nor `read` returned; they stay to be read."""
+        at = max(self._seen, self.position)
+        if self._producer[0] == at:
+            return []
+        records, self._seen = self._records(at, limit)
+        return records
+
+    def _records(self, at: int, limit: int) -> tuple[list[bytes], int]:
+        """What lies there, and where the next one will."""
         records: list[bytes] = []
         headers, data, mask = self._headers, self._data, self._mask
-        at, end = self.position, self._producer[0]
+        end = self._producer[0]
         while at < end and len(records) < limit:
             start = at & mask
             header = headers[start >> 2]
@@ -85,8 +99,7 @@ class RingReader:
                 first = start + _HEADER_BYTES
                 records.append(bytes(data[first : first + length]))
             at += (length + _HEADER_BYTES + 7) & ~7
-        self.position = at
-        return records
+        return records, at
 
     def commit(self, position: int | None = None) -> None:
         """Give everything before `position` (or all that was read) back to the kernel."""

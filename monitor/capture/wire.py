@@ -297,6 +297,7 @@ MAPS: dict[str, tuple[Layout, Layout]] = {
     "cgroups": (_U64, _U32),
     "session_flags": (_U32, _U32),
     "egress": (_U32, EGRESS),
+    "still_since": (_U32, _U64),
     "touched": (TOUCH_KEY, TOUCH),
     "sockets": (_U64, _U32),
     "lost": (_U32, _U64),
@@ -318,7 +319,17 @@ MAPS: dict[str, tuple[Layout, Layout]] = {
 """Map of bpf/ -> its key and its value; what `Kernel.map` hands out."""
 
 CELLS = frozenset(
-    {"session_flags", "egress", "lost", "candidates", "answers", "crowded", "beat", "displaced"}
+    (
+        "session_flags",
+        "egress",
+        "still_since",
+        "lost",
+        "candidates",
+        "answers",
+        "crowded",
+        "beat",
+        "displaced",
+    )
 )
 """Those of them that we have in our own memory."""
 

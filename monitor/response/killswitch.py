@@ -79,19 +79,23 @@ class KillSwitch:
         cgroup_root: Path,
         refuse: Callable[[int, bool], None] = lambda _slot, _on: None,
         displaced: Callable[[], int] | None = None,
+        still_since: Callable[[int], int] = lambda _slot: 0,
         deadline_ms: int = 1000,
         now_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
-        """`displaced` counts how often init or the monitor was moved; without it, each act looks."""
+        """What the kernel tells of by itself, and who asks it where it does not:
+
+        `displaced` counts how often init or the monitor was moved; without it, each act looks.
+        `still_since` is the CLOCK_BOOTTIME since when the session in a slot stands still, 0 for none.
+        """
         self._quarantine = quarantine
         self._held = held
         self._refuse = refuse
         self._lock = threading.Lock()
         self._open: dict[str, CgroupFiles] = {}
-        self._still_since: dict[str, int] = {}
-        """Session id -> when `contain` was told by the kernel that everything stands still."""
-        self._contained: set[str] = set()
-        """Sessions that were frozen for a verdict that is still out."""
+        self._still_since = still_since
+        self._contained: dict[str, int] = {}
+        """Session id -> when it was begun to freeze, for a verdict that is still out."""
         self._stopped: set[str] = set()
         """Sessions whose stop was decided: nobody but `resume` lets them go."""
         self._root = cgroup_root
@@ -134,6 +138,7 @@ class KillSwitch:
             self._stopped.add(target.id)
         self._quarantine(target.slot, True)  # noqa: FBT003
         steps["cut"] = self._now_ns()
+        begun_ns = self._contained.get(target.id, steps["cut"])
         try:
             self._files(target).freeze(b"1")
         except OSError:
@@ -143,10 +148,11 @@ class KillSwitch:
         # Who waits for the gate's word cannot freeze; refused before the line above, it would run on.
         self._refuse(target.slot, True)  # noqa: FBT003
         # Who was sent SIGSTOP counts as frozen, and stays stopped as well until `resume`.
-        begun_ns = self._still_since.pop(target.id, 0)
         done = self._wait(target, _FROZEN)
         if done:
-            steps["frozen"] = begun_ns or self._now_ns()
+            since_ns = self._still_since(target.slot)
+            # It may have stood still before anybody wanted it to: a person froze it.
+            steps["frozen"] = max(since_ns, begun_ns) if since_ns else self._now_ns()
         return StopReport(
             done=done,
             steps_ns=steps,
@@ -158,13 +164,13 @@ class KillSwitch:
         self._guard(target)
         files = self._files(target)
         with self._lock:
-            self._contained.add(target.id)
+            self._contained.setdefault(target.id, self._now_ns())
         files.freeze(b"1")
-        # Who is held has only to leave the system call. Where that is the whole session, it stands
-        # still within a nap or two; for others the verdict does not wait.
+        # Who is held has only to leave the system call, and may need this very processor to do so: see
+        # `_GLIMPSE_S`. Where that is the whole session, it stands still within a nap or two; for others
+        # the verdict does not wait.
         for nap_s in _CONTAIN_NAPS_S:
-            if _FROZEN in files.events():
-                self._still_since[target.id] = self._now_ns()
+            if self._still_since(target.slot):
                 return
             time.sleep(nap_s)
 
@@ -188,9 +194,7 @@ class KillSwitch:
         with self._lock:
             if target.id in self._stopped:
                 return False
-            self._still_since.pop(target.id, None)
-            if target.id in self._contained:
-                self._contained.discard(target.id)
+            if self._contained.pop(target.id, 0):
                 self._files(target).freeze(b"0")
         return True
 
@@ -211,7 +215,7 @@ class KillSwitch:
         self._continue(target)
         with self._lock:
             self._stopped.discard(target.id)
-            self._contained.discard(target.id)
+            self._contained.pop(target.id, None)
         self._files(target).freeze(b"0")
         done = self._wait(target, "frozen 0")
         self._quarantine(target.slot, False)  # noqa: FBT003
@@ -300,7 +304,7 @@ class KillSwitch:
         self._guarded.pop(target.id, None)
         with self._lock:
             self._stopped.discard(target.id)
-            self._contained.discard(target.id)
+            self._contained.pop(target.id, None)
 
     def _wait(self, target: Target, wanted: str) -> bool:
         """Wait for a line of cgroup.events, until the deadline. A removed cgroup is empty."""

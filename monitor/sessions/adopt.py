@@ -82,23 +82,24 @@ def choose_cgroup(pid: int, root: Path) -> tuple[Origin, Path | None]:
     return Origin.ATTACHED, cgroup
 
 
-def sweep(pid: int, slot: int, scope: Scope, into: Path | None) -> list[int]:
-    """Put the whole tree in scope (and into a cgroup); every pid that was found.
+def sweep(pid: int, slot: int, scope: Scope, cgroup: Path) -> list[int]:
+    """Put the whole tree in scope and into a cgroup, and who else is in there; every pid that was found.
 
-    A child whose parent was in scope and in the cgroup already is so by birth, and is not news.
+    A child whose parent was in scope and in the cgroup already is so by birth, and is not news. Who
+    comes into the cgroup once it is a session's is taken in by the kernel side.
     """
     found: dict[int, None] = {}
     for _ in range(_MAX_SWEEPS):
-        tree = [p for p in tree_of(pid) if not _ended(p)]
+        there = set(cgroups.members(cgroup))
+        tree = [p for p in dict.fromkeys((*tree_of(pid), *there)) if not _ended(p)]
         found.update(dict.fromkeys(tree))
-        there = set(tree) if into is None else set(cgroups.members(into))
         new = [p for p in tree if scope.task_slot(p) != slot or p not in there]
         if not new:
             return list(found)
         for process in new:
             scope.watch_task(slot, process)
-            if into is not None:
-                cgroups.move(process, into)
+            if process not in there:
+                cgroups.move(process, cgroup)
             if _ended(process):  # the kernel saw its end before our entry, which would stay
                 scope.forget_task(process)
     raise AttachError(

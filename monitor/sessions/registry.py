@@ -157,7 +157,7 @@ class Registry:
             live.user_home = home_of(pid)
             self._open(live)
         try:
-            self._take_in(live, moved=cgroup is None)
+            self._take_in(live)
         except Exception:
             self.close(live, State.LOST)
             raise
@@ -199,8 +199,8 @@ class Registry:
                 if path.is_dir() and path not in known:
                     cgroups.remove(path)
 
-    def _take_in(self, live: LiveSession, *, moved: bool) -> None:
-        pids = adopt.sweep(live.root_pid, live.slot, self._scope, live.cgroup if moved else None)
+    def _take_in(self, live: LiveSession) -> None:
+        pids = adopt.sweep(live.root_pid, live.slot, self._scope, live.cgroup)
         self._take_open_files(live, pids)
 
     def _take_open_files(self, live: LiveSession, pids: list[int]) -> None:

@@ -92,5 +92,6 @@ def killswitch(lab):
         Holds(lab.kernel),
         cgroup_root=lab.cgroup_root,
         displaced=lab.kernel.displaced,
+        still_since=lab.kernel.still_since,
         deadline_ms=1000,
     )

@@ -50,7 +50,7 @@ def test_a_daemon_is_followed_through_double_fork_and_a_new_session(inside, scra
     assert births[-1].tgid == births[0].child
 
 
-def test_a_child_born_into_the_cgroup_from_outside_is_found_at_its_first_act(inside, lab, scratch):
+def test_a_child_born_into_the_cgroup_from_outside_is_followed(inside, lab, scratch):
     with lab.session(watched=False) as outside:
         parent = outside.start("family", "born-into", str(inside.cgroup), scratch / "file")
         child = int(parent.stdout.readline())
@@ -93,13 +93,27 @@ def test_a_process_that_left_the_cgroup_has_no_network_under_quarantine(
         connect(puppet, address("127.0.0.1", 9))
 
 
-def test_a_process_below_the_sessions_cgroup_is_followed(inside, lab, scratch):
-    below = inside.cgroup / "a" / "b"
-    below.mkdir(parents=True)
+@pytest.mark.parametrize("names", [(), ("a",), ("a", "b"), tuple("abcdefgh")])
+def test_a_process_that_comes_below_the_sessions_cgroup_is_followed(inside, lab, names):
+    below = inside.cgroup.joinpath(*names)
+    below.mkdir(parents=True, exist_ok=True)
     with lab.session(watched=False) as outside:
         outside.run("enter", str(below), lab.program("family"), "exit", "3")
     exits = inside.events(Exited)
     assert [os.waitstatus_to_exitcode(e.code) for e in exits] == [3]
+
+
+def test_who_was_in_the_cgroup_before_it_was_a_sessions_is_found_at_his_next_program(lab, kernel):
+    """What nobody took in, and the kernel side did not see coming."""
+    with lab.session(watched=False) as session:
+        stranger = session.puppet()
+        session.watch()
+        stranger("getpid")
+        assert kernel.task_slot(stranger.pid) == 0
+        argv = stranger.place_texts(b"family", b"exit", b"7")
+        stranger.become("execve", lab.program("family").encode(), argv, stranger.place_texts())
+        exit_ = session.wait(Exited)
+        assert (exit_.tgid, os.waitstatus_to_exitcode(exit_.code)) == (stranger.pid, 7)
 
 
 def test_two_sessions_do_not_hear_of_each_other(inside, lab, scratch):
@@ -168,7 +182,7 @@ def test_a_process_put_in_scope_by_hand_is_followed_with_its_children(lab, kerne
 def test_every_program_is_attached_by_the_kernels_own_word(kernel):
     assert all(kernel.programs().values())
     if kernel.tier is Tier.TRACEPOINT:
-        assert len(kernel.programs()) == 11
+        assert len(kernel.programs()) == 12
     else:
         hooks = set(LSM_HOOKS) - set(kernel.missing)
         assert {LSM_PREFIX + hook for hook in hooks} < set(kernel.programs())

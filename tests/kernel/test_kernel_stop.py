@@ -41,6 +41,10 @@ def pid_of(file):
     return int(Path(f"/proc/self/fd/{file}").readlink().parts[2])
 
 
+def now_ns():
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 def says(cgroup):
     return (cgroup / "cgroup.events").read_text().split()
 
@@ -165,6 +169,47 @@ def test_the_network_is_cut_before_the_freeze_is_asked_for(inside, lab):
     inside.ready("family", "children", "0")
     assert switch.freeze(inside).done
     assert order == [("cut", inside.slot, True, ["populated", "1", "frozen", "0"])]
+
+
+@pytest.mark.parametrize("restless", ["forks", "execs", "vforks"])
+def test_the_moment_of_the_freeze_is_the_kernels_and_not_when_it_was_asked_for(
+    inside, killswitch, kernel, restless, monkeypatch
+):
+    """Who comes late to look, because somebody else had the processor, is told the truth."""
+    inside.ready("restless", restless)
+    assert kernel.still_since(inside.slot) == 0
+    wait = killswitch._wait
+
+    def late(*a):
+        done = wait(*a)
+        time.sleep(0.02)
+        return done
+
+    monkeypatch.setattr(killswitch, "_wait", late)
+    report = killswitch.freeze(inside)
+    assert report.done
+    frozen_ns = report.steps_ns["frozen"]
+    assert frozen_ns == kernel.still_since(inside.slot)
+    assert report.steps_ns["cut"] < frozen_ns < now_ns() - 20_000_000
+    assert killswitch.resume(inside).done
+    assert kernel.still_since(inside.slot) == 0
+
+
+def test_a_session_that_stood_still_already_is_frozen_from_when_that_was_asked_for(
+    inside, killswitch
+):
+    inside.ready("family", "children", "0")
+    first = killswitch.freeze(inside)
+    again = killswitch.freeze(inside)
+    assert first.steps_ns["frozen"] < again.steps_ns["cut"] == again.steps_ns["frozen"]
+
+
+def test_what_is_below_a_session_does_not_speak_for_it(inside, lab, kernel):
+    below = inside.cgroup / "below"
+    below.mkdir()
+    inside.ready("family", "children", "0")
+    (below / "cgroup.freeze").write_text("1")
+    assert kernel.still_since(inside.slot) == 0
 
 
 # Guards -----------------------------------------------------------------------------------------

@@ -85,6 +85,27 @@ def test_what_was_read_and_not_committed_is_read_again_and_what_was_committed_is
         assert drained(first.kernel) == []
 
 
+def test_an_alarm_is_seen_ahead_once_and_read_in_its_turn(first, scratch):
+    kernel = first.kernel
+    with first.session() as inside:
+        puppet = inside.puppet()
+        drained(kernel)
+        assert kernel.ahead() == []
+        puppet("memfd_create", puppet.place(b"first\0"), 0)
+        ahead = kernel.ahead()
+        assert len(ahead) == 1
+        assert kernel.ahead() == []
+        make(puppet, scratch / "file")
+        assert kernel.ahead() == []  # no alarm
+        puppet("memfd_create", puppet.place(b"second\0"), 0)
+        ahead += kernel.ahead()
+        assert len(ahead) == 2
+        records = drained(kernel)
+        assert [r for r in records if r in ahead] == ahead
+        assert opened(records, scratch / "file") == 1
+        assert kernel.ahead() == []
+
+
 def test_a_commit_may_stop_at_a_mark(settings, first, scratch):
     with first.session() as inside:
         puppet = inside.puppet()

@@ -41,6 +41,9 @@ class Ring:
     def read(self, timeout_ms):
         return [exited()]
 
+    def ahead(self):
+        return []
+
     def beat(self):
         pass
 
@@ -313,3 +316,31 @@ def test_who_stands_still_while_he_is_judged(kind, flags, contained):
     loop = Pipeline(One(), Asking(), None, responder, Record(), Metrics(), gate=Gate())
     loop.step()
     assert (responder.did[:1] == ["contain"]) is contained
+
+
+def test_who_acts_while_others_are_judged_stands_still_before_they_all_are():
+    """A batch takes some milliseconds, and an alarm came once it had been read."""
+    certain = record(wire.OPEN, Kind.OPEN, wire.CANDIDATE | wire.CERTAIN)
+
+    class Batch(Ring):
+        def __init__(self):
+            self.coming = [[], [certain]]
+
+        def read(self, timeout_ms):
+            return [exited() for _ in range(4)]
+
+        def ahead(self):
+            return self.coming.pop(0) if self.coming else []
+
+    did = []
+
+    class Counting(Asking):
+        def observe(self, event):
+            did.append(type(event).__name__)
+
+    class Stopping(Containing):
+        def contain(self, live):
+            did.append("contain")
+
+    Pipeline(Batch(), Counting(), None, Stopping(), Record(), Metrics(), gate=Gate()).step()
+    assert did == ["Exited", "contain", "Exited", "Exited", "Exited"]
