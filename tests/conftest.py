@@ -25,11 +25,13 @@ _CACHE = pytest.StashKey[str]()
 
 def pytest_addoption(parser):
     parser.addoption("--require-tier", help="fail where it is lacking, or no test of it passes")
+    parser.addoption("--compiled", metavar="DIR", help="keep there what is compiled")
 
 
 def pytest_configure(config):
     config.stash[_PASSED] = 0
-    os.environ["ESTOP_CACHE_DIR"] = config.stash[_CACHE] = tempfile.mkdtemp(prefix="estop-cache-")
+    config.stash[_CACHE] = tempfile.mkdtemp(prefix="estop-cache-")
+    os.environ["ESTOP_CACHE_DIR"] = config.getoption("compiled") or config.stash[_CACHE]
 
 
 def pytest_unconfigure(config):

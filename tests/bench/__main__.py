@@ -22,6 +22,7 @@ from tests.bench.figures import AT_LEAST, AT_MOST, Figures, misses
 OUT = Path("build/bench.json")
 MEASURES = {
     "rules": rules.measure,
+    "start": cost.measure_start,
     "loop": cost.measure_loop,
     "build": cost.measure_build,
     "latency": latency.measure,

@@ -38,7 +38,7 @@ Spans = dict[str, float]
 def measure(scratch: Path, figures: Figures) -> None:
     """from the system call to held, judged and frozen, for five ways to edit the hosts file"""
     with (
-        monitored(scratch, figures, refuse_opens="false") as monitor,
+        monitored(scratch, refuse_opens="false") as monitor,
         editor(monitor, scratch) as agent,
     ):
         ways = list(WAYS)

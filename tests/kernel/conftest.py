@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from environment import kept
 from laboratory import Laboratory
 
 from monitor.capture.kernel import KernelSettings, load
@@ -33,7 +34,7 @@ def kernel_settings(request, tmp_path_factory):
     def settings(**changes):
         fixed = {
             "runtime_dir": tmp_path_factory.mktemp("run"),
-            "header_cache": request.config.cache.mkdir("kernel-headers"),
+            "header_cache": kept(request.config),
         } | changes
         return KernelSettings(
             source=BPF,

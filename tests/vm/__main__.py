@@ -10,7 +10,7 @@ import argparse
 import signal
 import sys
 
-from tests.vm.guest import Guest
+from tests.vm.guest import KEPT, Guest
 from tests.vm.kernels import GuestError, kernel
 
 # Compiling takes two minutes under emulation and loading half a minute, so once has to do: left to the
@@ -20,15 +20,15 @@ _ELSEWHERE = ("loss", "takeover", "compiled", "fanotify")
 TESTS = (
     ".venv/bin/python", "-m", "pytest", "tests/kernel", "tests/vm", "-m", "not guest",
     *(f"--ignore=tests/kernel/test_kernel_{name}.py" for name in _ELSEWHERE),
-    "--require-tier=lsm", "--override-ini=timeout=300", "--override-ini=timeout_func_only=true",
-    "--durations=5",
+    "--require-tier=lsm", f"--compiled={KEPT}", "--override-ini=timeout=300",
+    "--override-ini=timeout_func_only=true", "--durations=5",
 )  # fmt: skip
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.vm", description=__doc__)
     parser.add_argument("--kernel", default="6.12", help="a series that apt offers")
-    parser.add_argument("--timeout-s", type=float, default=1500)
+    parser.add_argument("--timeout-s", type=float, default=2400)
     parser.add_argument(
         "--take", action="append", default=[], metavar="FILE", help="bring this file back"
     )

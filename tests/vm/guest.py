@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine of its own for one command: a stock kernel under emulation, this tree, its own /tmp.
 
-The guest reads the host's files over 9p and writes into memory only. What the command says and how
+The guest reads the host's files over 9p and writes into memory only, but for what it compiled: that takes
+minutes there, and the next guest finds it. What the command says and how
 it ends come back through one shared directory: the virtio ports that virtme-ng uses for that need
 udev, which containers lack, and without them its exit status is always 255.
 """
@@ -19,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tests.vm.kernels import GuestError, Kernel
+from tests.vm.kernels import CACHE, GuestError, Kernel
 
 PROJECT = Path(__file__).parents[2]
 SHARE = "/run/estop/share"
+KEPT = "/run/estop/kept"
+"""Where the guest finds what an earlier one compiled, and leaves what it compiled itself."""
 TREE = "/run/estop/tree"
 _MEMORY = "3G"
 _LOOK_AGAIN_S = 0.2
@@ -87,6 +90,8 @@ class Guest:
             process.wait()
 
     def _virtme(self, share: Path) -> list[str]:
+        kept = CACHE / "programs"
+        kept.mkdir(parents=True, exist_ok=True)
         cpus = 1 if self.counted else min(len(os.sched_getaffinity(0)), 4)
         return [
             str(Path(sys.executable).parent / "virtme-run"),
@@ -99,6 +104,7 @@ class Guest:
             f"--memory={_MEMORY}",
             f"--cpus={cpus}",
             f"--rwdir={SHARE}={share}",
+            f"--rwdir={KEPT}={kept}",
             f"--rodir={TREE}={PROJECT}",
             "--overlay-rwdir=/etc",  # also what puts the overlay module into the initramfs
             "--show-boot-console",

@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 
 import pytest
+from environment import kept
 
 from monitor.capture.headers import header_tree
 
@@ -32,7 +33,7 @@ LSM_PROBE(file_open, struct file *file)
 @pytest.fixture(scope="module")
 def refuse(request):
     """Refuses opens of one file for as long as the block runs."""
-    tree = header_tree(request.config.cache.mkdir("kernel-headers"))
+    tree = header_tree(kept(request.config))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BCC_KERNEL_SOURCE", str(tree))
         import bcc  # noqa: PLC0415 - it reads the variable while it is imported
