@@ -107,6 +107,7 @@ class Housekeeper:
 
     def look(self) -> None:
         """One round."""
+        self._kernel.rest()
         programs = self._kernel.programs()
         self._watch_losses()
         self._watch_budgets()

@@ -53,6 +53,7 @@ ONLY=build`). Longer gained nothing.
 """
 _TICK_NS = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 _LOOK_AGAIN_S = 0.0005
+_REST_S = 10.0
 _LONGEST_LOOK_S = 0.005
 _ONLY_ROW = (0,)
 _FLOODED = 32
@@ -85,7 +86,7 @@ class Kernel:
         """True while the last read left records in a ring."""
         self._lock = threading.Lock()
         self._maps = {name: self._open(name) for name in wire.MAPS}
-        self._links = {name: generation.link(name) for name in generation.linked()}
+        self._links = {name: generation.link(name) for name in generation.hanging()}
         self._epoll = select.epoll()
         self._bell = select.epoll()
         self._urgent = select.epoll()
@@ -106,9 +107,14 @@ class Kernel:
         self._crowded = self._maps["crowded"]
         self._displaced = self._maps["displaced"]
         self._waiting = (self._maps["held"], self._maps["questions"])
+        self._hanging = threading.Lock()
+        """Over what hangs where. Not the other lock: a session is cut under that one."""
+        self._idle_since = 0.0
         row = self._maps["settings"].get(*_ONLY_ROW)
         if row is not None:  # levels of sessions that are in the maps and not yet restored
             self._old_levels = row[1]
+        if self.sessions():
+            self._wake()
         self._write_settings()
 
     def _open(self, name: str) -> bpf.Map | bpf.Cells:
@@ -284,6 +290,7 @@ class Kernel:
         An observed session is never held or refused anything.
 
         A cgroup that is in scope in this slot already, from before a takeover, keeps its cut.
+        CaptureError if a program that rested cannot be attached again.
         """
         if slot < 1 or cgroup_id < 1 or level < 1:
             raise CaptureError(f"slot {slot}, cgroup {cgroup_id}, level {level}: would match all")
@@ -292,6 +299,7 @@ class Kernel:
                 f"a cgroup {level} levels below the root cannot be followed",
                 mend=f"use one at most {wire.MAX_LEVEL} levels deep",
             )
+        self._wake()
         with self._lock:
             if self._cgroups.get(cgroup_id) != (slot,):
                 self._maps["egress"].set((slot,), (0, 0))
@@ -314,6 +322,27 @@ class Kernel:
                         table.delete(*key)
             self._write_settings()
             self._flags.set((slot,), (0,))
+            self._idle_since = time.monotonic()
+
+    def _wake(self) -> None:
+        with self._hanging:
+            self._idle_since = time.monotonic()  # whoever asks for it needs it in a moment
+            self._generation.wake()
+            for name in self._generation.hanging():
+                if name not in self._links:
+                    self._links[name] = self._generation.link(name)
+
+    def rest(self) -> None:
+        """Detach what every process of the machine is asked by, once no session needs it any more.
+
+        Until the next `watch`. Not at once: sessions come one after the other.
+        """
+        with self._hanging:
+            if self.sessions() or time.monotonic() - self._idle_since < _REST_S:
+                return
+            self._generation.rest()
+            for name in set(self._links) - set(self._generation.hanging()):
+                os.close(self._links.pop(name))
 
     def watch_task(self, slot: int, pid: int) -> None:
         """Put a process in scope; what it forks from now on follows in the kernel."""
@@ -392,8 +421,9 @@ class Kernel:
         return int((self._displaced.get(0) or (0,))[0])
 
     def programs(self) -> dict[str, bool]:
-        """Every program that should be attached, and whether the kernel says that it is."""
-        return {name: bpf.link_is_attached(link) for name, link in self._links.items()}
+        """Every program that should be attached now, and whether the kernel says that it is."""
+        with self._hanging:
+            return {name: bpf.link_is_attached(link) for name, link in self._links.items()}
 
     def close(self, *, keep: bool = False) -> None:
         """Detach everything; with `keep`, leave all of it at work for the next monitor.
@@ -405,6 +435,8 @@ class Kernel:
         if keep:
             self._api_port = 0
             self._write_settings(monitor_pid=0)
+            if not self.sessions():
+                self._generation.rest()
         for ring in self._rings:
             self._epoll.unregister(ring.fd)
             ring.close()
@@ -458,6 +490,7 @@ def _serve(settings: KernelSettings, pins: Pins, found: list[Generation]) -> Ker
     generation = current or pins.load(settings)
     old = [g for g in found if g is not current]
     for one in old:
+        generation.wake()  # or what they do meanwhile goes past it
         hand_over(one, generation)
     kernel = Kernel(settings, pins, generation, taken_over=bool(found))
     for one in old:

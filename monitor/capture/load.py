@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.capture import bpf, syscalls
+from monitor.capture.attach import attach
 from monitor.capture.btf import KernelBtf
 from monitor.capture.compiled import Compiled
 from monitor.capture.headers import header_tree
@@ -83,7 +84,7 @@ class Loader:
 
     def pin_all(self, directory: Path) -> dict[str, Any]:
         """Maps first, then programs in the order of their table: a half-attached set can hold."""
-        for name in ("maps", "links"):
+        for name in ("maps", "programs", "links"):
             (directory / name).mkdir()
         (directory / "tier").symlink_to(self.tier)
         for name, fd in self._maps.items():
@@ -98,8 +99,10 @@ class Loader:
         for name, program in programs.items():
             if program.kind is Kind.TAIL_CALL:
                 handlers.set((int(program.at),), (loaded[name],))
+            elif program.rests:
+                bpf.pin(loaded[name], str(directory / "programs" / name))
             else:
-                link = self._attach(name, program, loaded[name], root)
+                link = attach(name, program, loaded[name], root)
                 bpf.pin(link, str(directory / "links" / name))
         return {
             "tier": self.tier,
@@ -153,22 +156,6 @@ class Loader:
         except OSError as error:
             raise CaptureError(
                 f"the kernel does not load {name}: {error.strerror}", mend=_MEND
-            ) from error
-
-    def _attach(self, name: str, program: Program, loaded: int, cgroup_root: int) -> int:
-        """The descriptor of the link; all three kinds are links to the kernel and can be pinned."""
-        try:
-            match program.kind:
-                case Kind.RAW_TRACEPOINT:
-                    return bpf.attach_raw_tracepoint(loaded, str(program.at))
-                case Kind.LSM | Kind.RETURN:
-                    return bpf.attach_at_function(loaded)
-                case _:
-                    return bpf.link_cgroup(loaded, cgroup_root, int(program.at))
-        except OSError as error:
-            raise CaptureError(
-                f"cannot attach {name}: {error.strerror}",
-                mend="estop needs Linux 5.14 or later, CAP_NET_ADMIN and CAP_BPF",
             ) from error
 
 

@@ -7,7 +7,8 @@
             tier -> lsm                  a symbolic link whose text is the tier
             missing -> lsm__...          another: programs that this kernel has no hook for, or `-`
             maps/NAME                    every map of bpf/
-            links/PROGRAM                every program that hangs somewhere
+            programs/PROGRAM             those that hang somewhere only while there is a session
+            links/PROGRAM                every program that hangs somewhere now
 
 A bpffs holds directories, symbolic links and pins and no file, and allows no dot in a name; the
 rename of a directory is what makes a generation whole in one step. Tail-called programs are kept by
@@ -27,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from monitor.capture import bpf, bpffs
-from monitor.capture.programs import KernelSettings, linked
+from monitor.capture.attach import attach
+from monitor.capture.programs import PROGRAMS, KernelSettings, linked, resting
 from monitor.errors import CaptureError
 from monitor.tier import Tier
 
@@ -55,9 +57,34 @@ class Generation:
         return [name for name in os.readlink(self.path / "missing").split() if name != "-"]
 
     def linked(self) -> list[str]:
-        """Programs that hang at a link of their own here."""
+        """Programs that hang at a link of their own here, or could."""
         missing = self.missing
         return [name for name in linked(self.tier) if name not in missing]
+
+    def hanging(self) -> list[str]:
+        """Those of them that should hang there now."""
+        there, rests = set(os.listdir(self.path / "links")), set(resting(self.tier))
+        return [name for name in self.linked() if name in there or name not in rests]
+
+    def wake(self) -> None:
+        """Hang up what rests; where an earlier monitor was killed over that, what is left of it."""
+        hanging = set(self.hanging())
+        for name in self.linked():
+            if name not in hanging:
+                program = self._get("programs", name)
+                try:
+                    link = attach(name, PROGRAMS[name], program)
+                finally:
+                    os.close(program)
+                try:
+                    bpf.pin(link, str(self.path / "links" / name))
+                finally:
+                    os.close(link)
+
+    def rest(self) -> None:
+        """Take down what nobody needs without a session, in the order that `remove` has."""
+        for name in reversed([n for n in self.hanging() if PROGRAMS[n].rests]):
+            (self.path / "links" / name).unlink()
 
     def map(self, name: str) -> int:
         """A descriptor of a map; CaptureError if it is not pinned."""
@@ -73,7 +100,9 @@ class Generation:
 
     def whole(self) -> bool:
         """Is every program that should hang somewhere still pinned, and hanging?"""
-        for program in self.linked():
+        if set(resting(self.tier)) - set(self.missing) - set(os.listdir(self.path / "programs")):
+            return False
+        for program in self.hanging():
             try:
                 fd = self.link(program)
             except CaptureError:
@@ -87,7 +116,7 @@ class Generation:
     def remove(self) -> None:
         """Unpin everything: what nobody else holds is detached. What refuses goes first."""
         # The other way round, a packet could pass between the loss of a map and of its program.
-        for part in ("links", "maps"):
+        for part in ("links", "programs", "maps"):
             with suppress(FileNotFoundError):
                 shutil.rmtree(self.path / part)
         shutil.rmtree(self.path)

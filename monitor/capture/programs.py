@@ -89,6 +89,8 @@ class Program:
     tiers: tuple[Tier, ...] = tuple(Tier)
     code: str = ""
     """The function of bpf/ that it is, where that is not its name."""
+    rests: bool = False
+    """It hangs there only while there is a session: ordinary work of every process goes past it."""
 
 
 _TRACEPOINT_ONLY = (Tier.TRACEPOINT,)
@@ -121,7 +123,7 @@ def _returns() -> dict[str, Program]:
     readers = {at: name for name, at in _HANDLERS.items() if at is not syscalls.Handler.OPEN}
     return {
         readers[shape.handler] + function: Program(
-            Kind.RETURN, function, _LSM_ONLY, readers[shape.handler]
+            Kind.RETURN, function, _LSM_ONLY, readers[shape.handler], rests=True
         )
         for shape in syscalls.SHAPES
         if shape.handler in readers
@@ -137,7 +139,7 @@ PROGRAMS: dict[str, Program] = {
     "on_connect6": Program(Kind.CGROUP_ADDRESS, 11),
     "on_sendmsg4": Program(Kind.CGROUP_ADDRESS, 14),
     "on_sendmsg6": Program(Kind.CGROUP_ADDRESS, 15),
-    "on_sys_exit": _tracepoint("sys_exit", _TRACEPOINT_ONLY),
+    "on_sys_exit": Program(Kind.RAW_TRACEPOINT, "sys_exit", _TRACEPOINT_ONLY, rests=True),
     **_returns(),
     "on_fork": _tracepoint("sched_process_fork"),
     "on_exec": _tracepoint("sched_process_exec"),
@@ -147,7 +149,11 @@ PROGRAMS: dict[str, Program] = {
     "on_signal": _tracepoint("signal_generate"),
     **{
         LSM_PREFIX + hook: Program(
-            Kind.LSM, f"bpf_lsm_{hook}", _LSM_ONLY, LSM_PREFIX + _SAME_CODE.get(hook, hook)
+            Kind.LSM,
+            f"bpf_lsm_{hook}",
+            _LSM_ONLY,
+            LSM_PREFIX + _SAME_CODE.get(hook, hook),
+            rests=True,
         )
         for hook in LSM_HOOKS
     },
@@ -160,8 +166,13 @@ def programs_of(tier: Tier) -> dict[str, Program]:
 
 
 def linked(tier: Tier) -> list[str]:
-    """Those of them that hang at a link of their own."""
+    """Those of them that hang at a link of their own, in the order of attaching."""
     return [name for name, p in programs_of(tier).items() if p.kind is not Kind.TAIL_CALL]
+
+
+def resting(tier: Tier) -> list[str]:
+    """Those of them that hang there only while there is a session."""
+    return [name for name, p in programs_of(tier).items() if p.rests]
 
 
 def _short(text: str, digits: int) -> str:

@@ -18,7 +18,7 @@ import msgspec
 import psutil
 
 from monitor import events
-from monitor.errors import AttachError, NotAllowedError, SessionNotFoundError
+from monitor.errors import AttachError, CaptureError, NotAllowedError, SessionNotFoundError
 from monitor.events import Access, Event
 from monitor.fields import Fact
 from monitor.sessions import adopt, cgroups
@@ -254,12 +254,19 @@ class Registry:
     def _open(self, live: LiveSession) -> None:
         """From here on the kernel follows the session.
 
-        By its task first, so that nothing goes unseen between this line and the move to the cgroup.
+        By its task first, so that nothing goes unseen between this line and the move to the cgroup. Where
+        the kernel cannot follow it, there is no session: CaptureError.
         """
         self._slots[live.slot] = live
         level = cgroups.level_of(live.cgroup, self.cgroup_root)
         observed = live.mode is Mode.OBSERVE
-        self._scope.watch(live.slot, live.cgroup.stat().st_ino, level, observed=observed)
+        try:
+            self._scope.watch(live.slot, live.cgroup.stat().st_ino, level, observed=observed)
+        except CaptureError:
+            del self._slots[live.slot]
+            if live.origin is not Origin.ATTACHED:
+                cgroups.remove(live.cgroup)
+            raise
         self._scope.watch_task(live.slot, live.root_pid)
 
     def live_in(self, slot: int) -> LiveSession | None:

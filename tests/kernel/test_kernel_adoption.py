@@ -13,7 +13,7 @@ import pytest
 from laboratory import Puppet, until
 from wires import address, connect, listener
 
-from monitor.errors import AttachError
+from monitor.errors import AttachError, CaptureError
 from monitor.events import Access, Event, Executed, Forked, Opened, View
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
@@ -292,3 +292,21 @@ def test_a_socket_that_a_launched_child_inherited_is_cut_by_the_quarantine(
                 child.stubborn()("write", stream, b"cut", 3)
             with pytest.raises(TimeoutError):
                 accepted.recv(8)
+
+
+@pytest.mark.parametrize("act", ["attach", "launch"])
+def test_what_the_kernel_cannot_follow_is_no_session(
+    act, registry, shared, kernel, lab, monkeypatch
+):
+    def watch(*_, **__):
+        raise CaptureError("cannot attach on_sys_exit: Operation not permitted")
+
+    monkeypatch.setattr(kernel, "watch", watch)
+    there = set(lab.base.iterdir())
+    pid = shared.ready("family", "children", "0").pid
+    more = {"argv": ["a"], "uid": 0} if act == "launch" else {}
+    with pytest.raises(CaptureError):
+        getattr(registry, act)(pid, name="agent", mode=Mode.ENFORCE, **more)
+    assert registry.live() == []
+    assert set(lab.base.iterdir()) == there
+    assert kernel.task_slot(pid) == 0

@@ -179,6 +179,7 @@ def test_a_process_put_in_scope_by_hand_is_followed_with_its_children(lab, kerne
         assert [e.tgid for e in inside.events(Exited)] == [parent.pid]
 
 
+@pytest.mark.usefixtures("inside")
 def test_every_program_is_attached_by_the_kernels_own_word(kernel):
     assert all(kernel.programs().values())
     if kernel.tier is Tier.TRACEPOINT:

@@ -19,6 +19,7 @@ from monitor.capture import bpffs
 from monitor.capture.decode import decode
 from monitor.capture.kernel import load
 from monitor.capture.pins import unload
+from monitor.capture.programs import resting
 from monitor.errors import CaptureError
 from monitor.events import Opened
 from monitor.sessions import cgroups
@@ -205,6 +206,60 @@ def test_a_generation_that_lost_a_program_is_replaced(settings, first):
         assert first.kernel.sessions() == {inside.slot: inside.cgroup.stat().st_ino}
         [replaced] = first.kernel._pins.generations()
         assert replaced.number == generation.number + 1
+
+
+def hanging(kernel):
+    """Programs that are pinned where they hang, and all of them do."""
+    programs = kernel.programs()
+    assert all(programs.values())
+    [generation] = kernel._pins.generations()
+    assert sorted(os.listdir(generation.path / "links")) == sorted(programs)
+    return set(programs)
+
+
+def test_what_every_process_is_asked_by_hangs_there_only_while_there_is_a_session(
+    settings, first, monkeypatch
+):
+    kernel, asked = first.kernel, set(resting(first.kernel.tier)) - {*first.kernel.missing}
+    assert asked
+    assert not hanging(kernel) & asked
+    with first.session(), first.session():
+        assert hanging(kernel) > asked
+    kernel.rest()
+    assert hanging(kernel) > asked, "the next session may follow at once"
+    monkeypatch.setattr("monitor.capture.kernel._REST_S", 0.0)
+    with first.session():
+        kernel.rest()
+        assert hanging(kernel) > asked, "there is a session"
+    kernel.rest()
+    assert not hanging(kernel) & asked
+    with first.session():
+        assert hanging(kernel) > asked
+
+
+def test_a_killed_monitor_leaves_all_that_its_sessions_need_and_another_takes_it_down(
+    settings, first, monkeypatch
+):
+    with first.session() as inside:
+        before = hanging(first.kernel)
+        first.kernel.close(keep=True)
+        first.kernel = load(settings)
+        assert hanging(first.kernel) == before
+        assert first.kernel.sessions() == {inside.slot: inside.cgroup.stat().st_ino}
+    monkeypatch.setattr("monitor.capture.kernel._REST_S", 0.0)
+    first.kernel.rest()
+    assert hanging(first.kernel) < before
+
+
+def test_who_was_killed_while_he_hung_up_programs_is_taken_over(settings, first):
+    with first.session():
+        [generation] = first.kernel._pins.generations()
+        before = hanging(first.kernel)
+        first.kernel.close(keep=True)
+        (generation.path / "links" / resting(first.kernel.tier)[-1]).unlink()
+        first.kernel = load(settings)
+        assert hanging(first.kernel) == before
+        assert [g.number for g in first.kernel._pins.generations()] == [generation.number]
 
 
 def test_a_record_behind_one_that_is_held_is_seen_within_milliseconds(first, scratch):
