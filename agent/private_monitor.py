@@ -19,7 +19,7 @@ from urllib.parse import quote
 from agent.client import MonitorError, ask
 
 ESTOP = Path(sys.executable).with_name("estop")
-_START_S = 300.0  # compiling the sensors takes a second here, and minutes in an emulated guest
+_START_S = 900.0  # compiling the sensors takes a second here, and minutes in an emulated guest
 _STOP_S = 30.0
 _LOOK_S = 0.05
 _LOG_LINES = 15
