@@ -21,6 +21,7 @@ from typing import Self
 import structlog
 
 from monitor.capture import bpf, wire
+from monitor.capture.attached import Attached
 from monitor.capture.handover import ALARMS, RINGS, hand_over, unread
 from monitor.capture.pins import Generation, Pins
 from monitor.capture.programs import LSM_PREFIX, KernelSettings
@@ -53,7 +54,6 @@ ONLY=build`). Longer gained nothing.
 """
 _TICK_NS = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 _LOOK_AGAIN_S = 0.0005
-_REST_S = 10.0
 _LONGEST_LOOK_S = 0.005
 _ONLY_ROW = (0,)
 _FLOODED = 32
@@ -86,7 +86,7 @@ class Kernel:
         """True while the last read left records in a ring."""
         self._lock = threading.Lock()
         self._maps = {name: self._open(name) for name in wire.MAPS}
-        self._links = {name: generation.link(name) for name in generation.hanging()}
+        self._attached = Attached(generation)
         self._epoll = select.epoll()
         self._bell = select.epoll()
         self._urgent = select.epoll()
@@ -107,14 +107,11 @@ class Kernel:
         self._crowded = self._maps["crowded"]
         self._displaced = self._maps["displaced"]
         self._waiting = (self._maps["held"], self._maps["questions"])
-        self._hanging = threading.Lock()
-        """Over what hangs where. Not the other lock: a session is cut under that one."""
-        self._idle_since = 0.0
         row = self._maps["settings"].get(*_ONLY_ROW)
         if row is not None:  # levels of sessions that are in the maps and not yet restored
             self._old_levels = row[1]
         if self.sessions():
-            self._wake()
+            self._attached.wake()
         self._write_settings()
 
     def _open(self, name: str) -> bpf.Map | bpf.Cells:
@@ -299,7 +296,7 @@ class Kernel:
                 f"a cgroup {level} levels below the root cannot be followed",
                 mend=f"use one at most {wire.MAX_LEVEL} levels deep",
             )
-        self._wake()
+        self._attached.wake()
         with self._lock:
             if self._cgroups.get(cgroup_id) != (slot,):
                 self._maps["egress"].set((slot,), (0, 0))
@@ -322,27 +319,10 @@ class Kernel:
                         table.delete(*key)
             self._write_settings()
             self._flags.set((slot,), (0,))
-            self._idle_since = time.monotonic()
-
-    def _wake(self) -> None:
-        with self._hanging:
-            self._idle_since = time.monotonic()  # whoever asks for it needs it in a moment
-            self._generation.wake()
-            for name in self._generation.hanging():
-                if name not in self._links:
-                    self._links[name] = self._generation.link(name)
 
     def rest(self) -> None:
-        """Detach what every process of the machine is asked by, once no session needs it any more.
-
-        Until the next `watch`. Not at once: sessions come one after the other.
-        """
-        with self._hanging:
-            if self.sessions() or time.monotonic() - self._idle_since < _REST_S:
-                return
-            self._generation.rest()
-            for name in set(self._links) - set(self._generation.hanging()):
-                os.close(self._links.pop(name))
+        """Detach what only sessions need, once there has been none for a while: see `Attached`."""
+        self._attached.rest(self.sessions)
 
     def watch_task(self, slot: int, pid: int) -> None:
         """Put a process in scope; what it forks from now on follows in the kernel."""
@@ -422,8 +402,7 @@ class Kernel:
 
     def programs(self) -> dict[str, bool]:
         """Every program that should be attached now, and whether the kernel says that it is."""
-        with self._hanging:
-            return {name: bpf.link_is_attached(link) for name, link in self._links.items()}
+        return self._attached.programs()
 
     def close(self, *, keep: bool = False) -> None:
         """Detach everything; with `keep`, leave all of it at work for the next monitor.
@@ -445,8 +424,7 @@ class Kernel:
             of_all.close()
         for table in self._maps.values():
             table.close()
-        for link in self._links.values():
-            os.close(link)
+        self._attached.close()
         if not keep:
             self._pins.remove()
         self._pins.close()

@@ -142,7 +142,7 @@ def test_after_close_nothing_of_ours_is_attached_or_loaded(kernel_settings):
     descriptors = len(os.listdir("/proc/self/fd"))
     settings = kernel_settings()
     with load(settings) as kernel:
-        kernel._wake()
+        kernel._attached.wake()
         ours = {kind: own_ids(kind) - before[kind] for kind in before}
         ours["prog"] |= tail_called(kernel)
         assert len(ours["prog"]) == len(programs_of(kernel.tier))

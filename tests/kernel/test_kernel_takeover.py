@@ -227,7 +227,7 @@ def test_what_every_process_is_asked_by_hangs_there_only_while_there_is_a_sessio
         assert hanging(kernel) > asked
     kernel.rest()
     assert hanging(kernel) > asked, "the next session may follow at once"
-    monkeypatch.setattr("monitor.capture.kernel._REST_S", 0.0)
+    monkeypatch.setattr("monitor.capture.attached._REST_S", 0.0)
     with first.session():
         kernel.rest()
         assert hanging(kernel) > asked, "there is a session"
@@ -246,7 +246,7 @@ def test_a_killed_monitor_leaves_all_that_its_sessions_need_and_another_takes_it
         first.kernel = load(settings)
         assert hanging(first.kernel) == before
         assert first.kernel.sessions() == {inside.slot: inside.cgroup.stat().st_ino}
-    monkeypatch.setattr("monitor.capture.kernel._REST_S", 0.0)
+    monkeypatch.setattr("monitor.capture.attached._REST_S", 0.0)
     first.kernel.rest()
     assert hanging(first.kernel) < before
 
