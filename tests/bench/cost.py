@@ -29,6 +29,7 @@ TURNS = int(os.environ.get("TURNS", "5"))
 """Once is enough where a clock counts instructions."""
 BUILD = ("build", "60")
 OPENS = Path(__file__).with_name("programs") / "opens.c"
+_AGAIN = 1 if TURNS == 1 else 2  # one second may fall into a slow one of the machine
 _OPEN_HOOK = "bpf_lsm_file_open"
 _NOTHING = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
 _WAIT_S = 60.0
@@ -52,8 +53,9 @@ def measure_loop(scratch: Path, figures: Figures) -> None:
     fastest: Took = {}
 
     def run(name: str, inside: Monitor | None = None) -> None:
-        took = timed([str(opens), str(file)], inside=inside)
-        fastest[name] = min(took, fastest.get(name, took))
+        for _ in range(_AGAIN):
+            took = timed([str(opens), str(file)], inside=inside)
+            fastest[name] = min(took, fastest.get(name, took))
 
     for _ in range(TURNS):
         run("alone")

@@ -30,7 +30,7 @@ AT_MOST = {
     ("loop_inside_ratio", "value"): 1.50,
     ("loop_beside_ratio", "value"): 1.20,
     ("loop_inside_lsm_ratio", "value"): 1.50,
-    ("loop_above_nothing_lsm_ratio", "value"): 1.02,
+    ("loop_outside_lsm_ratio", "value"): 1.02,
     ("build_inside_ratio", "value"): 1.05,
 }
 """(figure, part) -> what it should not exceed, on an idle machine."""
