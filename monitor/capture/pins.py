@@ -82,9 +82,10 @@ class Generation:
                     os.close(link)
 
     def rest(self) -> None:
-        """Take down what nobody needs without a session, in the order that `remove` has."""
-        for name in reversed([n for n in self.hanging() if PROGRAMS[n].rests]):
-            (self.path / "links" / name).unlink()
+        """Take down what nobody needs without a session."""
+        for name in self.hanging():
+            if PROGRAMS[name].rests:
+                (self.path / "links" / name).unlink()
 
     def map(self, name: str) -> int:
         """A descriptor of a map; CaptureError if it is not pinned."""

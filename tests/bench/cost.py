@@ -97,8 +97,10 @@ def _idle_session(monitor: Monitor) -> Iterator[None]:
     """One that has nothing to do with who is measured."""
     with subprocess.Popen([*monitor.run_command("idle"), "sleep", "infinity"]):
         assert until(lambda: _is_there(monitor, "idle"), _WAIT_S)
-        yield
-        monitor.act("idle", "kill", "the bench goes on")
+        try:
+            yield
+        finally:
+            monitor.act("idle", "kill", "the bench goes on")
 
 
 def _is_there(monitor: Monitor, name: str) -> bool:
