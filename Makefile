@@ -71,8 +71,7 @@ evasion: root setup ## try every way past the monitor, write docs/evasion.md
 evasion-vm: root setup-vm ## the same for the lsm tier, in a guest (an hour)
 	@$(SUDO) $(BIN)/python -m tests.vm --timeout-s 9000 \
 		--take tests/evasion/expected.toml --take docs/evasion.md -- \
-		timeout 8400 $(BIN)/python -m pytest --write-table $(EVASION) --override-ini=timeout=900 \
-		--compiled=/run/estop/kept
+		timeout 8400 $(BIN)/python -m pytest --write-table $(EVASION) --override-ini=timeout=900
 
 lock: setup ## resolve the dependencies anew and pin them with hashes
 	@deploy/lock.sh

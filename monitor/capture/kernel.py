@@ -467,8 +467,9 @@ def _serve(settings: KernelSettings, pins: Pins, found: list[Generation]) -> Ker
     current = next((g for g in reversed(found) if g.digest == digest and g.whole()), None)
     generation = current or pins.load(settings)
     old = [g for g in found if g is not current]
+    if old:
+        generation.wake()  # or what their sessions do meanwhile goes past it
     for one in old:
-        generation.wake()  # or what they do meanwhile goes past it
         hand_over(one, generation)
     kernel = Kernel(settings, pins, generation, taken_over=bool(found))
     for one in old:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m monitor.capture.load`: compile, load, attach and pin everything, and end.
+"""`python -m monitor.capture.load`: compile, load, attach and pin, and end.
 
 A process of its own, because bcc brings 150 MB of compiler that the daemon would keep for ever; the
 only importer of bcc, and that only where no earlier start has left what it makes (`compiled.py`). It
@@ -25,12 +25,11 @@ from monitor.capture.attach import attach
 from monitor.capture.btf import KernelBtf
 from monitor.capture.compiled import Compiled
 from monitor.capture.headers import header_tree
-from monitor.capture.probe import probe
+from monitor.capture.probe import HOOK, probe
 from monitor.capture.programs import KernelSettings, Kind, Program, programs_of
 from monitor.errors import CaptureError, EstopError
 
 _MEND = "run `estop doctor`"
-_HOOK = "bpf_lsm_file_open"
 _LOADED_AS = {
     Kind.RAW_TRACEPOINT: bpf.Load.RAW_TRACEPOINT,
     Kind.TAIL_CALL: bpf.Load.RAW_TRACEPOINT,
@@ -50,7 +49,7 @@ class Loader:
     def __init__(self, settings: KernelSettings) -> None:
         self._settings = settings
         self._btf = KernelBtf()
-        self.tier = probe(self._btf.function(_HOOK))
+        self.tier = probe(self._btf.function(HOOK))
         kept = settings.header_cache / f"programs-{settings.digest()}-{self.tier}.json"
         self._compiled = Compiled.read(kept) or self._compile(kept)
         self._maps = self._compiled.create_maps()

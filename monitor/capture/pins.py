@@ -29,7 +29,7 @@ from typing import Any
 
 from monitor.capture import bpf, bpffs
 from monitor.capture.attach import attach
-from monitor.capture.programs import PROGRAMS, KernelSettings, linked, resting
+from monitor.capture.programs import PROGRAMS, KernelSettings, linked
 from monitor.errors import CaptureError
 from monitor.tier import Tier
 
@@ -63,8 +63,8 @@ class Generation:
 
     def hanging(self) -> list[str]:
         """Those of them that should hang there now."""
-        there, rests = set(os.listdir(self.path / "links")), set(resting(self.tier))
-        return [name for name in self.linked() if name in there or name not in rests]
+        there = set(os.listdir(self.path / "links"))
+        return [n for n in self.linked() if n in there or not PROGRAMS[n].rests]
 
     def wake(self) -> None:
         """Hang up what rests; where an earlier monitor was killed over that, what is left of it."""
@@ -101,7 +101,9 @@ class Generation:
 
     def whole(self) -> bool:
         """Is every program that should hang somewhere still pinned, and hanging?"""
-        if set(resting(self.tier)) - set(self.missing) - set(os.listdir(self.path / "programs")):
+        if {n for n in self.linked() if PROGRAMS[n].rests} - set(
+            os.listdir(self.path / "programs")
+        ):
             return False
         for program in self.hanging():
             try:
@@ -161,7 +163,7 @@ class Pins:
         return sorted(whole, key=lambda g: g.number)
 
     def load(self, settings: KernelSettings) -> Generation:
-        """A new generation, compiled and attached by a child, beside what there is."""
+        """A new generation, compiled and pinned by a child, beside what there is."""
         bpffs.mount(self.directory)
         number = max((g.number for g in self.generations()), default=0) + 1
         whole = self.directory / f"{settings.digest()}_{number}"

@@ -14,6 +14,8 @@ from contextlib import closing
 from monitor.capture import bpf
 from monitor.tier import Tier
 
+HOOK = "bpf_lsm_file_open"
+"""Where it is tried: every open asks it."""
 _PSEUDO_MAP_VALUE = 2
 _ONE = struct.Struct("<Q")
 

@@ -21,7 +21,7 @@ from agent.client import MonitorError
 from agent.private_monitor import Monitor, until
 from monitor.capture import bpf
 from monitor.capture.btf import KernelBtf
-from monitor.capture.probe import probe
+from monitor.capture.probe import HOOK, probe
 from monitor.tier import Tier
 from tests.bench.figures import Figures, compiled, load, monitored, timed
 
@@ -30,7 +30,6 @@ TURNS = int(os.environ.get("TURNS", "5"))
 BUILD = ("build", "60")
 OPENS = Path(__file__).with_name("programs") / "opens.c"
 _AGAIN = 1 if TURNS == 1 else 2  # one second may fall into a slow one of the machine
-_OPEN_HOOK = "bpf_lsm_file_open"
 _NOTHING = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
 _WAIT_S = 60.0
 
@@ -49,7 +48,7 @@ def measure_loop(scratch: Path, figures: Figures) -> None:
     """what the sensors cost a loop of open and close, in and out of a session"""
     opens, file = compiled(scratch, OPENS), scratch / "opened"
     file.touch()
-    tier = probe(KernelBtf().function(_OPEN_HOOK))
+    tier = probe(KernelBtf().function(HOOK))
     fastest: Took = {}
 
     def run(name: str, inside: Monitor | None = None) -> None:
@@ -79,7 +78,7 @@ def measure_loop(scratch: Path, figures: Figures) -> None:
 def _nothing_attached(tier: Tier) -> Iterator[None]:
     """A program that does nothing, where ours is asked of every open: no monitor can cost less."""
     if tier is Tier.LSM:
-        hook = KernelBtf().function(_OPEN_HOOK)
+        hook = KernelBtf().function(HOOK)
         program = bpf.load(bpf.Load.LSM, _NOTHING, "nothing", function=hook)
         link = bpf.attach_at_function(program)
     else:

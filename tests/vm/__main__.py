@@ -10,7 +10,7 @@ import argparse
 import signal
 import sys
 
-from tests.vm.guest import KEPT, Guest
+from tests.vm.guest import Guest
 from tests.vm.kernels import GuestError, kernel
 
 # Compiling takes two minutes under emulation and loading half a minute, so once has to do: left to the
@@ -20,8 +20,8 @@ _ELSEWHERE = ("loss", "takeover", "compiled", "fanotify")
 TESTS = (
     ".venv/bin/python", "-m", "pytest", "tests/kernel", "tests/vm", "-m", "not guest",
     *(f"--ignore=tests/kernel/test_kernel_{name}.py" for name in _ELSEWHERE),
-    "--require-tier=lsm", f"--compiled={KEPT}", "--override-ini=timeout=300",
-    "--override-ini=timeout_func_only=true", "--durations=5",
+    "--require-tier=lsm", "--override-ini=timeout=300", "--override-ini=timeout_func_only=true",
+    "--durations=5",
 )  # fmt: skip
 
 

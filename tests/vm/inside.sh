@@ -30,7 +30,7 @@ prepare() {
 }
 
 prepare
-export ESTOP_CACHE_DIR=/run/estop/kept
+export ESTOP_CACHE_DIR=/run/estop/kept PYTEST_ADDOPTS=--compiled=/run/estop/kept
 export HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mapfile -d '' -t command <"$share/command"
 "${command[@]}"
