@@ -34,7 +34,14 @@ SOURCES = (
     "privilege.bpf.c",
 )
 
-LSM_SOURCES = ("lsm.bpf.c",)
+LSM_SOURCES = (
+    "lsm.h",
+    "lsm_process.bpf.c",
+    "lsm_file.bpf.c",
+    "lsm_name.bpf.c",
+    "lsm_network.bpf.c",
+    "lsm_privilege.bpf.c",
+)
 """Joined behind the others, on the tier of that name only."""
 
 # Attached last, in this order: what is asked of many acts before what is asked of few.
