@@ -314,6 +314,7 @@ _DID = {
 }
 _MAX_CHANGED = 200
 _NO_FILES = ("/dev/", "/proc/", "/sys/")
+_FILES_AFTER_ALL = "/dev/shm/"  # noqa: S108 - a place like any other: what is left there is left
 
 
 def _changed(events: Iterable[Mapping[str, Any]]) -> tuple[Changed, ...]:
@@ -342,10 +343,14 @@ def _changed(events: Iterable[Mapping[str, Any]]) -> tuple[Changed, ...]:
                 found[path] = "deleted"
         elif kind in _DID:
             note(_word("target", event["target"]), _DID[kind])
-    files = (
-        (p, did) for p, did in found.items() if p.startswith("/") and not p.startswith(_NO_FILES)
-    )
-    return tuple(Changed(path=path, did=did) for path, did in files)[-_MAX_CHANGED:]
+    changed = [Changed(path=path, did=did) for path, did in found.items() if _is_file(path)]
+    return tuple(changed[-_MAX_CHANGED:])
+
+
+def _is_file(path: str) -> bool:
+    if path.startswith(_FILES_AFTER_ALL):
+        return True
+    return path.startswith("/") and not path.startswith(_NO_FILES)
 
 
 # What got out ---------------------------------------------------------------------------------------

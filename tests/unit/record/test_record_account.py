@@ -123,6 +123,7 @@ def test_what_it_changed_is_told_and_what_it_took_back_is_not(tell):
         {"kind": "ModeChanged", "target": path("/h/mode"), "mode": 0o4755},
         {"kind": "Opened", "access": int(events.Access.READ), "file": path("/h/read")},
         {**opened, "file": path("/dev/null")},
+        {**made, "file": path("/dev/shm/kept")},
         {**opened, **refused, "file": path("/etc/hosts")},
     ]
     changed = tell(evidence={"events": [{"ktime_ns": ACT_NS, **one} for one in story]}).changed
@@ -134,6 +135,7 @@ def test_what_it_changed_is_told_and_what_it_took_back_is_not(tell):
         "/h/moved": "moved here",
         "/h/link": "linked",
         "/h/mode": "changed the permissions",
+        "/dev/shm/kept": "created",
     }
 
 
