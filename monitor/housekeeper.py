@@ -24,6 +24,7 @@ from monitor.metrics import Metrics
 from monitor.responder import Responder
 from monitor.response.holds import Answer, Holds, Reason
 from monitor.sessions.live import LiveSession
+from monitor.sessions.observer import Observer
 from monitor.sessions.registry import Registry
 from monitor.subjects import State
 
@@ -79,6 +80,7 @@ class Housekeeper:
         self,
         kernel: Kernel,
         registry: Registry,
+        observer: Observer,
         engine: Engine,
         responder: Responder,
         holds: Holds,
@@ -88,6 +90,7 @@ class Housekeeper:
     ) -> None:
         self._kernel = kernel
         self._registry = registry
+        self._observer = observer
         self._engine = engine
         self._responder = responder
         self._holds = holds
@@ -121,7 +124,7 @@ class Housekeeper:
     # Losses -------------------------------------------------------------------------------------
 
     def _watch_losses(self) -> None:
-        lost = self._kernel.lost() | {"judge": self._registry.unjudged}
+        lost = self._kernel.lost() | {"judge": self._observer.unjudged}
         new = {hook: n - self._lost[hook] for hook, n in lost.items() if n > self._lost[hook]}
         self._lost = lost
         for hook, count in new.items():

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The product on one screen: a record of the kernel becomes an event, a fact, a match, a stop.
 
-    capture    Source.read()        the next records, alarms with them       capture/kernel.py
+    capture    Source.read()        the next records, alarms with them       capture/records.py
                Gate.take()          opens that wait for our word             capture/gate.py
                decode()             bytes -> Event                           capture/decode.py
-    sessions   Registry.observe()   whose it is, who did it -> facts         sessions/registry.py
+    sessions   Observer.observe()   whose it is, who did it -> facts         sessions/observer.py
     detection  Engine.matches()     facts -> rules that match, all of them   detection/engine.py
                Engine.correlate()   and what they make together              detection/correlate.py
     response   Responder.contain()  what the kernel held is frozen meanwhile  responder.py
@@ -40,7 +40,8 @@ from monitor.metrics import Metrics
 from monitor.recording.taps import Taps
 from monitor.responder import Responder
 from monitor.sessions.asked import opened
-from monitor.sessions.registry import Observation, Registry
+from monitor.sessions.observer import Observation, Observer
+from monitor.sessions.registry import Registry
 from monitor.sessions.taint import NONE, Labels, labels_of
 
 _log = structlog.get_logger()
@@ -121,6 +122,7 @@ class Pipeline:
         self,
         source: Source,
         registry: Registry,
+        observer: Observer,
         engine: Engine,
         responder: Responder,
         record: Record,
@@ -140,6 +142,7 @@ class Pipeline:
         self._held: deque[tuple[tuple[int, ...], int]] = deque()
         """How far the source had been read when so many rows had been taken."""
         self._registry = registry
+        self._observer = observer
         self._engine = engine
         self._responder = responder
         # One look-up by class: asking the metric by label costs as much as the whole match.
@@ -158,14 +161,14 @@ class Pipeline:
         """One batch from the kernel to the stop."""
         self._source.beat()
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        for event in self._events(self._registry.settling.wait_ms(now_ns, _LONGEST_WAIT_MS)):
+        for event in self._events(self._observer.settling.wait_ms(now_ns, _LONGEST_WAIT_MS)):
             self._take(event)
         if not self._source.behind:
             self._registry.caught_up(now_ns)
             self._responder.let_go_on()
         while self._asked and self._may_judge(self._asked[0]):
             self._answer(self._asked.popleft())
-        for observation in self._registry.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
+        for observation in self._observer.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
             self._judge(observation)
         self._give_back()
 
@@ -199,14 +202,14 @@ class Pipeline:
         try:
             if Verdict.BEFORE in event.verdict:
                 self._decide(event)
-            elif (observation := self._registry.observe(event)) is not None:
+            elif (observation := self._observer.observe(event)) is not None:
                 matches = self._judge(observation)
                 labels = _labels(matches) if matches else NONE
-                self._registry.remember(observation, labels)
+                self._observer.remember(observation, labels)
             if live is not None:
                 self._responder.answer(live, event)
         except Exception:  # noqa: BLE001 - whatever it is, the next event must be judged
-            self._registry.unjudged += 1
+            self._observer.unjudged += 1
             _log.exception("event.unjudged", kind=type(event).__name__, slot=event.slot)
 
     def _decide(self, event: Event) -> None:
@@ -220,13 +223,13 @@ class Pipeline:
         If it is allowed, its record follows and is judged like any other.
         """
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        observation = self._registry.consider(event)
+        observation = self._observer.consider(event)
         if observation is None:
             return False
         matches = self._engine.matches(observation.facts)
         if not self._responder.refuses(observation, matches):
             return False
-        self._registry.keep(event, observation.live)
+        self._observer.keep(event, observation.live)
         self._respond(observation, self._engine.told(matches), received_ns)
         return True
 
@@ -275,7 +278,7 @@ class Pipeline:
             event = opened(question, self._responder.sent_bytes(question.slot))
             self._gate.answer(question, allow=not self._refuses(event))
         except Exception:  # noqa: BLE001 - as in `_take`
-            self._registry.unjudged += 1
+            self._observer.unjudged += 1
             _log.exception("question.unjudged", slot=question.slot)
 
     def _judge(self, observation: Observation) -> dict[str, tuple[Rule, Fact]]:

@@ -42,7 +42,7 @@ from monitor.response.holds import Answer, Holds
 from monitor.response.killswitch import KillSwitch, StopReport
 from monitor.response.policy import Decision, Disarmer, decide, strongest
 from monitor.sessions.live import LiveSession, now_text
-from monitor.sessions.registry import Observation
+from monitor.sessions.observer import Observation
 from monitor.subjects import Mode, State
 
 _log = structlog.get_logger()

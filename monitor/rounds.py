@@ -17,6 +17,7 @@ import structlog
 from monitor.capture.gate import Gate
 from monitor.errors import RuleError
 from monitor.housekeeper import Housekeeper
+from monitor.lifecycle import Lifecycle
 from monitor.memories import Memories
 from monitor.response.grants import Grants
 from monitor.response.marks import Marks
@@ -26,7 +27,6 @@ from monitor.rulebook import Rulebook
 from monitor.sessions.places import HostMounts, Roots
 from monitor.sessions.registry import Registry
 from monitor.sessions.watched import WatchedPaths
-from monitor.supervisor import Supervisor
 
 _log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Rounds:
     roots: Roots
     watched: WatchedPaths
     verdicts: Verdicts
-    supervisor: Supervisor
+    lifecycle: Lifecycle
     grants: Grants
     housekeeper: Housekeeper
     memories: Memories
@@ -70,7 +70,7 @@ class Rounds:
             self.roots.release(keep={live.view for live in self.registry.live()})
             self.watched.refresh()
             self.verdicts.refresh()
-            self.supervisor.end_empty_ones()
+            self.lifecycle.end_empty_ones()
             self.grants.expire()
             self.housekeeper.look()
             for live in self.registry.live():

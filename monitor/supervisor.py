@@ -7,7 +7,6 @@ It joins the registry, the responder and the kernel for API threads; the pipelin
 from __future__ import annotations
 
 import datetime as dt
-import os
 import time
 from collections.abc import Callable
 
@@ -41,7 +40,7 @@ from monitor.errors import (
     SessionStateError,
 )
 from monitor.incidents import Grant, Incident
-from monitor.memories import Memories
+from monitor.lifecycle import Lifecycle
 from monitor.record.store import Store
 from monitor.recording.taps import Tap, Taps
 from monitor.responder import Responder
@@ -50,6 +49,7 @@ from monitor.response.killswitch import KillSwitch
 from monitor.response.marks import Marks
 from monitor.rulebook import Rulebook
 from monitor.sessions.live import LiveSession, now_text
+from monitor.sessions.observer import Observer
 from monitor.sessions.registry import Registry
 from monitor.subjects import Session, State
 
@@ -80,6 +80,7 @@ class Supervisor:
         self,
         kernel: Kernel,
         registry: Registry,
+        observer: Observer,
         engine: Engine,
         responder: Responder,
         killswitch: KillSwitch,
@@ -91,13 +92,14 @@ class Supervisor:
         taps: Taps,
         grants: Grants,
         casebook: Casebook,
-        memories: Memories,
+        lifecycle: Lifecycle,
     ) -> None:
         self._grants = grants
         self._casebook = casebook
-        self._memories = memories
+        self._lifecycle = lifecycle
         self._kernel = kernel
         self._registry = registry
+        self._observer = observer
         self._engine = engine
         self._responder = responder
         self._killswitch = killswitch
@@ -118,12 +120,12 @@ class Supervisor:
 
     def sessions(self) -> list[Session]:
         """Living sessions and those that ended since the monitor started."""
-        self.end_empty_ones()
+        self._lifecycle.end_empty_ones()
         return self._registry.snapshots()
 
     def session(self, session: str) -> Session:
         """One session by id or name."""
-        self.end_empty_ones()
+        self._lifecycle.end_empty_ones()
         return self._registry.find(session).snapshot()
 
     def launch(self, request: LaunchRequest, peer: Peer) -> Session:
@@ -334,13 +336,13 @@ class Supervisor:
             problems.append(f"{late} opens were not judged in time: fail_mode decided")
         if store.get("error"):
             problems.append(str(store["error"]))
-        if self._registry.unjudged:
-            problems.append(f"{self._registry.unjudged} events could not be judged: see the log")
+        if self._observer.unjudged:
+            problems.append(f"{self._observer.unjudged} events could not be judged: see the log")
         if not self.api_alive():
             problems.append("the API's thread has ended")
         problems += self.undelivered()
-        if self._registry.settling.dropped:
-            problems.append(f"{self._registry.settling.dropped} written files were not looked at")
+        if self._observer.settling.dropped:
+            problems.append(f"{self._observer.settling.dropped} written files were not looked at")
         return Health(
             ok=not problems,
             problems=tuple(problems),
@@ -355,66 +357,6 @@ class Supervisor:
             store=store,
             uptime_s=time.monotonic() - self._started,
         )
-
-    # Start and end --------------------------------------------------------------------------------
-
-    def end_empty_ones(self) -> None:
-        """Sessions whose last process is gone have ended."""
-        for live in self._registry.live():
-            if not (live.populated and self._killswitch.is_empty(live)):
-                continue
-            if self._registry.end(live):
-                self._killswitch.forget(live)
-                self._grants.forget(live.id)
-                self._casebook.ended(live.id)
-                self._memories.forget(live)
-                _log.info("session.ended", session=live.id, state=live.state.value)
-            self._store.save_session(live.snapshot())  # once more when its last events are in
-
-    def restore(self) -> None:
-        """Take back the sessions that an earlier monitor left with living processes."""
-        followed = {cgroup: slot for slot, cgroup in self._kernel.sessions().items()}
-        found: list[tuple[int, Session]] = []
-        for session in self._store.sessions():
-            if session.state.alive and os.path.isdir(session.cgroup):  # noqa: PTH112
-                cgroup_id = os.stat(session.cgroup).st_ino  # noqa: PTH116
-                found.append((followed.pop(cgroup_id, 0), session))
-        for slot in followed.values():
-            self._kernel.forget(slot)
-        # Those that the kernel follows keep their slots; new ones are given out after that.
-        for slot, session in sorted(found, key=lambda pair: not pair[0]):
-            live = self._registry.restore(session, slot, self._memories.home(session.id))
-            self._memories.recall(live)
-            # A stop that was begun is finished: the cut comes first, and may be all there was time for.
-            if self._kernel.is_quarantined(live.slot) or self._killswitch.is_frozen(live):
-                self._killswitch.freeze(live)
-                live.state = State.FROZEN
-            self._killswitch.prepare(live)
-            self._casebook.remember(live.id)
-            _log.info("session.restored", session=live.id, state=live.state.value)
-        alive = {live.id: live.slot for live in self._registry.live()}
-        self._casebook.keep_only(alive)
-        for grant in self._store.grants():
-            if not grant.revoked and grant.expires_s > time.time() and grant.session.id in alive:
-                self._grants.add(grant, alive[grant.session.id])
-        self._registry.sweep()
-
-    def leave(self) -> None:
-        """At the end: empty cgroups go, frozen sessions stay frozen, the rest is said aloud."""
-        for live in self._registry.live():
-            self._store.save_session(live.snapshot())
-            self._memories.keep(live, all_of_it=True)
-            if self._killswitch.is_empty(live):
-                self._registry.close(live, State.EXITED)
-                self._store.save_session(live.snapshot())
-            else:
-                _log.warning("session.left", session=live.id, state=live.state.value)
-        try:
-            self._registry.sessions_dir.rmdir()
-        except FileNotFoundError:
-            return  # there was no session
-        except OSError as error:
-            _log.info("cgroup.kept", path=str(self._registry.sessions_dir), why=error.strerror)
 
 
 def _already(live: LiveSession, verb: str, who: str, why: str) -> ActionRecord:

@@ -19,6 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tiers
 
+# An assert in a module that tests share says as much as one of a test.
+_NOT_SHARED = ("test_", "conftest", "_")
+_MODULES = Path(__file__).parent.rglob("*.py")
+pytest.register_assert_rewrite(
+    *({p.stem for p in _MODULES if not p.name.startswith(_NOT_SHARED)} - sys.modules.keys())
+)
+
 _PASSED = pytest.StashKey[int]()
 _CACHE = pytest.StashKey[str]()
 

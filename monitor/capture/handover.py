@@ -12,11 +12,8 @@ from contextlib import closing
 
 from monitor.capture.bpf import Map, MapInfo
 from monitor.capture.pins import Generation
+from monitor.capture.records import RINGS
 from monitor.capture.ring import RingReader
-
-ALARMS = "alarms"
-RINGS = ("events", ALARMS)
-"""In the order of reading: whatever an event builds on (a fork) is then in the alarms read after."""
 
 # What a session is cut by comes before what brings its tasks in scope, and the levels come last:
 # until then the new programs look at no cgroup.

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attached BPF programs: read, and told about sessions; who loads and pins them is `pins.py`'s.
+"""The attached BPF programs: told about sessions, and asked; who loads and pins them is `pins.py`'s.
 
 load()       take over what an earlier monitor left attached, or have it loaded
-read()       the next batch of records
-commit()     give records back to the kernel; until then the next monitor reads them again
+records      what they saw: `records.py`
+watch()      a session: from then on they follow it
 close()      detach everything, or leave it attached for the next monitor
 """
 
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -22,10 +20,10 @@ import structlog
 
 from monitor.capture import bpf, wire
 from monitor.capture.attached import Attached
-from monitor.capture.handover import ALARMS, RINGS, hand_over, unread
+from monitor.capture.handover import hand_over, unread
 from monitor.capture.pins import Generation, Pins
 from monitor.capture.programs import LSM_PREFIX, KernelSettings
-from monitor.capture.ring import RingReader
+from monitor.capture.records import RINGS, Records
 from monitor.errors import CaptureError
 
 __all__ = ["LOST_HOOKS", "OPERATIONS", "Kernel", "KernelSettings", "load"]
@@ -45,26 +43,12 @@ OPERATIONS = {
 """What rules call an operation -> what it is called here. The others have one name."""
 
 _CLOCK_MONOTONIC_COARSE = 6  # <linux/time.h>; its resolution is one tick of the kernel's timer
-_GATHER_S = 0.002
-"""How long ordinary records of a session that is at work come together before they are looked at.
-
-A monitor that wakes for each of them shares the processors with the work: of two, a build that makes
-400 records in a quarter of a second lost 8 to 12 percent, and loses 3 to 7 so (`make bench
-ONLY=build`). Longer gained nothing.
-"""
 _TICK_NS = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
-_LOOK_AGAIN_S = 0.0005
-_LONGEST_LOOK_S = 0.005
 _ONLY_ROW = (0,)
-_FLOODED = 32
-"""The part of the events' ring that may wait to be read: some thousand records, a quarter of a second."""
-
-Mark = tuple[int, ...]
-"""How far the rings had been read."""
 
 
 class Kernel:
-    """Attached programs. Maps may be used by any thread; the rings belong to one."""
+    """Attached programs. Any thread may use it; the records belong to one."""
 
     def __init__(
         self, settings: KernelSettings, pins: Pins, generation: Generation, *, taken_over: bool
@@ -79,21 +63,11 @@ class Kernel:
         """LSM hooks that this kernel lacks: what would be refused there is not."""
         self.taken_over = taken_over
         """True if sessions may be in the maps already: see `sessions`."""
-        self.left: list[bytes] = []
-        """Records of programs that these replaced: they come with the first read."""
-        self.behind = False
-        self.flooded = False
-        """True while the last read left records in a ring."""
         self._lock = threading.Lock()
         self._maps = {name: self._open(name) for name in wire.MAPS}
         self._attached = Attached(generation)
-        self._epoll = select.epoll()
-        self._bell = select.epoll()
-        self._urgent = select.epoll()
-        for of_all in (self._epoll, self._urgent):
-            of_all.register(self._bell, select.EPOLLIN)
-        self._rings = [self._open_ring(name) for name in RINGS]
-        self._busy = False
+        rings = {name: generation.map(name) for name in RINGS}
+        self.records = Records(rings, self._maps["beat"], self._maps["crowded"], settings.batch)
         self._levels: dict[int, int] = {}
         self._old_levels = 0
         self._api_port = 0
@@ -104,7 +78,6 @@ class Kernel:
         self._tasks, self._cgroups = self._maps["tasks"], self._maps["cgroups"]
         self._flags, self._sockets = self._maps["session_flags"], self._maps["sockets"]
         self._beat, self._touched = self._maps["beat"], self._maps["touched"]
-        self._crowded = self._maps["crowded"]
         self._displaced = self._maps["displaced"]
         self._waiting = (self._maps["held"], self._maps["questions"])
         row = self._maps["settings"].get(*_ONLY_ROW)
@@ -129,91 +102,9 @@ class Kernel:
             return bpf.Cells(fd, value.packed)
         return bpf.Map(fd, key.packed, value.packed)
 
-    def _open_ring(self, name: str) -> RingReader:
-        fd = self._generation.map(name)
-        self._epoll.register(fd, select.EPOLLIN)
-        if name == ALARMS:
-            self._urgent.register(fd, select.EPOLLIN)
-        return RingReader(fd, bpf.MapInfo.of(fd).max_entries)
-
     def map(self, name: str) -> bpf.Map | bpf.Cells:
         """A map of `wire.MAPS`, by its name in bpf/."""
         return self._maps[name]
-
-    # Records ------------------------------------------------------------------------------------
-
-    def read(self, timeout_ms: int) -> list[bytes]:
-        """Up to `batch` records of each ring, waiting at most `timeout_ms` for the first.
-
-        A flood fills its own ring and its own share of the batch, and no more. While records are
-        held that were read and not committed, the wait is at most 5 ms.
-        """
-        if timeout_ms:
-            self.wait(timeout_ms)
-        records, self.left = self.left, []
-        behind = False
-        for ring in self._rings:
-            found = ring.read(self._settings.batch)
-            behind |= len(found) >= self._settings.batch
-            records += found
-            # A full ring loses what comes next for certain; a killed monitor is the lesser danger.
-            if ring.held_bytes > ring.size_bytes // 2:
-                ring.commit()
-        self.behind = behind
-        events = self._rings[0]
-        self.flooded = events.backlog_bytes > events.size_bytes // _FLOODED
-        self._crowded.set(_ONLY_ROW, (self._rings[0].crowded,))
-        self._busy = bool(records)
-        return records
-
-    def ahead(self) -> list[bytes]:
-        """Alarms that came since the last look; the next `read` returns them in their turn."""
-        return self._rings[RINGS.index(ALARMS)].ahead(self._settings.batch)
-
-    def wake_on(self, fd: int) -> None:
-        """End `wait` and `read` also when there is something to read here, until it is closed."""
-        self._bell.register(fd, select.EPOLLIN)
-
-    def wait(self, timeout_ms: int) -> None:
-        """For a record, or for what `wake_on` named; as long as `read` would.
-
-        The first record after a silence ends it at once, and so does an alarm. Ordinary records that
-        follow others are left to come together for 2 ms.
-        """
-        if self._busy and timeout_ms and not self.left and not self.behind:
-            self._gather()
-        if not self.left and not any(ring.behind for ring in self._rings):
-            self._wait(timeout_ms / 1000)
-
-    def _gather(self) -> None:
-        # What is read and not given back makes poll return at once: `_wait` looks in its own way.
-        if not any(ring.held_bytes for ring in self._rings):
-            select.select([self._urgent], [], [], _GATHER_S)
-
-    def _wait(self, timeout_s: float) -> None:
-        if not any(ring.held_bytes for ring in self._rings):
-            with suppress(InterruptedError):
-                self._epoll.poll(timeout_s)
-            return
-        # The kernel wakes nobody for a record behind one that is held: see `ring.py`.
-        end = time.monotonic() + min(timeout_s, _LONGEST_LOOK_S)
-        while time.monotonic() < end and not any(ring.behind for ring in self._rings):
-            if select.select([self._bell], [], [], _LOOK_AGAIN_S)[0]:  # finer than epoll's 1 ms
-                return
-
-    def mark(self) -> Mark:
-        """How far the rings have been read: what `commit` may be told later."""
-        return tuple(ring.position for ring in self._rings)
-
-    def commit(self, mark: Mark | None = None) -> None:
-        """Nobody needs the records read so far (or until `mark`) again."""
-        if mark is None:
-            for ring in self._rings:
-                ring.commit()
-            return
-        for ring, position in zip(self._rings, mark, strict=True):
-            if position > ring.position - ring.held_bytes:
-                ring.commit(position)
 
     # What the programs are told -----------------------------------------------------------------
 
@@ -266,10 +157,6 @@ class Kernel:
         with self._lock:
             self._refused_operations = operations
             self._write_settings()
-
-    def beat(self) -> None:
-        """The monitor is alive; a session whose monitor is not is held."""
-        self._beat.set(_ONLY_ROW, (time.clock_gettime_ns(time.CLOCK_BOOTTIME),))
 
     def beat_age_s(self) -> float:
         """How long ago the kernel heard of us; it holds every session once that is too long."""
@@ -409,19 +296,14 @@ class Kernel:
 
         What is kept knows no monitor any more: its pid and port may soon be somebody else's.
         """
-        if self._epoll.closed:
+        if self.records.closed:
             return
         if keep:
             self._api_port = 0
             self._write_settings(monitor_pid=0)
             if not self.sessions():
                 self._generation.rest()
-        for ring in self._rings:
-            self._epoll.unregister(ring.fd)
-            ring.close()
-            os.close(ring.fd)
-        for of_all in (self._epoll, self._urgent, self._bell):
-            of_all.close()
+        self.records.close()
         for table in self._maps.values():
             table.close()
         self._attached.close()
@@ -475,7 +357,7 @@ def _serve(settings: KernelSettings, pins: Pins, found: list[Generation]) -> Ker
     for one in old:
         # Another layout cannot be read. That happens at an upgrade, and is said.
         if KernelSettings.speaks_as(one.digest, digest):
-            kernel.left += unread(one)
+            kernel.records.left += unread(one)
         else:
             _log.warning("records.left", generation=one.path.name, why="of another layout")
         one.remove()

@@ -30,9 +30,9 @@ def daemon(
     Every option can also be given as ESTOP_* or in the TOML file; the command line is stronger.
     """
     from monitor import config as settings  # noqa: PLC0415 - `estop --help` must be quick
-    from monitor import daemon as composition  # noqa: PLC0415
+    from monitor import service  # noqa: PLC0415
 
-    composition.main(
+    service.main(
         settings.load(
             config,
             state_dir=state_dir,

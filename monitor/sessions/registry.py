@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """All sessions: who is watched, in which slot of the kernel's maps, in which state.
 
-The pipeline's thread observes events; API threads open and look up sessions. What both touch is
-behind one lock, and what leaves is a snapshot. It stops nothing: see `response/`.
+API threads open and look up sessions while the pipeline's thread follows what happens in them
+(`observer.py`). What both touch is behind one lock, and what leaves is a snapshot. It stops nothing:
+see `response/`.
 """
 
 from __future__ import annotations
@@ -14,35 +15,20 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 import psutil
 
-from monitor import events
 from monitor.errors import AttachError, CaptureError, NotAllowedError, SessionNotFoundError
-from monitor.events import Access, Event
-from monitor.fields import Fact
+from monitor.events import Event
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.places import view_of
-from monitor.sessions.process_tree import home_of, is_downloader, read_process
+from monitor.sessions.process_tree import home_of, read_process
 from monitor.sessions.program import find_program
-from monitor.sessions.settle import Settling, Written
-from monitor.sessions.taint import NONE as NO_LABELS
-from monitor.sessions.taint import Labels
 from monitor.subjects import Mode, Origin, Process, Session, State
 
 _MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
 _NAME_CHARACTERS = 40
-
-
-class Observation(msgspec.Struct, frozen=True):
-    """An event in its context: whose it is, who did it, and what rules see of it."""
-
-    event: Event
-    live: LiveSession
-    process: Process
-    facts: Sequence[Fact]
 
 
 class Registry:
@@ -56,26 +42,20 @@ class Registry:
         cgroup_root: Path,
         cgroup_name: str,
         history_events: int = 500,
-        labelled: Callable[[LiveSession], None] = lambda _: None,
         clock: Callable[[int], int] = time.clock_gettime_ns,
     ) -> None:
-        """`labelled` is told when something in a session has touched a secret."""
         self.cgroup_root = cgroup_root
         self.sessions_dir = cgroup_root / cgroup_name
         self._scope = scope
         self._facts = facts
         self._history_events = history_events
-        self._labelled = labelled
         self._clock = clock
         self._lock = threading.RLock()
         self._slots: dict[int, LiveSession] = {}
         self._last_slot = 0
         self._caught_up_ns = 0
-        self.unjudged = 0
-        """Events that broke the pipeline's stages; each is as good as lost."""
         self._ended: dict[str, LiveSession] = {}
         self._pending: list[Event] = []
-        self.settling = Settling()
 
     # Looking up ---------------------------------------------------------------------------------
 
@@ -310,121 +290,11 @@ class Registry:
             cgroups.remove(live.cgroup)
         return True
 
-    # Observing ----------------------------------------------------------------------------------
-
     def pending(self) -> list[Event]:
         """Events made by adoption: files that were open before anybody watched."""
         with self._lock:
             waiting, self._pending = self._pending, []
         return waiting
-
-    def observe(self, event: Event) -> Observation | None:
-        """Put an event in its context; None when its session is gone already."""
-        live = self._slots.get(event.slot)
-        if live is None:
-            return None
-        self.keep(event, live)
-        refused = isinstance(event, events.Executed) and events.Verdict.REFUSED in event.verdict
-        before = live.tree.get(event.tgid, event.uid) if refused else None
-        process = self._follow(event, live)
-        facts = self._facts.facts(event, live, process)
-        if before is not None:
-            live.tree.add(before)  # it runs what it ran
-        return Observation(event, live, process, facts)
-
-    def keep(self, event: Event, live: LiveSession) -> None:
-        """It happened, or was refused: it belongs to the session's story."""
-        live.events += 1
-        live.sent_bytes = event.egress_bytes
-        live.history.append(event)
-
-    def consider(self, event: Event) -> Observation | None:
-        """What an event would be if it happened; nothing is remembered of it."""
-        live = self._slots.get(event.slot)
-        if live is None:
-            return None
-        process = live.tree.get(event.tgid, event.uid)
-        return Observation(event, live, process, self._facts.facts(event, live, process))
-
-    def _follow(self, event: Event, live: LiveSession) -> Process:
-        match event:
-            case events.Forked():
-                live.tree.fork(event)
-            case events.Executed():
-                process = live.tree.exec(event)
-                if event.tgid == live.root_pid and events.Verdict.REFUSED not in event.verdict:
-                    argv = (event.image.path.text, *event.argv[1:])
-                    live.program = find_program(argv, event.cwd.text, live.home)
-                    live.user_home = home_of(event.tgid)
-                return process
-            case events.Exited():
-                process = live.tree.get(event.tgid, event.uid)
-                live.tree.exit(event.tgid)
-                if event.tgid == live.root_pid:
-                    live.exit_code = event.exit_code
-                return process
-            case events.Opened():
-                process = live.tree.get(event.tgid, event.uid)
-                key = (event.file.path.device, event.file.inode)
-                read, write = Access.READ in event.access, Access.WRITE in event.access
-                live.tree.opened(process.pid, key, read=read, write=write)
-                return process
-            case events.NameAsked() | events.ServerNamed():
-                return live.tree.sender(event.tgid, live.root_pid)
-            case events.CgroupMoved():
-                return live.tree.get(event.target)  # the mover may be anybody, the monitor too
-        return live.tree.get(event.tgid, event.uid)
-
-    def remember(self, observation: Observation, labels: Labels = NO_LABELS) -> None:
-        """What later events build on, once this one is judged: files written, names changed.
-
-        `labels` are what the rules that matched give to the process.
-        """
-        event, facts, live = observation.event, observation.facts, observation.live
-        if events.Verdict.REFUSED in event.verdict:
-            return
-        if labels:
-            live.tree.taint(observation.process.pid, labels)
-            self._scope.taint(live.slot)
-            self._labelled(live)
-        for fact in facts:
-            live.seen.add(fact)
-        if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):
-            key = (event.file.path.device, event.file.inode)
-            live.written.add(*key)
-            if is_downloader(observation.process.image):
-                live.downloaded.add(*key)
-            if facts:
-                file = Written(event.file.path.text, self._facts.reachable(event, live), key)
-                self.settling.add(file, live, observation.process, event.ktime_ns)
-        elif isinstance(event, events.Renamed | events.Linked | events.Unlinked):
-            for fact in facts:
-                self._facts.name_changed(fact)
-
-    def settled(self, now_ns: int) -> list[Observation]:
-        """Written files that turned out to be copies of their agent, or to name it."""
-        return [
-            Observation(
-                _settled_event(found.live, found.process, now_ns),
-                found.live,
-                found.process,
-                self._facts.settled(found),
-            )
-            for found in self.settling.due(now_ns)
-        ]
-
-
-def _settled_event(live: LiveSession, process: Process, now_ns: int) -> Event:
-    return Event(
-        ktime_ns=now_ns,
-        egress_bytes=live.sent_bytes,
-        slot=live.slot,
-        tgid=process.pid,
-        tid=process.pid,
-        uid=process.uid,
-        view=events.View(0, 0),
-        cut=False,
-    )
 
 
 def _name_of(process: Process) -> str:

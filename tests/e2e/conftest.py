@@ -9,11 +9,13 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from environment import environ
+from oneliner import write_rule
 
 from agent.private_monitor import Monitor, private_monitor
 
@@ -66,3 +68,20 @@ def place(ground: Path, user: pwd.struct_passwd) -> Path:
     for mine in (etc, etc / "hosts", etc / "profile.d", home, *home.rglob("*")):
         os.chown(mine, user.pw_uid, user.pw_gid)
     return path
+
+
+@pytest.fixture
+def rules(ground: Path) -> Path:
+    directory = Path(f"{ground}/rules-{time.monotonic_ns()}")
+    write_rule(directory, 1, "/freeze-me", "freeze")
+    write_rule(directory, 2, "/kill-me", "kill")
+    return directory
+
+
+@pytest.fixture
+def scratch(ground: Path) -> Iterator[Path]:
+    directory = Path(f"{ground}/daemon-{time.monotonic_ns()}")
+    directory.mkdir()
+    yield directory
+    if (directory / "run" / "bpf").is_mount():  # a test that failed in between
+        subprocess.run(["umount", directory / "run" / "bpf"], check=True)

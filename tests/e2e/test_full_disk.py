@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk without room for the record: what a person orders happens, and he hears that it is not written."""
+"""A disk without room for the record: no alert is lost, what a person orders happens, and that is said."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from oneliner import session_id, session_state, started, touch
 
 from agent.private_monitor import Monitor, private_monitor, until
 
@@ -106,3 +108,33 @@ def test_who_acts_while_the_disk_is_full_is_obeyed_and_told_that_it_is_not_recor
         assert monitor.health()["store"]["dropped"] == 0
     with private_monitor(scratch, "--listen", "", state_dir=state) as monitor:
         assert acts(monitor, "sleeper") == expected
+
+
+def test_a_full_disk_loses_no_alert_and_is_said_aloud(scratch, rules):
+    state = scratch / "state"
+    state.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "none", state], check=True)
+    try:
+        options = ("--listen", "", "--rules", str(rules))
+        with private_monitor(scratch, *options, state_dir=state) as monitor:
+            filler = state / "filler"
+            with filler.open("wb") as file:
+                _fill(file.fileno())
+            with started(monitor, "late", touch(scratch / "freeze-me")):
+                assert until(lambda: session_state(monitor, "late") == "frozen", 20)
+                assert until(lambda: not monitor.health()["ok"], 10)
+                assert str(state) in " ".join(monitor.health()["problems"])
+                session = session_id(monitor, "late")
+                filler.unlink()
+                assert until(lambda: bool(monitor.alerts(session)), 30)
+                assert until(lambda: monitor.health()["ok"], 30), monitor.health()
+    finally:
+        subprocess.run(["umount", state], check=True)
+
+
+def _fill(descriptor: int) -> None:
+    try:
+        while True:
+            os.write(descriptor, b"\0" * 4096)
+    except OSError:
+        return

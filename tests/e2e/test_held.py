@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_monitor import _kill_hard, estop
+from oneliner import estop, kill_hard
 
 from agent.private_monitor import private_monitor, until
 
@@ -235,9 +235,9 @@ def test_a_monitor_killed_during_an_attack_leaves_it_held_and_the_next_one_tells
 ):
     with private_monitor(scratch, *options_of(ground_rules), keep=True) as monitor:
         if name == "certain" and monitor.health()["tier"] == "lsm":
-            pytest.skip("refused without being held: test_kernel_lsm.py")
+            pytest.skip("refused without being held: tests/kernel/lsm")
         writer = Writer(monitor)
-        _kill_hard(monitor)
+        kill_hard(monitor)
         writer.ask(scratch / name)
         assert until(lambda: state_of(writer.pid) == "T", 10)
     with private_monitor(scratch, *options_of(ground_rules)) as monitor:
@@ -256,7 +256,7 @@ def test_a_session_whose_monitor_is_dead_is_held_and_goes_on_with_the_next_one(
     options = options_of(ground_rules)
     with private_monitor(scratch, *options, environ=quick, keep=True) as monitor:
         writer = Writer(monitor)
-        _kill_hard(monitor)
+        kill_hard(monitor)
         assert writer.write(scratch / "soon-after") == "done"
         time.sleep(0.6)
         writer.ask(scratch / "long-after")
@@ -332,7 +332,7 @@ def test_with_fail_mode_open_nobody_waits_for_a_dead_monitor(scratch, ground_rul
     options = options_of(ground_rules)
     with private_monitor(scratch, *options, environ=free, keep=True) as monitor:
         writer = Writer(monitor)
-        _kill_hard(monitor)
+        kill_hard(monitor)
         time.sleep(0.6)
         assert writer.write(scratch / "long-after") == "done"
         writer.end()

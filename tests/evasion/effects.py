@@ -43,6 +43,7 @@ def created(name: str, content: str = "") -> Effect:
 
 
 settings_changed = changed("/etc/systemd/resolved.conf", SETTINGS)
+HOSTS = changed()
 
 
 def secret_taken(scene: Scene) -> bool:

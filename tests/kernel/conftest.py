@@ -11,8 +11,10 @@ from environment import kept
 from laboratory import Laboratory
 
 from monitor.capture.kernel import KernelSettings, load
+from monitor.lowered import Lowered
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
+from monitor.response.verdicts import Verdicts
 from monitor.sessions import cgroups
 from monitor.tier import Tier
 
@@ -64,9 +66,9 @@ def kernel(lab):
 
 @pytest.fixture
 def nothing_refused(kernel):
-    """For what the other tier refuses: test_kernel_lsm.py has the same act."""
+    """For what the other tier refuses: tests/kernel/lsm has the same act."""
     if kernel.tier is Tier.LSM:
-        pytest.skip("refused on this tier: test_kernel_lsm.py")
+        pytest.skip("refused on this tier: tests/kernel/lsm")
 
 
 @pytest.fixture
@@ -96,3 +98,17 @@ def killswitch(lab):
         still_since=lab.kernel.still_since,
         deadline_ms=1000,
     )
+
+
+@pytest.fixture
+def verdicts(kernel):
+    """What the kernel looks for; nothing when the test is over."""
+    made = Verdicts(kernel)
+    yield made
+    made.replace(Lowered())
+    made.follow({})
+
+
+@pytest.fixture
+def holds(kernel):
+    return Holds(kernel)

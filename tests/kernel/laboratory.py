@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from states import is_stopped
 from tiers import PATIENCE
 
 from monitor import events
@@ -53,11 +54,6 @@ def until(condition: Callable[[], object], timeout_s: float = _GRACE_S) -> bool:
             return False
         time.sleep(0.002)
     return True
-
-
-def is_stopped(pid: int) -> bool:
-    """Held, on its way out of a call."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 class Laboratory:
@@ -109,7 +105,7 @@ class Laboratory:
         A system call's record is complete before the call returns, so whoever got its result finds
         the event here without waiting.
         """
-        while records := self.kernel.read(timeout_ms):
+        while records := self.kernel.records.read(timeout_ms):
             timeout_ms = 0
             for record in records:
                 event = decode(record)
@@ -118,7 +114,7 @@ class Laboratory:
                 if event.slot not in self._used:
                     self.strangers.append(event)
                 self._events[event.slot].append(event)
-            self.kernel.commit()
+            self.kernel.records.commit()
 
     def taken(self, slot: int) -> list[events.Event]:
         """The session's events since the last time, oldest first."""

@@ -17,8 +17,9 @@ from monitor.errors import AttachError, CaptureError
 from monitor.events import Access, Event, Executed, Forked, Opened, View
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
+from monitor.sessions.observer import Observation, Observer
 from monitor.sessions.places import HostMounts, Roots
-from monitor.sessions.registry import Observation, Registry
+from monitor.sessions.registry import Registry
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Mode, Origin, State
 from monitor.tier import Tier
@@ -33,20 +34,29 @@ def labelled():
 
 
 @pytest.fixture
-def registry(lab, labelled):
+def facts():
     mounts = HostMounts()
+    yield FactMaker(WatchedPaths([]), mounts, Roots())
+    mounts.close()
+
+
+@pytest.fixture
+def registry(lab, facts):
     registry = Registry(
         lab.kernel,
-        FactMaker(WatchedPaths([]), mounts, Roots()),
+        facts,
         cgroup_root=lab.cgroup_root,
         cgroup_name=str(lab.base.relative_to(lab.cgroup_root)),
-        labelled=labelled.append,
     )
     yield registry
     for live in registry.live():
         lab.evict(live.cgroup)
         registry.close(live, State.EXITED)
-    mounts.close()
+
+
+@pytest.fixture
+def observer(lab, facts, registry, labelled):
+    return Observer(registry, lab.kernel, facts, labelled=labelled.append)
 
 
 @pytest.fixture
@@ -74,7 +84,7 @@ def shared(free):
     assert stranger.poll() is None
 
 
-def test_that_a_secret_was_touched_is_told_when_a_rule_says_so(free, attach, registry, labelled):
+def test_that_a_secret_was_touched_is_told_when_a_rule_says_so(free, attach, observer, labelled):
     live = attach(free.ready("family", "children", "0").pid)
     root = live.tree.get(live.root_pid)
     event = Event(
@@ -83,7 +93,7 @@ def test_that_a_secret_was_touched_is_told_when_a_rule_says_so(free, attach, reg
     )  # fmt: skip
     for labels in (frozenset(), frozenset({"credential"})):
         assert labelled == []
-        registry.remember(Observation(event, live, root, ()), labels)
+        observer.remember(Observation(event, live, root, ()), labels)
     assert labelled == [live]
     assert live.tree.fields(root)["Tainted"] == ["credential"]
 

@@ -59,7 +59,7 @@ def test_a_flood_is_counted_as_such_and_loses_no_alarm(small, flooded, scratch):
 
 def seen_and_left(kernel):
     """The monitor looks, and is not done with what it saw."""
-    kernel.left = kernel.read(0)
+    kernel.records.left = kernel.records.read(0)
 
 
 def test_a_flood_of_opens_leaves_room_for_all_else_and_is_laid_at_its_door(small, flooded, scratch):

@@ -158,7 +158,7 @@ def test_to_ask_for_a_limit_changes_none(inside, puppet, stranger):
 )  # fmt: skip
 def test_the_call_is_told_with_its_arguments(inside, puppet, kernel, act):
     if act is bpf and kernel.tier is Tier.LSM:
-        pytest.skip("refused on this tier: test_kernel_lsm.py")
+        pytest.skip("refused on this tier: tests/kernel/lsm")
     expected = act(puppet, inside)
     [told] = inside.events(Privileged)
     assert told.operation == act.__name__

@@ -52,7 +52,7 @@ def opened(records, path):
 
 def drained(kernel):
     records = []
-    while found := kernel.read(0):
+    while found := kernel.records.read(0):
         records += found
     return records
 
@@ -73,7 +73,7 @@ def test_what_was_read_and_not_committed_is_read_again_and_what_was_committed_is
         puppet = inside.puppet()
         make(puppet, scratch / "settled")
         assert opened(drained(first.kernel), scratch / "settled") == 1
-        first.kernel.commit()
+        first.kernel.records.commit()
         make(puppet, scratch / "open")
         records = drained(first.kernel)
         assert opened(records, scratch / "open") == 1
@@ -82,7 +82,7 @@ def test_what_was_read_and_not_committed_is_read_again_and_what_was_committed_is
         first.kernel = load(settings)
         assert first.kernel.taken_over
         assert drained(first.kernel) == records
-        first.kernel.commit()
+        first.kernel.records.commit()
         assert drained(first.kernel) == []
 
 
@@ -91,20 +91,20 @@ def test_an_alarm_is_seen_ahead_once_and_read_in_its_turn(first, scratch):
     with first.session() as inside:
         puppet = inside.puppet()
         drained(kernel)
-        assert kernel.ahead() == []
+        assert kernel.records.ahead() == []
         puppet("memfd_create", puppet.place(b"first\0"), 0)
-        ahead = kernel.ahead()
+        ahead = kernel.records.ahead()
         assert len(ahead) == 1
-        assert kernel.ahead() == []
+        assert kernel.records.ahead() == []
         make(puppet, scratch / "file")
-        assert kernel.ahead() == []  # no alarm
+        assert kernel.records.ahead() == []  # no alarm
         puppet("memfd_create", puppet.place(b"second\0"), 0)
-        ahead += kernel.ahead()
+        ahead += kernel.records.ahead()
         assert len(ahead) == 2
         records = drained(kernel)
         assert [r for r in records if r in ahead] == ahead
         assert opened(records, scratch / "file") == 1
-        assert kernel.ahead() == []
+        assert kernel.records.ahead() == []
 
 
 def test_a_commit_may_stop_at_a_mark(settings, first, scratch):
@@ -112,10 +112,10 @@ def test_a_commit_may_stop_at_a_mark(settings, first, scratch):
         puppet = inside.puppet()
         make(puppet, scratch / "before")
         drained(first.kernel)
-        mark = first.kernel.mark()
+        mark = first.kernel.records.mark()
         make(puppet, scratch / "behind")
         drained(first.kernel)
-        first.kernel.commit(mark)
+        first.kernel.records.commit(mark)
         first.kernel.close(keep=True)
 
         first.kernel = load(settings)
@@ -268,13 +268,13 @@ def test_a_record_behind_one_that_is_held_is_seen_within_milliseconds(first, scr
         make(puppet, scratch / "held")
         drained(first.kernel)  # and not committed: the kernel wakes nobody now
         start = time.monotonic()
-        assert first.kernel.read(4) == []
+        assert first.kernel.records.read(4) == []
         assert time.monotonic() - start > 0.003, "it spins: poll says that there is something"
         seen = threading.Event()
 
         def wait():
             while not seen.is_set():
-                if opened(first.kernel.read(1000), scratch / "next"):
+                if opened(first.kernel.records.read(1000), scratch / "next"):
                     seen.set()
 
         waiting = threading.Thread(target=wait)
@@ -290,12 +290,13 @@ def test_who_holds_everything_back_does_not_fill_the_ring(first, scratch):
         before = first.kernel.lost()
         process = inside.start("flood", "files", scratch, "12000")
         read = 0
-        while process.poll() is None or first.kernel.behind:
-            read += len(first.kernel.read(1))  # and never commit
+        while process.poll() is None or first.kernel.records.behind:
+            read += len(first.kernel.records.read(1))  # and never commit
         read += len(drained(first.kernel))
         lost = {h: n - before[h] for h, n in first.kernel.lost().items() if n != before[h]}
         assert read > 12000, lost  # some 5 MB went through a ring of one
-        assert first.kernel._rings[0].held_bytes <= first.kernel._rings[0].size_bytes // 2
+        events = first.kernel.records._rings[0]
+        assert events.held_bytes <= events.size_bytes // 2
 
 
 def test_a_second_monitor_on_the_same_runtime_directory_is_refused(settings, first):

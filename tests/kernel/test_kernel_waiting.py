@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from monitor.capture import kernel as capture
+from monitor.capture import records
 
 CWD = -100
 GATHERING_S = 0.5
@@ -18,7 +18,7 @@ GATHERING_S = 0.5
 @pytest.fixture(autouse=True)
 def long(monkeypatch):
     """So long that no busy machine is taken for it."""
-    monkeypatch.setattr(capture, "_GATHER_S", GATHERING_S)
+    monkeypatch.setattr(records, "_GATHER_S", GATHERING_S)
 
 
 def make(puppet, path):
@@ -27,7 +27,7 @@ def make(puppet, path):
 
 def waited_s(kernel):
     start = time.monotonic()
-    kernel.wait(10_000)
+    kernel.records.wait(10_000)
     return time.monotonic() - start
 
 
@@ -35,14 +35,14 @@ def waited_s(kernel):
 def at_work(kernel, puppet, scratch):
     """The session has just done something, which was read."""
     make(puppet, scratch / "before")
-    assert kernel.read(0)
-    kernel.commit()
+    assert kernel.records.read(0)
+    kernel.records.commit()
 
 
 @contextmanager
 def bell(kernel):
     number = os.eventfd(0)
-    kernel.wake_on(number)
+    kernel.records.wake_on(number)
     try:
         yield number
     finally:
@@ -76,7 +76,7 @@ def test_a_question_waits_for_nobody(kernel):
 @pytest.mark.usefixtures("at_work")
 def test_what_is_held_back_is_looked_for_and_not_gathered(kernel, puppet, scratch):
     make(puppet, scratch / "kept")
-    kernel.read(0)  # and not committed
+    kernel.records.read(0)  # and not committed
     make(puppet, scratch / "next")
     assert waited_s(kernel) < GATHERING_S / 2
-    kernel.commit()
+    kernel.records.commit()

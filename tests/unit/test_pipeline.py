@@ -75,7 +75,7 @@ class Responder:
 
 
 class Broken:
-    """A registry that no event gets through."""
+    """Sessions that no event gets through."""
 
     unjudged = 0
 
@@ -92,8 +92,15 @@ class Broken:
         return []
 
 
-def loop(registry):
-    return Pipeline(Ring(), registry, None, Responder(), Record(), Metrics(), gate=Gate())
+def joined(source, sessions, engine, responder, record, **more):
+    """A pipeline whose `sessions` are registry and observer in one."""
+    return Pipeline(
+        source, sessions, sessions, engine, responder, record, Metrics(), gate=Gate(), **more
+    )
+
+
+def loop(sessions):
+    return joined(Ring(), sessions, None, Responder(), Record())
 
 
 def test_an_event_that_breaks_a_stage_is_counted_and_the_next_one_is_taken():
@@ -138,7 +145,7 @@ class Tape(Ring):
 
 
 class Idle(Broken):
-    """A registry in which nothing happens."""
+    """Sessions in which nothing happens."""
 
     def observe(self, event):
         return None
@@ -146,7 +153,7 @@ class Idle(Broken):
 
 def test_records_are_given_back_once_what_was_recorded_of_them_is_on_disk():
     tape, book = Tape(), Book()
-    loop = Pipeline(tape, Idle(), None, None, book, Metrics(), gate=Gate())
+    loop = joined(tape, Idle(), None, None, book)
     loop.step()
     assert tape.given_back == 1
     book.taken = 1
@@ -168,7 +175,7 @@ def test_records_are_given_back_once_what_was_recorded_of_them_is_on_disk():
 def test_however_long_the_disk_is_away_marks_do_not_pile_up():
     book = Book()
     book.taken = 1
-    loop = Pipeline(Tape(), Idle(), None, None, book, Metrics(), gate=Gate())
+    loop = joined(Tape(), Idle(), None, None, book)
     for _ in range(100):
         loop.step()
     assert len(loop._held) == 1
@@ -191,7 +198,7 @@ def judged(event):
     """Ids of what the responder hears of one observation."""
     heard = []
     responder = SimpleNamespace(respond=lambda _, matches, __: heard.extend(matches))
-    loop = Pipeline(Tape(), Idle(), Matching(), responder, Book(), Metrics(), gate=Gate())
+    loop = joined(Tape(), Idle(), Matching(), responder, Book())
     live = SimpleNamespace(id="s")
     loop._judge(SimpleNamespace(event=event, live=live, facts=["fact"]))
     return [rule.id for rule, _ in heard]
@@ -207,16 +214,8 @@ def test_what_happened_is_correlated_and_what_was_refused_is_not():
 def test_an_act_that_was_told_before_the_restart_is_not_told_again():
     answered = []
     responder = SimpleNamespace(respond=lambda _, matches, __: answered.append(matches))
-    loop = Pipeline(
-        Tape(),
-        Idle(),
-        Matching(),
-        responder,
-        Book(),
-        Metrics(),
-        gate=Gate(),
-        told=frozenset({("s", 5, "one")}),
-    )
+    told = frozenset({("s", 5, "one")})
+    loop = joined(Tape(), Idle(), Matching(), responder, Book(), told=told)
     for session, ktime_ns in (("s", 5), ("s", 6), ("t", 5)):
         event = SimpleNamespace(ktime_ns=ktime_ns, verdict=Verdict.PASS)
         live = SimpleNamespace(id=session)
@@ -229,7 +228,7 @@ def test_an_act_that_was_told_before_the_restart_is_not_told_again():
 
 
 class Asking(Broken):
-    """A registry whose only session asks before it acts."""
+    """One session, which asks before it acts."""
 
     def live_in(self, slot):
         return "live"
@@ -274,7 +273,7 @@ def asked(judge):
     engine = SimpleNamespace(
         matches=lambda facts: {"rule": (rule, next(iter(facts)))}, told=lambda matches: matches
     )
-    Pipeline(Questions(), registry, engine, judge, Record(), Metrics(), gate=Gate()).step()
+    joined(Questions(), registry, engine, judge, Record()).step()
     assert registry.unjudged == 0
     return judge.did
 
@@ -313,7 +312,7 @@ def test_who_stands_still_while_he_is_judged(kind, flags, contained):
             return [record(wire.OPEN if kind is Kind.OPEN else wire.NAME, kind, flags)]
 
     responder = Containing()
-    loop = Pipeline(One(), Asking(), None, responder, Record(), Metrics(), gate=Gate())
+    loop = joined(One(), Asking(), None, responder, Record())
     loop.step()
     assert (responder.did[:1] == ["contain"]) is contained
 
@@ -342,5 +341,5 @@ def test_who_acts_while_others_are_judged_stands_still_before_they_all_are():
         def contain(self, live):
             did.append("contain")
 
-    Pipeline(Batch(), Counting(), None, Stopping(), Record(), Metrics(), gate=Gate()).step()
+    joined(Batch(), Counting(), None, Stopping(), Record()).step()
     assert did == ["Exited", "contain", "Exited", "Exited", "Exited"]

@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for tests: one sound rule as a mapping, and ways to change, write and load it."""
+"""Rules for tests: sound ones, ways to change, write and load them, and what is told of a wrong one."""
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from monitor.detection.loader import load
 from monitor.detection.reading import NO_VARIABLES
 from monitor.detection.ruleset import RuleSet
+from monitor.errors import RuleError
 
 ID = "3f0b5b2e-6f0a-4f57-9d39-0d6a2f0e7c01"
+
+HEAD = f"""\
+title: A rule
+id: {ID}
+logsource:
+    product: linux
+    category: file_event
+level: high
+"""
+DETECTION = "detection:\n    s: {TargetFilename: /etc/hosts}\n    condition: s\n"
+SOUND = HEAD + DETECTION + "response: alert\n"
 
 
 def rule(category: str = "file_event", **changes: Any) -> dict[str, Any]:
@@ -52,3 +65,17 @@ def written(directory: Path, *rules: dict[str, Any], name: str = "rule.yml") -> 
 
 def loaded(directory: Path, *rules: dict[str, Any], variables=NO_VARIABLES) -> RuleSet:
     return load([written(directory, *rules)], variables=variables)
+
+
+def problems(directory, text, **variables):
+    file = directory / "rule.yml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(RuleError) as caught:
+        load([file], variables=variables)
+    assert all(problem.file == str(file) for problem in caught.value.problems)
+    return [(p.line, p.message, p.mend) for p in caught.value.problems]
+
+
+def one_problem(directory, text, **variables):
+    [found] = problems(directory, text, **variables)
+    return found

@@ -18,11 +18,6 @@ CODE = "print('I am an agent, and this is my code.')\n" * 3
 
 
 @pytest.fixture
-def here(tmp_path):
-    return tmp_path.resolve()
-
-
-@pytest.fixture
 def script(here):
     (here / "agent.py").write_text(CODE)
     return here / "agent.py"

@@ -12,6 +12,10 @@ from pathlib import Path
 from laboratory import until
 
 from monitor.capture.gate import Gate, Question
+from monitor.events import Access
+
+ROOT = Path(__file__).parents[3]
+BOTH = Access.READ | Access.WRITE
 
 
 def inode_of(path: Path) -> tuple[int, int]:

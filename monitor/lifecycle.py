@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions from one monitor to the next, and their end; what happens between is not looked at here."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import structlog
+
+from monitor.capture.kernel import Kernel
+from monitor.casebook import Casebook
+from monitor.memories import Memories
+from monitor.record.store import Store
+from monitor.response.grants import Grants
+from monitor.response.killswitch import KillSwitch
+from monitor.sessions.registry import Registry
+from monitor.subjects import Session, State
+
+_log = structlog.get_logger()
+
+
+class Lifecycle:
+    """Joins whoever must hear of it."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        registry: Registry,
+        killswitch: KillSwitch,
+        store: Store,
+        grants: Grants,
+        casebook: Casebook,
+        memories: Memories,
+    ) -> None:
+        self._kernel = kernel
+        self._registry = registry
+        self._killswitch = killswitch
+        self._store = store
+        self._grants = grants
+        self._casebook = casebook
+        self._memories = memories
+
+    def restore(self) -> None:
+        """Take back the sessions that an earlier monitor left with living processes."""
+        followed = {cgroup: slot for slot, cgroup in self._kernel.sessions().items()}
+        found: list[tuple[int, Session]] = []
+        for session in self._store.sessions():
+            if session.state.alive and os.path.isdir(session.cgroup):  # noqa: PTH112
+                cgroup_id = os.stat(session.cgroup).st_ino  # noqa: PTH116
+                found.append((followed.pop(cgroup_id, 0), session))
+        for slot in followed.values():
+            self._kernel.forget(slot)
+        # Those that the kernel follows keep their slots; new ones are given out after that.
+        for slot, session in sorted(found, key=lambda pair: not pair[0]):
+            live = self._registry.restore(session, slot, self._memories.home(session.id))
+            self._memories.recall(live)
+            # A stop that was begun is finished: the cut comes first, and may be all there was time for.
+            if self._kernel.is_quarantined(live.slot) or self._killswitch.is_frozen(live):
+                self._killswitch.freeze(live)
+                live.state = State.FROZEN
+            self._killswitch.prepare(live)
+            self._casebook.remember(live.id)
+            _log.info("session.restored", session=live.id, state=live.state.value)
+        alive = {live.id: live.slot for live in self._registry.live()}
+        self._casebook.keep_only(alive)
+        for grant in self._store.grants():
+            if not grant.revoked and grant.expires_s > time.time() and grant.session.id in alive:
+                self._grants.add(grant, alive[grant.session.id])
+        self._registry.sweep()
+
+    def end_empty_ones(self) -> None:
+        """Sessions whose last process is gone have ended."""
+        for live in self._registry.live():
+            if not (live.populated and self._killswitch.is_empty(live)):
+                continue
+            if self._registry.end(live):
+                self._killswitch.forget(live)
+                self._grants.forget(live.id)
+                self._casebook.ended(live.id)
+                self._memories.forget(live)
+                _log.info("session.ended", session=live.id, state=live.state.value)
+            self._store.save_session(live.snapshot())  # once more when its last events are in
+
+    def leave(self) -> None:
+        """At the end: empty cgroups go, frozen sessions stay frozen, the rest is said aloud."""
+        for live in self._registry.live():
+            self._store.save_session(live.snapshot())
+            self._memories.keep(live, all_of_it=True)
+            if self._killswitch.is_empty(live):
+                self._registry.close(live, State.EXITED)
+                self._store.save_session(live.snapshot())
+            else:
+                _log.warning("session.left", session=live.id, state=live.state.value)
+        try:
+            self._registry.sessions_dir.rmdir()
+        except FileNotFoundError:
+            return  # there was no session
+        except OSError as error:
+            _log.info("cgroup.kept", path=str(self._registry.sessions_dir), why=error.strerror)

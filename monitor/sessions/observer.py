@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events in their context: whose each is, who did it, and what rules see of it. For one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from monitor import events
+from monitor.events import Access, Event
+from monitor.fields import Fact
+from monitor.sessions import adopt
+from monitor.sessions.facts import FactMaker
+from monitor.sessions.live import LiveSession
+from monitor.sessions.process_tree import home_of, is_downloader
+from monitor.sessions.program import find_program
+from monitor.sessions.registry import Registry
+from monitor.sessions.settle import Settling, Written
+from monitor.sessions.taint import NONE as NO_LABELS
+from monitor.sessions.taint import Labels
+from monitor.subjects import Process
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """An event in its context: whose it is, who did it, and what rules see of it."""
+
+    event: Event
+    live: LiveSession
+    process: Process
+    facts: Sequence[Fact]
+
+
+class Observer:
+    """Follows what the sessions do. What came of it lies in each `LiveSession`."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        scope: adopt.Scope,
+        facts: FactMaker,
+        *,
+        labelled: Callable[[LiveSession], None] = lambda _: None,
+    ) -> None:
+        """`labelled` is told when something in a session has touched a secret."""
+        self._registry = registry
+        self._scope = scope
+        self._facts = facts
+        self._labelled = labelled
+        self.settling = Settling()
+        self.unjudged = 0
+        """Events that broke the pipeline's stages; each is as good as lost."""
+
+    def observe(self, event: Event) -> Observation | None:
+        """Put an event in its context; None when its session is gone already."""
+        live = self._registry.live_in(event.slot)
+        if live is None:
+            return None
+        self.keep(event, live)
+        refused = isinstance(event, events.Executed) and events.Verdict.REFUSED in event.verdict
+        before = live.tree.get(event.tgid, event.uid) if refused else None
+        process = self._follow(event, live)
+        facts = self._facts.facts(event, live, process)
+        if before is not None:
+            live.tree.add(before)  # it runs what it ran
+        return Observation(event, live, process, facts)
+
+    def keep(self, event: Event, live: LiveSession) -> None:
+        """It happened, or was refused: it belongs to the session's story."""
+        live.events += 1
+        live.sent_bytes = event.egress_bytes
+        live.history.append(event)
+
+    def consider(self, event: Event) -> Observation | None:
+        """What an event would be if it happened; nothing is remembered of it."""
+        live = self._registry.live_in(event.slot)
+        if live is None:
+            return None
+        process = live.tree.get(event.tgid, event.uid)
+        return Observation(event, live, process, self._facts.facts(event, live, process))
+
+    def _follow(self, event: Event, live: LiveSession) -> Process:
+        match event:
+            case events.Forked():
+                live.tree.fork(event)
+            case events.Executed():
+                process = live.tree.exec(event)
+                if event.tgid == live.root_pid and events.Verdict.REFUSED not in event.verdict:
+                    argv = (event.image.path.text, *event.argv[1:])
+                    live.program = find_program(argv, event.cwd.text, live.home)
+                    live.user_home = home_of(event.tgid)
+                return process
+            case events.Exited():
+                process = live.tree.get(event.tgid, event.uid)
+                live.tree.exit(event.tgid)
+                if event.tgid == live.root_pid:
+                    live.exit_code = event.exit_code
+                return process
+            case events.Opened():
+                process = live.tree.get(event.tgid, event.uid)
+                key = (event.file.path.device, event.file.inode)
+                read, write = Access.READ in event.access, Access.WRITE in event.access
+                live.tree.opened(process.pid, key, read=read, write=write)
+                return process
+            case events.NameAsked() | events.ServerNamed():
+                return live.tree.sender(event.tgid, live.root_pid)
+            case events.CgroupMoved():
+                return live.tree.get(event.target)  # the mover may be anybody, the monitor too
+        return live.tree.get(event.tgid, event.uid)
+
+    def remember(self, observation: Observation, labels: Labels = NO_LABELS) -> None:
+        """What later events build on, once this one is judged: files written, names changed.
+
+        `labels` are what the rules that matched give to the process.
+        """
+        event, facts, live = observation.event, observation.facts, observation.live
+        if events.Verdict.REFUSED in event.verdict:
+            return
+        if labels:
+            live.tree.taint(observation.process.pid, labels)
+            self._scope.taint(live.slot)
+            self._labelled(live)
+        for fact in facts:
+            live.seen.add(fact)
+        if isinstance(event, events.Opened) and event.access & (Access.WRITE | Access.CREATED):
+            key = (event.file.path.device, event.file.inode)
+            live.written.add(*key)
+            if is_downloader(observation.process.image):
+                live.downloaded.add(*key)
+            if facts:
+                file = Written(event.file.path.text, self._facts.reachable(event, live), key)
+                self.settling.add(file, live, observation.process, event.ktime_ns)
+        elif isinstance(event, events.Renamed | events.Linked | events.Unlinked):
+            for fact in facts:
+                self._facts.name_changed(fact)
+
+    def settled(self, now_ns: int) -> list[Observation]:
+        """Written files that turned out to be copies of their agent, or to name it."""
+        return [
+            Observation(
+                _settled_event(found.live, found.process, now_ns),
+                found.live,
+                found.process,
+                self._facts.settled(found),
+            )
+            for found in self.settling.due(now_ns)
+        ]
+
+
+def _settled_event(live: LiveSession, process: Process, now_ns: int) -> Event:
+    return Event(
+        ktime_ns=now_ns,
+        egress_bytes=live.sent_bytes,
+        slot=live.slot,
+        tgid=process.pid,
+        tid=process.pid,
+        uid=process.uid,
+        view=events.View(0, 0),
+        cut=False,
+    )

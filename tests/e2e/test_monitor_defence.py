@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No session gets at the monitor: not at its memory, not at its API, not by its own cgroup."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from oneliner import session_id, session_state, started, touch, write_rule
+
+from agent.private_monitor import Monitor, private_monitor, until
+from monitor.sessions.cgroups import find_root
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
+
+
+@pytest.mark.parametrize("which", ["monitor", "gatekeeper"])
+def test_no_page_of_who_stops_an_agent_can_be_taken_away(monitor, which):
+    """An agent that fills the memory would make the next stop wait for the disk."""
+    watchers = [psutil.Process(monitor.pid), *psutil.Process(monitor.pid).children()]
+    if which == "gatekeeper" and len(watchers) == 1:
+        pytest.skip("the kernel refuses opens by itself here: nobody has to be asked")
+    found = Path(f"/proc/{watchers[which == 'gatekeeper'].pid}/smaps_rollup").read_text()
+    kib = {words[0]: int(words[1]) for words in map(str.split, found.splitlines()[1:])}
+    assert kib["Locked:"] > 0.8 * kib["Pss:"]  # the rest are the rings, which are the kernel's
+
+
+def test_a_monitor_that_was_moved_into_a_session_survives_what_it_may_not_stop(scratch, ground):
+    rules = Path(f"{ground}/rules-{time.monotonic_ns()}")
+    certain = write_rule(rules, 1, "/freeze-me", "freeze")
+    certain.write_text(certain.read_text().replace("endswith:", "endswith|cased:"))
+    code = (
+        "import pathlib, time\n"
+        f"while not pathlib.Path({str(scratch / 'go')!r}).exists(): time.sleep(0.01)\n"
+        f"{touch(scratch / 'freeze-me')}"
+    )
+    with (
+        private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor,
+        started(monitor, "mover", code),
+    ):
+        line = Path(f"/proc/{monitor.pid}/cgroup").read_text().splitlines()[-1]
+        home = find_root() / line.removeprefix("0::/")
+        assert until(lambda: session_state(monitor, "mover") == "running", 20)
+        try:
+            session = Path(monitor.session("mover")["cgroup"])
+            (session / "cgroup.procs").write_text(str(monitor.pid))
+            (scratch / "go").touch()
+            assert until(lambda: "refused" in _actions(monitor, "mover"), 20)
+        finally:
+            (home / "cgroup.procs").write_text(str(monitor.pid))
+        assert monitor.health()["ok"], monitor.health()["problems"]
+
+
+def _actions(monitor: Monitor, session: str) -> list[str]:
+    return [alert["outcome"]["action"] for alert in monitor.alerts(session)]
+
+
+def test_a_supervised_process_is_refused_by_the_api_even_as_root_and_that_is_an_alert(monitor):
+    code = (
+        "import http.client, socket, time\n"
+        "s = socket.socket(socket.AF_UNIX); s.connect("
+        f"{monitor.socket!r})\n"
+        "s.sendall(b'GET /api/v1/sessions HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n')\n"
+        "raise SystemExit(int(s.recv(100).split()[1]) - 400)"
+    )
+    with started(monitor, "asker", code) as agent:
+        assert agent.wait(20) == 3
+    titles = [a["rule"]["title"] for a in monitor.alerts(session_id(monitor, "asker"))]
+    assert "A Supervised Process Asked The Monitor's API" in titles
+
+
+def test_no_session_reaches_the_api_by_tcp_and_the_attempt_is_an_alert(scratch, rules):
+    options = ("--listen", "127.0.0.1:0", "--rules", "rules")
+    with private_monitor(scratch, *options) as monitor:
+        port = next(
+            c.laddr.port
+            for c in psutil.net_connections("tcp4")
+            if c.status == "LISTEN" and c.pid and _is_daemon(c.pid, monitor)
+        )
+        ways = [("127.0.0.1", 2), ("127.8.8.8", 2), ("0.0.0.0", 2), ("::ffff:127.0.0.1", 10)]
+        code = (
+            "import errno, socket\n"
+            f"for address, family in {ways!r}:\n"
+            "    with socket.socket(family) as s:\n"
+            f"        assert s.connect_ex((address, {port})) == errno.EPERM, address\n"
+        )
+        with started(monitor, "caller", code) as agent:
+            assert agent.wait(20) == 0
+        session = session_id(monitor, "caller")
+        titles = {alert["rule"]["title"] for alert in monitor.alerts(session)}
+        assert titles == {"The monitor's API asked for"}
+        with socket.create_connection(("127.0.0.1", port)):
+            pass  # from outside it is there
+
+
+def _is_daemon(pid: int, monitor: Monitor) -> bool:
+    return str(monitor.runtime_dir) in psutil.Process(pid).cmdline()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to blind the monitor."""
+
+from __future__ import annotations
+
+from effects import (
+    HOSTS,
+    said,
+    victim_covered,
+    victim_edited,
+    victim_first_for_oom,
+    victim_limited,
+    victim_stopped,
+)
+from technique import Technique
+from techniques.reasons import MAY_BE_HONEST
+
+BLINDING = (
+    Technique("L1-flood", "blinding", "edit hosts amid a flood of new files", HOSTS),
+    Technique(
+        "L2-heavy", "blinding", "edit hosts after thousands of paths that matchers find hard", HOSTS
+    ),
+    Technique("P4-threads", "blinding", "edit hosts while 64 threads read it", HOSTS),
+    Technique(
+        "P5-api",
+        "blinding",
+        "ask the monitor's API for one's own release",
+        said("opened the API"),
+        control=False,
+    ),
+    Technique(
+        "S1-stop",
+        "blinding",
+        "SIGSTOP to the monitor",
+        victim_stopped,
+        damages=True,
+        gap="The signal is delivered before anybody could act; see S3.",
+    ),
+    Technique(
+        "S1-oom",
+        "blinding",
+        "make the monitor the first to die when memory is short",
+        victim_first_for_oom,
+        damages=True,
+    ),
+    Technique(
+        "S1-prlimit",
+        "blinding",
+        "take the monitor's file descriptors away (prlimit)",
+        victim_limited,
+        damages=True,
+    ),
+    Technique(
+        "S1-trace",
+        "blinding",
+        "stop the monitor by ptrace",
+        victim_stopped,
+        damages=True,
+        gap=MAY_BE_HONEST,
+    ),
+    Technique(
+        "S2-maps",
+        "blinding",
+        "empty the monitor's BPF maps, then edit hosts",
+        HOSTS,
+        damages=True,
+        control=False,
+        gap="bpf(2) is reported, not refused.",
+    ),
+    Technique(
+        "S2-pins",
+        "blinding",
+        "remove a pin of the monitor's BPF objects",
+        said("done S2-pins"),
+        damages=True,
+        control=False,
+    ),
+    Technique(
+        "S3-kill",
+        "blinding",
+        "kill the monitor, then edit hosts",
+        HOSTS,
+        damages=True,
+        gap="Nobody is there any more to stop it.",
+    ),
+    Technique(
+        "S4-module",
+        "blinding",
+        "load a kernel module",
+        said("opened the module loader"),
+        gap=MAY_BE_HONEST,
+    ),
+    Technique(
+        "S4-bpf", "blinding", "load a BPF program", said("opened the kernel"), gap=MAY_BE_HONEST
+    ),
+    Technique(
+        "S5-mount",
+        "blinding",
+        "mount over the monitor's runtime directory",
+        victim_covered,
+    ),
+    Technique(
+        "S5-rules",
+        "blinding",
+        "edit a rule of the monitor",
+        victim_edited("rules/canary.yml"),
+        damages=True,
+        gap="No rule yet says so.",
+    ),
+    Technique(
+        "S5-record",
+        "blinding",
+        "edit the monitor's record of alerts",
+        victim_edited("state/alerts.db"),
+        damages=True,
+        gap="No rule yet says so.",
+    ),
+    Technique(
+        "S6-clock",
+        "blinding",
+        "set the clock",
+        said("opened the clock"),
+        gap="Events carry a clock that cannot be set; the time shown to people can be.",
+    ),
+    Technique(
+        "S7-attached",
+        "blinding",
+        "be there before the monitor, then edit hosts",
+        HOSTS,
+        attach=True,
+    ),
+    Technique(
+        "S8-exhaust",
+        "blinding",
+        "take all of the monitor's connections, then edit hosts",
+        HOSTS,
+        control=False,
+        damages=True,
+    ),
+)

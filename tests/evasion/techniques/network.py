@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to send over the network."""
+
+from __future__ import annotations
+
+from effects import arrived
+from technique import Technique
+from techniques.reasons import LOCAL, PASSED
+
+_PACKETS = "The kernel calls no cgroup hook for what goes out by a packet socket."
+
+NETWORK = (
+    Technique("N1-uring", "rings", "connect and send through io_uring", arrived(), world=True),
+    Technique(
+        "N2-fastopen",
+        "network",
+        "send with the SYN (MSG_FASTOPEN), without connect(2)",
+        arrived(),
+        world=True,
+    ),
+    Technique("N3-sendto", "network", "send a datagram without connecting", arrived(), world=True),
+    Technique("N3-sendmmsg", "network", "send datagrams by sendmmsg(2)", arrived(), world=True),
+    Technique(
+        "N4-raw",
+        "network",
+        "send IP packets of one's own making",
+        arrived(),
+        gap="Addresses are judged where a socket connects or sends to a name; a raw packet carries its own.",
+        world=True,
+    ),
+    Technique(
+        "N5-packet",
+        "network",
+        "send Ethernet frames of one's own making",
+        arrived(),
+        gap=_PACKETS,
+        world=True,
+    ),
+    Technique(
+        "N6-abstract",
+        "network",
+        "hand bytes to a proxy on an abstract socket",
+        arrived(),
+        gap=LOCAL,
+        world=True,
+    ),
+    Technique(
+        "N6-path",
+        "network",
+        "hand bytes to a proxy on a socket at a path",
+        arrived(),
+        gap=LOCAL,
+        world=True,
+    ),
+    Technique(
+        "N7-vsock",
+        "network",
+        "connect by AF_VSOCK",
+        arrived(),
+        gap="No cgroup hook knows the family.",
+        world=True,
+    ),
+    Technique(
+        "N8-literal", "network", "TLS to an address that nobody resolved", arrived(), world=True
+    ),
+    Technique(
+        "N8-split",
+        "network",
+        "a ClientHello in two pieces, the name in the second",
+        arrived(),
+        gap="A name is read from one packet.",
+        world=True,
+    ),
+    Technique(
+        "N8-fronting",
+        "network",
+        "a ClientHello that names somebody else",
+        arrived(),
+        gap="The true name is under the encryption; only the address remains.",
+        world=True,
+    ),
+    Technique(
+        "N9-inherited",
+        "network",
+        "send on a socket connected before the session",
+        arrived(),
+        inherits="socket",
+        gap="Addresses are judged where a socket connects, and this one did before.",
+        world=True,
+    ),
+    Technique(
+        "N9-passed",
+        "network",
+        "send on a connected socket that came over a socket",
+        arrived(),
+        gap=PASSED,
+        world=True,
+    ),
+    Technique(
+        "N9-server",
+        "network",
+        "be a server; somebody outside connects and reads",
+        arrived(),
+        gap="To serve is ordinary work; rules judge where a session connects to.",
+        world=True,
+    ),
+)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to run a program."""
+
+from __future__ import annotations
+
+from effects import HOSTS, created, exists
+from technique import Technique
+
+PROGRAMS = (
+    Technique(
+        "X1-memfd", "programs", "run a program from memory by execveat(2), which edits hosts", HOSTS
+    ),
+    Technique("X1-memfd-path", "programs", "run it by its /proc/self/fd path", HOSTS),
+    Technique("X2-unlinked", "programs", "run a program whose file is deleted", HOSTS),
+    Technique("X3-linker", "programs", "have the dynamic linker run a program", HOSTS),
+    Technique("X4-stdin", "programs", "give a shell its script on standard input", HOSTS),
+    Technique("X5-copy", "programs", "run a copy under another name, argument and comm", HOSTS),
+    Technique(
+        "X5-keeper",
+        "programs",
+        "run a keeper of secrets under another name",
+        created("work/ran"),
+        gap="Rules on programs know them by name. What it hands out is judged where it is read.",
+    ),
+    Technique("X6-vfork", "programs", "vfork, exec in the child", HOSTS),
+    Technique("X6-spawn", "programs", "posix_spawn", HOSTS),
+    Technique("X6-thread", "programs", "exec from a thread that is not the first", HOSTS),
+    Technique("X6-chain", "programs", "thirty execs in a row", HOSTS),
+    Technique("X7-rename", "programs", "change the rename's argument while it runs", HOSTS),
+    Technique("X7-open", "programs", "change the open's argument while it runs", HOSTS),
+    Technique("X8-startup", "programs", "have an honest program load a startup file", HOSTS),
+    Technique(
+        "X8-preload",
+        "programs",
+        "name a library in /etc/ld.so.preload",
+        exists("/etc/ld.so.preload"),
+    ),
+)

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a technique is not stopped: the reasons that several share."""
+
+from __future__ import annotations
+
+RING = "What goes through a ring ends in no system call, and this tier sees system calls."
+HELD_OPEN = "A file that was open before is written without a call that this tier looks at."
+PASSED = "A descriptor that arrives over a socket is not looked at on this tier."
+MAY_BE_HONEST = "Honest work does the same, so the rule only alerts."
+LOCAL = "A local socket whose owner is unknown; its name says nothing."

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to go on after the stop."""
+
+from __future__ import annotations
+
+from effects import all_arrived, arrived
+from technique import Technique
+
+STOPS = (
+    Technique(
+        "K1-freeze",
+        "rings",
+        "a chain armed in a ring before the stop: bytes after it",
+        arrived(),
+        world=True,
+        late=True,
+    ),
+    Technique(
+        "K2-sqpoll",
+        "rings",
+        "the same in a ring that a kernel thread polls",
+        arrived(),
+        world=True,
+        late=True,
+    ),
+    Technique(
+        "K3-kill",
+        "rings",
+        "the same, set off by the kill",
+        arrived(),
+        world=True,
+        late=True,
+        then_kill=True,
+    ),
+    Technique(
+        "K4-queued",
+        "rings",
+        "8 MiB that a socket holds at the stop",
+        all_arrived,
+        world=True,
+        late=True,
+    ),
+)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rule is certain about does not happen to a file, whatever way led to it."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+from calls import CWD, opening
+from laboratory import Puppet
+from refusals import KEPT, REFUSED, calling, refused, told
+
+from monitor.events import Executed, Linked, Opened, Privileged, Renamed, Truncated, Unlinked
+from monitor.lowered import Act
+
+pytestmark = pytest.mark.tier("lsm")
+
+
+# Opens and names --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_APPEND],
+)
+def test_an_open_is_refused_and_truncates_nothing(inside, puppet, hosts, flags):
+    with pytest.raises(PermissionError):
+        puppet(*opening(puppet, hosts, flags))
+    assert told(inside, Opened).file.path.text == str(hosts)
+    assert hosts.read_bytes() == KEPT
+
+
+def test_a_watched_name_is_not_created_and_the_name_beside_it_is(inside, puppet, scratch, watch):
+    watch(scratch / "absent")
+    with pytest.raises(PermissionError):
+        puppet(*opening(puppet, scratch / "absent", os.O_CREAT | os.O_WRONLY))
+    assert told(inside, Opened).file.path.text == str(scratch / "absent")
+    assert not (scratch / "absent").exists()
+    assert puppet(*opening(puppet, scratch / "present", os.O_CREAT | os.O_WRONLY)) >= 0
+
+
+def test_only_the_acts_that_the_rule_names_are_refused(inside, puppet, hosts, watch):
+    watch(hosts, hold=Act.WRITE, certain=Act.WRITE)
+    assert puppet(*opening(puppet, hosts)) >= 0
+    with pytest.raises(PermissionError):
+        puppet(*opening(puppet, hosts, os.O_WRONLY))
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        (Renamed, ("rename", "other", "hosts")),
+        (Renamed, ("rename", "hosts", "gone")),
+        (Renamed, ("renameat2", CWD, "other", CWD, "hosts", 2)),
+        (Renamed, ("renameat2", CWD, "hosts", CWD, "other", 2)),
+        (Linked, ("link", "hosts", "alias")),
+        (Unlinked, ("unlink", "hosts")),
+        (Truncated, ("truncate", "hosts", 0)),
+    ],
+)
+def test_names_are_refused_whichever_side_they_are_on(inside, puppet, hosts, kind, call):
+    calling(puppet, "chdir", hosts.parent)
+    refused(puppet, *call)
+    told(inside, kind)
+    assert hosts.read_bytes() == KEPT
+    assert sorted(os.listdir(hosts.parent)) == ["hosts", "other"]
+
+
+def test_a_directory_above_a_watched_file_is_not_renamed_away(inside, puppet, hosts):
+    decoy = hosts.parent.with_name("decoy")
+    decoy.mkdir()
+    refused(puppet, "rename", hosts.parent, hosts.parent.with_name("gone"))
+    refused(puppet, "renameat2", CWD, decoy, CWD, hosts.parent, 2)
+    assert hosts.read_bytes() == KEPT
+
+
+def test_a_hard_link_and_a_bind_mount_are_the_same_file(inside, hosts, scratch, lab, watch):
+    alias, link = scratch / "alias", scratch / "link"
+    alias.mkdir()
+    link.hardlink_to(hosts)
+    watch(hosts)
+    script = f"mount --bind {hosts.parent} {alias} && exec {lab.program('puppet')}"
+    view = ("--mount", "--propagation", "private", "sh", "-c", script)
+    other = Puppet(inside.ready("/usr/bin/unshare", *view))
+    for path in (link, alias / "hosts", f"/proc/self/root{hosts}"):
+        with pytest.raises(PermissionError):
+            other(*opening(other, path, os.O_RDWR))
+        with pytest.raises(PermissionError):
+            other(*opening(other, path))
+    assert hosts.read_bytes() == KEPT
+
+
+def test_nothing_is_mounted_over_a_watched_file_or_above_it(inside, puppet, hosts):
+    private = 0x20000  # CLONE_NEWNS
+    puppet("unshare", private)
+    fake = hosts.parent.with_name("fake")
+    fake.mkdir()
+    for over, what in ((hosts, hosts.parent / "other"), (hosts.parent, fake)):
+        refused(puppet, "mount", what, over, b"", 4096, 0)  # MS_BIND
+    events = [e for e in inside.events(Privileged) if e.verdict]
+    assert [e.text for e in events] == [str(hosts), str(hosts.parent)]
+    assert all(e.operation == "mount" and e.verdict == REFUSED for e in events)
+
+
+def test_a_program_does_not_start(inside, puppet, scratch, watch):
+    program = scratch / "tool"
+    program.write_bytes(Path("/bin/true").read_bytes())
+    program.chmod(0o755)
+    watch(program)
+    argv = puppet.place_texts(b"tool")
+    with pytest.raises(PermissionError):
+        calling(puppet, "execve", program, argv, puppet.place_texts())
+    assert told(inside, Executed).image.path.text == str(program)
+
+
+# Descriptors that others opened -----------------------------------------------------------------
+
+
+def test_an_inherited_descriptor_neither_reads_nor_writes_nor_truncates(inside, hosts):
+    fd = os.open(hosts, os.O_RDWR)
+    puppet = Puppet(inside.ready("puppet", pass_fds=(fd,)))
+    inside.forget_events()
+    for call in (("pwrite64", fd, b"x", 1, 0), ("ftruncate", fd, 0)):
+        with pytest.raises(PermissionError):
+            puppet(*call)
+    with pytest.raises(PermissionError):
+        puppet("pread64", fd, puppet.place(b"." * 64), 64, 0)
+    with pytest.raises(PermissionError):
+        puppet("mmap", 0, 4096, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, fd, 0)
+    os.close(fd)
+    assert hosts.read_bytes() == KEPT
+    assert {type(e) for e in inside.events() if e.verdict == REFUSED} == {Opened, Truncated}
+
+
+def test_a_descriptor_that_is_passed_does_not_arrive(inside, puppet, hosts, scratch):
+    ours, theirs = socket.socketpair()
+    puppet = Puppet(inside.ready("puppet", pass_fds=(theirs.fileno(),)))
+    with hosts.open("rb") as file, (hosts.parent / "other").open("rb") as other:
+        for passed, arrives in ((file, False), (other, True)):
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [passed.fileno()]))]
+            ours.sendmsg([b"x"], rights)
+            data, control = puppet.place(b"." * 8), puppet.place(bytes(64))
+            vector = puppet.place(struct.pack("QQ", data, 8))
+            message = puppet.place(struct.pack("QQQQQQQ", 0, 0, vector, 1, control, 64, 0))
+            puppet("recvmsg", theirs.fileno(), message, 0)
+            length = struct.unpack("QQQQQQQ", puppet.memory(message, 56))[5]
+            assert bool(length) is arrives
+    ours.close()
+    theirs.close()

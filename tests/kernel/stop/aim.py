@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kill-switch is pointed at where it is no session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Aim:
+    """What the kill-switch is pointed at."""
+
+    id: str
+    slot: int
+    cgroup: Path
