@@ -81,6 +81,9 @@ CELLS(egress, struct estop_egress_count, MAX_SESSIONS);
 CELLS(still_since, __u64, MAX_SESSIONS); /* CLOCK_BOOTTIME; 0 while somebody in the cgroup may run */
 BPF_TABLE("lru_hash", struct estop_touch_key, struct estop_touch, touched, MAX_TOUCHED);
 BPF_TABLE("lru_hash", __u64, __u32, sockets, MAX_SOCKETS); /* socket cookie -> session */
+/* user: the same for sockets that are older than their session. Nothing would bring them back, so no
+ * number of new ones pushes them out. */
+BPF_HASH(inherited_sockets, __u64, __u32, MAX_SOCKETS);
 
 /*
  * Watches: the part of the signatures that the kernel can judge, made by monitor/detection/lower.py
@@ -100,7 +103,7 @@ struct estop_watch {
 #define WATCHED_NAME_BYTES 64
 #define PARENT_BYTES 32
 #define PARENTS 4
-#define PORTS 6
+#define PORTS 29
 
 /* A path by its names from the leaf to the root, each ended by NUL, and one NUL more for the root:
  * `/etc/hosts` is "hosts\0etc\0\0". Without the last one it is any path that ends so. */
@@ -147,9 +150,11 @@ struct estop_network_key {
 	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
 };
 
+/* The longest network is found alone: its row has the ports of those around it too. */
 struct estop_network {
-	__u32 certain;
-	__u16 ports[PORTS]; /* all 0: any */
+	__u32 certain; /* bit n: for ports[n] a rule says no more than that */
+	__u16 count;   /* of the ports that are used */
+	__u16 ports[PORTS]; /* 0: any */
 };
 
 /* Why a process was sent SIGSTOP. */

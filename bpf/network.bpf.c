@@ -64,14 +64,31 @@ static __always_inline int is_monitors_api(struct bpf_sock_addr *ctx, __u32 fami
 	       is_loopback(ctx, family);
 }
 
-/* Is the destination one that a rule which stops names? 2: the rule says no more than that. */
+#define HELD 1
+#define CERTAIN 2 /* the rule says no more than that */
+
+/* Is the destination one that a rule which stops names? */
+static __always_inline int weigh_address(struct estop_network_key *key, __u16 port)
+{
+	struct estop_network *network = watched_networks.lookup(key);
+	int found = 0;
+
+	if (!network)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < PORTS; i++) {
+		if (i >= network->count)
+			break;
+		if (!network->ports[i] || network->ports[i] == port)
+			found |= network->certain >> i & 1 ? CERTAIN : HELD;
+	}
+	return found & CERTAIN ? CERTAIN : found;
+}
+
 static __always_inline int watched_destination(struct bpf_sock_addr *ctx, __u32 family)
 {
 	struct estop_network_key key = {.prefixlen = 128};
 	__u32 *words = (__u32 *)key.address;
-	__u16 port = bpf_ntohs((__u16)ctx->user_port);
-	struct estop_network *network;
-	int named = 0;
 
 	if (family == AF_INET_) {
 		words[2] = V4_MAPPED;
@@ -79,15 +96,7 @@ static __always_inline int watched_destination(struct bpf_sock_addr *ctx, __u32 
 	} else {
 		put_address(ctx, key.address, family);
 	}
-	network = watched_networks.lookup(&key);
-	if (!network)
-		return 0;
-#pragma unroll
-	for (int i = 0; i < PORTS; i++)
-		named |= network->ports[i] == port;
-	if (!named && network->ports[0])
-		return 0;
-	return network->certain ? 2 : 1;
+	return weigh_address(&key, bpf_ntohs((__u16)ctx->user_port));
 }
 
 /* Any contact of a session that has touched a secret may be where the secret leaves. */
@@ -95,6 +104,42 @@ static __always_inline int connects_tainted(__u32 session)
 {
 	struct estop_settings *s = settings_row();
 	return s && s->taint_connects && tainted(session);
+}
+
+/* What the session's rules make of a contact; 0 for one that nobody asks about. */
+static __always_inline int weighed(__u32 session, int watched, int may_be_tainted)
+{
+	if (observed(session))
+		return 0;
+	if (watched == CERTAIN && granted(session))
+		return HELD;
+	if (!watched && may_be_tainted && connects_tainted(session))
+		return HELD;
+	return watched;
+}
+
+/* One event for a socket (or a protocol), address, port and second, not one for each datagram. */
+static __always_inline struct estop_touch_key contact_key(__u32 session, __u64 socket, __u64 port)
+{
+	struct estop_touch_key key = {.inode = socket, .name_hash = port};
+
+	key.session = session;
+	key.access = ESTOP_SEND;
+	return key;
+}
+
+static __always_inline int told_lately(struct estop_touch_key *key)
+{
+	struct estop_touch *seen = touched.lookup(key);
+	struct estop_settings *s = settings_row();
+	return seen && s && coarse_ns(s) - seen->sent_ns < 1000000000ull;
+}
+
+static __always_inline void note_contact(struct estop_touch_key *key)
+{
+	struct estop_settings *s = settings_row();
+	struct estop_touch now = {.sent_ns = s ? coarse_ns(s) : 0};
+	touched.update(key, &now);
 }
 
 static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, __u16 kind)
@@ -109,50 +154,41 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 	sockets.update(&cookie, &session);
 	int hook = kind == ESTOP_CONNECT ? ESTOP_LOST_CONNECT : ESTOP_LOST_SEND;
 	int api = kind == ESTOP_CONNECT && is_monitors_api(ctx, family);
-	int watched = 0;
-	if (!observed(session)) {
-		watched = watched_destination(ctx, family);
-		if (watched == 2 && granted(session))
-			watched = 1;
-		if (!watched && kind == ESTOP_CONNECT && connects_tainted(session))
-			watched = 1;
-	}
-	int refused = api || watched == 2 || quarantined(session);
-	if (kind == ESTOP_SEND) { /* one event for a socket and second, not one for a datagram */
-		struct estop_touch_key key = {.inode = cookie, .session = session, .access = kind};
-		struct estop_settings *s = settings_row();
-		struct estop_touch now = {.sent_ns = s ? coarse_ns(s) : 0};
-		key.name_hash = ((__u64)ctx->user_port << 32) |
-				(family == AF_INET_ ? ctx->user_ip4 : ctx->user_ip6[3]);
-		struct estop_touch *seen = touched.lookup(&key);
-		if (seen && now.sent_ns - seen->sent_ns < 1000000000ull)
+	int watched = weighed(session, watched_destination(ctx, family), kind == ESTOP_CONNECT);
+	int refused = api || watched == CERTAIN || quarantined(session);
+	struct estop_touch_key key = contact_key(session, cookie, ctx->user_port);
+	if (kind == ESTOP_SEND) {
+		put_address(ctx, (__u8 *)&key.image_inode, family); /* and `mount` behind it */
+		if (told_lately(&key))
 			return refused ? REFUSE : ALLOW;
-		touched.update(&key, &now);
 	}
+	if (watched)
+		ask(session); /* before the record: what there is no room to tell is held all the same */
 	e = watched ? alarms.ringbuf_reserve(sizeof(*e)) : events.ringbuf_reserve(sizeof(*e));
-	if (e) {
-		__builtin_memset(e, 0, sizeof(*e));
-		fill_header(&e->header, kind, session);
-		e->header.size = sizeof(*e);
-		if (watched) {
-			ask(session);
-			if (kind == ESTOP_CONNECT && !refused)
-				leave_note(ESTOP_ACT_CONNECT);
-			e->header.flags = ESTOP_CANDIDATE | (watched == 2 ? ESTOP_CERTAIN : 0);
-			e->header.held_ns = bpf_ktime_get_boot_ns();
-		}
-		if (refused)
-			e->header.flags |= ESTOP_REFUSED;
-		e->cookie = cookie;
-		e->family = family;
-		e->protocol = ctx->protocol;
-		e->to_monitor = api;
-		e->port = bpf_ntohs((__u16)ctx->user_port);
-		put_address(ctx, e->address, family);
-		events.ringbuf_submit(e, 0);
-	} else {
+	if (!e) {
 		count_lost(hook);
+		return refused || watched ? REFUSE : ALLOW;
 	}
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, kind, session);
+	e->header.size = sizeof(*e);
+	if (watched) {
+		if (kind == ESTOP_CONNECT && !refused)
+			leave_note(ESTOP_ACT_CONNECT);
+		e->header.flags = ESTOP_CANDIDATE | (watched == CERTAIN ? ESTOP_CERTAIN : 0);
+		e->header.held_ns = bpf_ktime_get_boot_ns();
+	}
+	if (refused)
+		e->header.flags |= ESTOP_REFUSED;
+	e->cookie = cookie;
+	e->family = family;
+	e->protocol = ctx->protocol;
+	e->to_monitor = api;
+	e->port = bpf_ntohs((__u16)ctx->user_port);
+	put_address(ctx, e->address, family);
+	events.ringbuf_submit(e, 0);
+	if (kind == ESTOP_SEND)
+		note_contact(&key);
 	return refused ? REFUSE : ALLOW;
 }
 
@@ -168,6 +204,8 @@ static __always_inline __u32 session_of_packet(struct __sk_buff *skb)
 		return 0;
 	__u64 cookie = bpf_get_socket_cookie(skb);
 	__u32 *session = sockets.lookup(&cookie);
+	if (!session)
+		session = inherited_sockets.lookup(&cookie);
 	if (session)
 		return *session;
 #pragma unroll
@@ -270,6 +308,52 @@ static __always_inline void send_payload(struct __sk_buff *skb, struct estop_flo
 	alarms.ringbuf_submit(r, 0);
 }
 
+/* Neither TCP nor UDP: no hook was asked where it goes (a ping, a raw socket, SCTP), so the packet is.
+ * One that may be forbidden is not sent; once it was let go, those that follow are. */
+static __always_inline int contact_by_packet(struct __sk_buff *skb, struct estop_flow *f,
+					     __u32 session)
+{
+	struct estop_touch_key key = contact_key(session, 0, (__u64)f->protocol << 32);
+	struct estop_network_key to = {.prefixlen = 128};
+	struct estop_connect *e;
+
+	if (f->family == AF_INET_) {
+		__u32 *words = (__u32 *)to.address;
+		words[2] = V4_MAPPED;
+		__builtin_memcpy(&words[3], f->address, 4);
+	} else {
+		__builtin_memcpy(to.address, f->address, sizeof(to.address));
+	}
+	__builtin_memcpy(&key.image_inode, to.address, sizeof(to.address)); /* and `mount` behind it */
+	int watched = weighed(session, weigh_address(&to, 0), 1);
+	if (told_lately(&key)) {
+		note_contact(&key);
+		return watched == CERTAIN ? REFUSE : ALLOW;
+	}
+	if (watched)
+		ask(session);
+	e = watched ? alarms.ringbuf_reserve(sizeof(*e)) : events.ringbuf_reserve(sizeof(*e));
+	if (!e) {
+		count_lost(ESTOP_LOST_SEND);
+		return watched ? REFUSE : ALLOW;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_packet_header(&e->header, ESTOP_SEND, session);
+	e->header.size = sizeof(*e);
+	if (watched) {
+		e->header.flags = ESTOP_CANDIDATE | ESTOP_REFUSED |
+				  (watched == CERTAIN ? ESTOP_CERTAIN : 0);
+		e->header.held_ns = e->header.ktime_ns;
+	}
+	e->cookie = bpf_get_socket_cookie(skb);
+	e->family = f->family;
+	e->protocol = f->protocol;
+	__builtin_memcpy(e->address, f->address, sizeof(e->address));
+	events.ringbuf_submit(e, 0);
+	note_contact(&key);
+	return watched ? REFUSE : ALLOW;
+}
+
 /* A segment without payload, as in a handshake. While a verdict is out it may pass: if it was lost,
  * who is let go would notice by a second's wait for the next one. */
 static __always_inline int is_control(struct estop_flow *f)
@@ -295,6 +379,11 @@ int on_egress(struct __sk_buff *skb)
 	}
 	if (known && names_somebody(skb, &flow))
 		send_payload(skb, &flow, session);
+	if (!known && !contact_by_packet(skb, &flow, session)) {
+		if (count)
+			__sync_fetch_and_add(&count->cut_bytes, bytes);
+		return REFUSE;
+	}
 	if (count)
 		__sync_fetch_and_add(&count->sent_bytes, bytes);
 	return ALLOW;

@@ -16,7 +16,7 @@ NAMES_BYTES = 256
 NAME_BYTES = 64
 PARENT_BYTES = 32
 PARENTS = 4
-PORTS = 6
+PORTS = 29
 """Sizes of bpf/maps.h."""
 
 

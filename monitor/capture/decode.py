@@ -14,7 +14,13 @@ from monitor.capture.names import dns_question, tls_server_name
 from monitor.capture.wire import Kind
 from monitor.text import decode as text
 
-_PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
+_PROTOCOLS = {
+    socket.IPPROTO_TCP: "tcp",
+    socket.IPPROTO_UDP: "udp",
+    socket.IPPROTO_ICMP: "icmp",
+    socket.IPPROTO_ICMPV6: "icmpv6",
+    socket.IPPROTO_SCTP: "sctp",
+}
 _MINOR_BITS = 20  # of the kernel's dev_t
 
 

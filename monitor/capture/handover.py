@@ -19,7 +19,7 @@ from monitor.capture.ring import RingReader
 # until then the new programs look at no cgroup.
 _CARRIED = (
     "session_flags", "candidates", "answers", "held", "questions", "egress", "still_since", "sockets",
-    "tasks", "cgroups", "settings",
+    "inherited_sockets", "tasks", "cgroups", "settings",
 )  # fmt: skip
 
 

@@ -76,7 +76,8 @@ class Kernel:
         self._held_operations = 0
         self._refused_operations = settings.refused_operations
         self._tasks, self._cgroups = self._maps["tasks"], self._maps["cgroups"]
-        self._flags, self._sockets = self._maps["session_flags"], self._maps["sockets"]
+        self._flags = self._maps["session_flags"]
+        self._sockets = (self._maps["sockets"], self._maps["inherited_sockets"])
         self._beat, self._touched = self._maps["beat"], self._maps["touched"]
         self._displaced = self._maps["displaced"]
         self._waiting = (self._maps["held"], self._maps["questions"])
@@ -200,7 +201,7 @@ class Kernel:
         """Take a session out of scope: its cgroup and every task and socket that is left."""
         with self._lock:
             self._levels.pop(slot, None)
-            for table in (self._cgroups, self._tasks, self._sockets, *self._waiting):
+            for table in (self._cgroups, self._tasks, *self._sockets, *self._waiting):
                 for key, value in list(table.items()):
                     if value[0] == slot:
                         table.delete(*key)
@@ -227,7 +228,7 @@ class Kernel:
 
     def watch_socket(self, slot: int, cookie: int) -> None:
         """Put a socket that existed before adoption in scope of the cut."""
-        self._sockets.set((cookie,), (slot,))
+        self._maps["inherited_sockets"].set((cookie,), (slot,))
 
     def quarantine(self, slot: int, *, on: bool) -> None:
         """Cut (or give back) the session's network. One map write; the next packet obeys."""

@@ -263,7 +263,10 @@ LEAF = Layout(
 )
 EXEMPT_KEY = Layout("estop_exempt_key", (("image_inode", "Q"), ("group", "I"), ("reserved", "I")))
 NETWORK_KEY = Layout("estop_network_key", (("prefixlen", "I"), ("address", "16s")))
-NETWORK = Layout("estop_network", (("certain", "I"), *((f"ports[{n}]", "H") for n in range(PORTS))))
+NETWORK = Layout(
+    "estop_network",
+    (("certain", "I"), ("count", "H"), *((f"ports[{n}]", "H") for n in range(PORTS))),
+)
 HOLD = Layout("estop_hold", (("session", "I"), ("reason", "I"), ("ktime_ns", "Q")))
 _OBJECT = (
     ("inode", "Q"),
@@ -300,6 +303,7 @@ MAPS: dict[str, tuple[Layout, Layout]] = {
     "still_since": (_U32, _U64),
     "touched": (TOUCH_KEY, TOUCH),
     "sockets": (_U64, _U32),
+    "inherited_sockets": (_U64, _U32),
     "lost": (_U32, _U64),
     "watched_paths": (NAMES_KEY, WATCH),
     "watched_inodes": (INODE_KEY, WATCH),

@@ -292,22 +292,45 @@ def _name_key(path: str) -> Row | None:
 
 
 def _networks(watches: Iterable[NetworkWatch]) -> Rows:
-    """One row a network. Where two rules name it, the row is for both: any port, or all of them."""
-    ports: dict[Row, set[int]] = {}
-    certain: dict[Row, bool] = {}
+    """One row a network, of which each port says for itself whether it is certain; 0 is any port.
+
+    More ports than a row holds become any port, which is held and judged: the certain ones stay.
+    """
+    networks: dict[_Network, dict[int, bool]] = {}
     for watch in watches:
-        network = ip_network(watch.network)
-        address, length = network.network_address.packed, network.prefixlen
-        if network.version == 4:  # noqa: PLR2004 - IPv4
-            address, length = _V4_MAPPED + address, length + 96
-        key = (length, address)
-        any_port = not watch.ports or 0 in ports.get(key, ())
-        ports[key] = {0} if any_port else ports.get(key, set()) | set(watch.ports)
-        certain[key] = watch.certain and certain.get(key, True)
+        ports = networks.setdefault(_network(watch.network), {})
+        for port in watch.ports or (0,):
+            ports[port] = ports.get(port, False) or watch.certain
+    lengths = sorted({length for length, _ in networks})
     rows: Rows = {}
-    for key, wanted in ports.items():
-        fits = len(wanted) <= PORTS
-        listed = sorted(wanted) if fits else [0]
-        padded = (listed + [listed[0]] * PORTS)[:PORTS]
-        rows[key] = (int(certain[key] and fits), *padded)
+    for (length, address), own in networks.items():
+        wanted = dict(own)
+        # The kernel finds the longest network only, so that one has to speak for those around it.
+        for shorter in (n for n in lengths if n < length):
+            around = networks.get((shorter, address >> (128 - shorter) << (128 - shorter)), {})
+            for port, certain in around.items():
+                wanted[port] = wanted.get(port, False) or certain
+        rows[length, address.to_bytes(16)] = _network_row(wanted)
     return rows
+
+
+_Network = tuple[int, int]
+"""Length of the prefix and address, IPv4 as ::ffff:a.b.c.d."""
+
+
+def _network(text: str) -> _Network:
+    network = ip_network(text)
+    address, length = network.network_address.packed, network.prefixlen
+    if network.version == 4:  # noqa: PLR2004 - IPv4
+        address, length = _V4_MAPPED + address, length + 96
+    return length, int.from_bytes(address)
+
+
+def _network_row(ports: Mapping[int, bool]) -> Row:
+    """`struct estop_network`."""
+    if len(ports) > PORTS:
+        sure = sorted(port for port, certain in ports.items() if certain)[: PORTS - 1]
+        ports = {0: ports.get(0, False), **dict.fromkeys(sure, True)}
+    listed = sorted(ports)
+    certain = sum(1 << n for n, port in enumerate(listed) if ports[port])
+    return (certain, len(listed), *listed, *(PORTS - len(listed)) * (0,))

@@ -219,6 +219,23 @@ def test_sockets_that_were_open_before_are_cut_by_the_quarantine(
         assert kernel.egress_bytes(live.slot)[1] >= 6
 
 
+def test_no_number_of_new_sockets_makes_an_old_one_forgotten(shared, attach, kernel):
+    puppet = Puppet(shared.ready("puppet"))
+    with listener("127.0.0.1") as server:
+        stream = connect(puppet, address("127.0.0.1", server.getsockname()[1]))
+        with server.accept()[0] as accepted:
+            live = attach(puppet.pid)
+            sockets = kernel.map("sockets")
+            for cookie in range(1 << 40, (1 << 40) + 140_000):  # twice what there is room for
+                sockets.set((cookie,), (live.slot,))
+            kernel.quarantine(live.slot, on=True)
+            with suppress(PermissionError):  # as above
+                puppet.stubborn()("write", stream, b"cut", 3)
+            accepted.settimeout(0.05)
+            with pytest.raises(TimeoutError):
+                accepted.recv(8)
+
+
 def test_a_cgroup_too_deep_to_be_followed_is_left_for_one_of_its_own(lab, free, attach):
     deep = free.cgroup / "/".join("d" * 12)
     deep.mkdir(parents=True)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import pytest
 from held import go_on
 from laboratory import until
 from states import state_of
-from wires import address, connect, listener
+from wires import address, connect, listener, send
 
 from monitor.events import Connected, Verdict
 from monitor.lowered import Lowered, NetworkWatch
@@ -30,6 +31,84 @@ def test_a_certain_destination_is_refused_and_asked_about(inside, puppet, verdic
     holds.answer(inside.slot)
     with listener("127.0.0.1") as there:
         connect(puppet, address("127.0.0.1", there.getsockname()[1]))
+
+
+def test_a_network_within_another_is_refused_what_the_other_one_is(inside, puppet, verdicts):
+    outer = NetworkWatch("127.0.0.0/8", (2525,), certain=True)
+    inner = NetworkWatch("127.9.0.0/16", (3306,), certain=False)
+    verdicts.replace(Lowered(networks=(outer, inner)))
+    with pytest.raises(PermissionError):
+        connect(puppet, address("127.9.1.1", 2525))
+    assert inside.wait(Connected).verdict & Verdict.CERTAIN
+
+
+def test_of_two_addresses_that_end_alike_each_datagram_is_weighed(inside, puppet, verdicts, holds):
+    verdicts.replace(Lowered(networks=(NetworkWatch("fd00::/8", (), certain=False),)))
+    fd = puppet("socket", socket.AF_INET6, socket.SOCK_DGRAM, 0)
+    for host in ("::1", "fd00::1"):
+        with suppress(OSError):  # there is no way to the second, and it is asked about all the same
+            send(puppet, fd, b"x", address(host, 9))
+    asked = inside.wait(Connected, lambda e: e.address == "fd00::1")
+    assert asked.verdict & Verdict.CANDIDATE
+    assert holds.waiting(inside.slot) == 1
+
+
+def test_a_contact_that_there_is_no_room_to_tell_of_is_refused(
+    lab, inside, puppet, verdicts, holds
+):
+    verdicts.replace(Lowered(networks=(NetworkWatch("127.9.0.0/16", (), certain=False),)))
+    before = lab.kernel.lost()
+    with lab.session() as other, listener("127.9.1.1") as there:
+        flood = other.puppet()
+        fd = flood("socket", socket.AF_INET, socket.SOCK_DGRAM, 0)
+        port = 0
+        while lab.kernel.lost()["send"] == before["send"]:  # and nobody reads
+            port += 1
+            with suppress(PermissionError):
+                send(flood, fd, b"x", address("127.9.1.2", port))
+        with pytest.raises(PermissionError):
+            connect(puppet, address("127.9.1.1", there.getsockname()[1]))
+    assert lab.kernel.lost()["connect"] == before["connect"] + 1
+    assert holds.waiting(inside.slot) == 1
+
+
+def ping(puppet, fd, host):
+    """An echo request, of which the kernel fills in what it must."""
+    return send(puppet, fd, b"\x08\0\xf7\xff" + bytes(4), address(host, 0))
+
+
+def test_who_is_pinged_is_told(inside, puppet):
+    fd = puppet("socket", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    for host in ("127.9.1.1", "127.9.1.1", "127.9.1.2"):
+        ping(puppet, fd, host)
+    told = [(e.address, e.protocol, e.verdict) for e in inside.events(Connected)]
+    assert told == [
+        ("127.9.1.1", "icmp", Verdict.PASS),
+        ("127.9.1.2", "icmp", Verdict.PASS),
+    ]
+
+
+@pytest.mark.parametrize("certain", [False, True])
+def test_a_ping_to_where_a_rule_forbids_does_not_leave(inside, puppet, verdicts, holds, certain):
+    verdicts.replace(Lowered(networks=(NetworkWatch("127.9.0.0/16", (), certain=certain),)))
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as there:
+        there.bind(("127.9.1.1", 0))
+        there.settimeout(0.1)
+        fd = puppet("socket", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        with pytest.raises(PermissionError):
+            ping(puppet, fd, "127.9.1.1")
+        event = inside.wait(Connected)
+        assert event.verdict & Verdict.CANDIDATE
+        assert event.verdict & Verdict.REFUSED
+        assert holds.waiting(inside.slot) == 1
+        holds.answer(inside.slot)
+        with suppress(PermissionError):
+            ping(puppet, fd, "127.9.1.1")
+        if certain:
+            with pytest.raises(TimeoutError):
+                there.recv(64)
+        else:
+            assert there.recv(64)
 
 
 def test_what_a_session_contacts_is_held_once_it_has_touched_a_secret(
