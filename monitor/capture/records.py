@@ -32,8 +32,9 @@ ONLY=build`). Longer gained nothing.
 _LOOK_AGAIN_S = 0.0005
 _LONGEST_LOOK_S = 0.005
 _ONLY_ROW = (0,)
-_FLOODED = 32
-"""The part of the events' ring that may wait to be read: some thousand records, a quarter of a second."""
+_FLOODED = {"events": 32, ALARMS: 4}
+"""The part of each ring that may wait to be read: of the events, some thousand records or a quarter of a
+second; of the alarms, two thousand calls that are told whoever makes them (setuid, memfd_create)."""
 
 Mark = tuple[int, ...]
 """How far the rings had been read."""
@@ -89,8 +90,10 @@ class Records:
             if ring.held_bytes > ring.size_bytes // 2:
                 ring.commit()
         self.behind = behind
-        events = self._rings[0]
-        self.flooded = events.backlog_bytes > events.size_bytes // _FLOODED
+        self.flooded = any(
+            ring.backlog_bytes > ring.size_bytes // _FLOODED[name]
+            for name, ring in zip(RINGS, self._rings, strict=True)
+        )
         self._crowded.set(_ONLY_ROW, (self._rings[0].crowded,))
         self._busy = bool(records)
         return records

@@ -80,3 +80,12 @@ def test_what_is_held_back_is_looked_for_and_not_gathered(kernel, puppet, scratc
     make(puppet, scratch / "next")
     assert waited_s(kernel) < GATHERING_S / 2
     kernel.records.commit()
+
+
+def test_a_flood_of_calls_that_are_always_told_is_a_flood(kernel, puppet):
+    kernel.records.read(0)
+    assert not kernel.records.flooded
+    for _ in range(3000):
+        puppet("setuid", 0)
+    kernel.records.read(0)
+    assert kernel.records.flooded
