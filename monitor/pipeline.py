@@ -100,6 +100,10 @@ class Gate(Protocol):
         """Let it happen, or not."""
         ...
 
+    def commit(self) -> None:
+        """What was taken need not come again after a restart."""
+        ...
+
 
 class Record(Protocol):
     """Where alerts go: `record.store.Store`. Rows are numbered as they are taken."""
@@ -180,6 +184,8 @@ class Pipeline:
         taken, held = self._record.taken, self._held
         if not held and self._record.durable >= taken:
             self._source.commit()
+            if not self._asked:
+                self._gate.commit()
             return
         if held and held[-1][1] == taken:
             held.pop()  # what was read since left nothing to record

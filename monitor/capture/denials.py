@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Collection
 
 import msgspec
 
@@ -60,7 +61,7 @@ class Denials:
         _REFUSED.pack_into(self._memory, self._start(number) + _REFUSED_AT, 1)
 
     def left(self) -> list[tuple[Asked, int]]:
-        """What was refused, with its access, the oldest first; afterwards there is nothing left."""
+        """What was refused, with its access, the oldest first; it stays until `told`."""
         found = []
         for start in range(0, _SIZE, _SLOT_BYTES):
             length, access, refused = _HEAD.unpack_from(self._memory, start)
@@ -70,13 +71,13 @@ class Denials:
                     found.append((self._decoder.decode(body), access))
                 except msgspec.DecodeError:  # of a monitor that spoke otherwise
                     continue
-        self.clear()
         return sorted(found, key=lambda pair: pair[0].ktime_ns)
 
-    def clear(self) -> None:
-        """Forget all of it."""
-        for start in range(0, _SIZE, _SLOT_BYTES):
-            _HEAD.pack_into(self._memory, start, 0, 0, 0)
+    def told(self, questions: Collection[Asked]) -> None:
+        """Forget these, where no later question lies in their slots."""
+        for question, _ in self.left():
+            if question in questions:
+                _HEAD.pack_into(self._memory, self._start(question.number), 0, 0, 0)
 
     def close(self) -> None:
         """Unmap it."""

@@ -131,6 +131,8 @@ class Gate:
         self._denials_fd = _memory_or(denials)
         self._denials = Denials(self._denials_fd)
         self._left: list[Question] = []
+        self._untold: list[Asked] = []
+        """What an earlier monitor refused, until it is known to be told."""
         self._sent = 0
         self._full = False
         self._refused: set[int] = set()
@@ -297,11 +299,19 @@ class Gate:
 
         Only of these slots; a monitor that did not take the others over knows nothing of them.
         """
+        left = self._denials.left()
+        self._untold = [asked for asked, _ in left]
         self._left += [
             _question(asked, Access(access), number=_NOBODY_WAITS)
-            for asked, access in self._denials.left()
+            for asked, access in left
             if asked.slot in slots
         ]
+
+    def commit(self) -> None:
+        """What was taken so far is judged, and its alerts are on disk: see `take_over`."""
+        if self._untold and not self._left:
+            self._denials.told(self._untold)
+            self._untold = []
 
     def _understood(self, asked: Asked) -> Question:
         # Here and not in the gatekeeper: the asker may not be asleep yet, and on a busy machine

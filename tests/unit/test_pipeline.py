@@ -66,6 +66,9 @@ class Gate:
     def take(self):
         return []
 
+    def commit(self):
+        pass
+
 
 class Responder:
     """One that holds nobody back."""

@@ -45,10 +45,19 @@ def test_what_was_only_asked_is_not_left(file):
     assert Denials(file).left() == []
 
 
-def test_it_is_left_once(file):
-    refuse(Denials(file), 1)
-    assert Denials(file).left()
-    assert Denials(file).left() == []
+def test_it_is_left_until_it_is_told(file):
+    asked = refuse(Denials(file), 1)
+    later = refuse(Denials(file), 2)
+    assert Denials(file).left() == Denials(file).left()
+    Denials(file).told([asked])
+    assert Denials(file).left() == [(later, 2)]
+
+
+def test_what_was_asked_since_in_the_same_slot_is_not_taken_for_told(file):
+    earlier = refuse(Denials(file), 1)
+    later = refuse(Denials(file), 1 + SLOTS)
+    Denials(file).told([earlier])
+    assert Denials(file).left() == [(later, 2)]
 
 
 def test_the_latest_are_kept_oldest_first(file):
