@@ -262,5 +262,6 @@ enum estop_hook {
 	ESTOP_LOST_MAX,
 };
 CELLS(lost, __u64, ESTOP_LOST_MAX);
+CELLS(lost_told, __u64, ESTOP_LOST_MAX); /* user: as far as a monitor has told of them */
 
 #endif

@@ -98,7 +98,8 @@ class Housekeeper:
         self._limits = limits
         self._gate = gate
         self._gate_trouble = ""
-        self._lost = kernel.lost() | {"judge": 0}
+        # What was lost while nobody was there to tell of it is news.
+        self._lost = kernel.lost_told() | {"judge": 0}
         self._over: dict[str, _Flood] = {}
         """Session id -> as far as it was told."""
         self._gone: set[str] = set()
@@ -136,6 +137,7 @@ class Housekeeper:
                 self._responder.own_stop(BLIND, live, {"Lost": new})
             elif new:
                 self._responder.own_alert(EVENTS_LOST, live, {"Lost": new})
+        self._kernel.tell_lost(lost)
 
     def _watch_budgets(self) -> None:
         known, self._over = self._over, {}

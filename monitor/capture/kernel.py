@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -81,9 +81,14 @@ class Kernel:
         self._beat, self._touched = self._maps["beat"], self._maps["touched"]
         self._displaced = self._maps["displaced"]
         self._waiting = (self._maps["held"], self._maps["questions"])
-        row = self._maps["settings"].get(*_ONLY_ROW)
-        if row is not None:  # levels of sessions that are in the maps and not yet restored
-            self._old_levels = row[1]
+        if row := self._maps["settings"].get(*_ONLY_ROW):
+            was = dict(zip((name for name, _ in wire.SETTINGS.members), row, strict=True))
+            # Of sessions that are in the maps and not yet restored, and what they are judged by until
+            # the rules are read.
+            self._old_levels = was["session_levels"]
+            self._watches_below = bool(was["watches_below"])
+            self._taint_connects = bool(was["taint_connects"])
+            self._held_operations = was["held_operations"]
         if self.sessions():
             self._attached.wake()
         self._write_settings()
@@ -276,8 +281,20 @@ class Kernel:
 
     def lost(self) -> dict[str, int]:
         """Hook -> events that could not be sent since the programs were loaded."""
-        table = self._maps["lost"]
-        return {name: (table.get(n) or (0,))[0] for n, name in enumerate(LOST_HOOKS)}
+        return self._counts("lost")
+
+    def lost_told(self) -> dict[str, int]:
+        """As far as this monitor, or one before it, has told of them."""
+        return self._counts("lost_told")
+
+    def tell_lost(self, lost: Mapping[str, int]) -> None:
+        """Everybody who must know has been told of so many."""
+        for n, name in enumerate(LOST_HOOKS):
+            self._maps["lost_told"].set((n,), (lost[name],))
+
+    def _counts(self, name: str) -> dict[str, int]:
+        table = self._maps[name]
+        return {hook: (table.get(n) or (0,))[0] for n, hook in enumerate(LOST_HOOKS)}
 
     def over_budget(self, slot: int) -> int:
         """Opens of the session that were not looked at."""

@@ -2,7 +2,7 @@
 """What outlives the daemon: generations of pinned maps and links, loaded, taken over, removed.
 
     <runtime_dir>/bpf/                   a bpffs of our own (`bpffs.py`)
-        new_<digest>_<n>/                half a generation: removed at the next start
+        new_<digest>_<n>/                half a generation, loaded or removed: removed at the next start
         <digest>_<n>/                    a whole one, by rename of the above
             tier -> lsm                  a symbolic link whose text is the tier
             missing -> lsm__...          another: programs that this kernel has no hook for, or `-`
@@ -118,11 +118,14 @@ class Generation:
 
     def remove(self) -> None:
         """Unpin everything: what nobody else holds is detached. What refuses goes first."""
+        # No longer whole, in one step: who is killed below leaves a half to the next, and no maps whose
+        # rows would be taken for the sessions' own.
+        half = self.path.rename(self.path.with_name(_HALF + self.path.name))
         # The other way round, a packet could pass between the loss of a map and of its program.
         for part in ("links", "programs", "maps"):
             with suppress(FileNotFoundError):
-                shutil.rmtree(self.path / part)
-        shutil.rmtree(self.path)
+                shutil.rmtree(half / part)
+        shutil.rmtree(half)
 
     def _get(self, part: str, name: str) -> int:
         try:
@@ -209,7 +212,7 @@ class Pins:
         return report
 
     def remove_halves(self) -> None:
-        """What a loader left that did not come to its end."""
+        """What was left by who did not come to the end of loading or removing."""
         there = os.listdir(self.directory) if bpffs.is_mounted(self.directory) else ()
         for name in there:
             if name.startswith(_HALF):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 from oneliner import kill_hard, session_id, session_state, write_rule
 
 from agent.private_monitor import Monitor, private_monitor, until
+from monitor.capture import bpf, wire
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
@@ -62,6 +64,30 @@ def test_what_happens_while_no_monitor_runs_is_told_once_by_the_next_one(scratch
                 agent.wait(20)
             else:
                 kill_hard(monitor)
+
+
+def test_what_was_lost_while_no_monitor_ran_is_told_by_the_next_one(scratch):
+    options = ("--listen", "")
+    with private_monitor(scratch, *options, keep=True) as monitor:
+        work = f"touch {scratch}/at-work; sleep 60"
+        agent = subprocess.Popen([*monitor.run_command("loser"), "sh", "-c", work])
+        assert until((scratch / "at-work").exists, 20)
+        kill_hard(monitor)
+    [lost] = Path(monitor.socket).parent.glob("bpf/*/maps/lost")
+    number, count = wire.MAPS["lost"]
+    with closing(bpf.Map(bpf.get(str(lost)), number.packed, count.packed)) as losses:
+        losses.set((0,), (7,))
+    with private_monitor(scratch, *options, keep=True) as monitor:
+        assert until(lambda: [a["event"]["fields"] for a in monitor.alerts("loser")], 20)
+        [alert] = monitor.alerts("loser")
+        assert (alert["rule"]["id"], alert["event"]["fields"]) == (
+            "estop-events-lost",
+            {"Lost": {"fork": 7}},
+        )
+        time.sleep(1.5)
+        assert len(monitor.alerts("loser")) == 1
+        monitor.act("loser", "kill", "seen")
+        agent.wait(20)
 
 
 def test_who_acted_and_ended_while_no_monitor_ran_is_not_forgiven(scratch, rules):

@@ -6,64 +6,28 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
 
 import pytest
 import wires
-from laboratory import Laboratory, until
+from files import drained, make, opened
+from laboratory import until
 
 from monitor.capture import bpffs
-from monitor.capture.decode import decode
 from monitor.capture.kernel import load
 from monitor.capture.pins import unload
 from monitor.capture.programs import resting
 from monitor.errors import CaptureError
-from monitor.events import Opened
 from monitor.sessions import cgroups
 
-BPF = Path(__file__).parents[2] / "bpf"
-
-
-@pytest.fixture
-def settings(kernel_settings):
-    """Of a monitor of its own, which leaves nothing behind whatever happens to the test."""
-    settings = kernel_settings(events_ring_mib=1)
-    yield settings
-    unload(settings.runtime_dir)
-
-
-@pytest.fixture
-def first(settings, tmp_path):
-    """Its laboratory. The test may close the kernel side, and load the next one in its place."""
-    laboratory = Laboratory(load(settings), cgroups.find_root(), tmp_path)
-    yield laboratory
-    laboratory.close()
-    laboratory.kernel.close()
-
-
-def opened(records, path):
-    """How often the file appears among records."""
-    events = (decode(record) for record in records)
-    return sum(isinstance(e, Opened) and e.file.path.text == str(path) for e in events)
-
-
-def drained(kernel):
-    records = []
-    while found := kernel.records.read(0):
-        records += found
-    return records
+BPF = Path(__file__).parents[3] / "bpf"
 
 
 def is_stopped(puppet):
     """Held on its way out of a call."""
     return Path(f"/proc/{puppet.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def make(puppet, path):
-    puppet("close", puppet("open", os.fsencode(path) + b"\0", os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def test_what_was_read_and_not_committed_is_read_again_and_what_was_committed_is_not(
@@ -149,63 +113,6 @@ def test_while_nobody_serves_it_a_session_is_followed_and_stays_cut(settings, fi
         assert opened(drained(first.kernel), scratch / "meanwhile") == 1
         first.kernel.quarantine(inside.slot, on=False)
         wires.connect(puppet, wires.address(*server.getsockname()))
-
-
-def test_programs_of_another_build_get_the_sessions_before_the_old_ones_go(
-    settings, kernel_settings, first, scratch
-):
-    with first.session() as inside, wires.listener() as server:
-        puppet = inside.puppet()
-        make(puppet, scratch / "earlier")
-        first.kernel.quarantine(inside.slot, on=True)
-        first.kernel.close(keep=True)
-        newer = kernel_settings(events_ring_mib=2, runtime_dir=settings.runtime_dir)
-        before = os.listdir(settings.runtime_dir / "bpf")
-
-        stop, let_through = threading.Event(), []
-
-        def knock():
-            to = wires.address(*server.getsockname())
-            while not stop.is_set():
-                fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
-                try:
-                    puppet("connect", fd, to, len(to))
-                    let_through.append(time.monotonic())
-                except PermissionError:
-                    pass
-                puppet("close", fd)
-
-        knocking = threading.Thread(target=knock)
-        knocking.start()
-        first.kernel = load(newer)
-        stop.set()
-        knocking.join()
-        assert let_through == []
-
-        assert first.kernel.taken_over
-        assert first.kernel.sessions() == {inside.slot: inside.cgroup.stat().st_ino}
-        after = [n for n in os.listdir(settings.runtime_dir / "bpf") if "." not in n]
-        assert len(after) == 1
-        assert after[0] not in before
-        assert opened(drained(first.kernel), scratch / "earlier") == 1
-        with pytest.raises(PermissionError):
-            wires.connect(puppet, wires.address(*server.getsockname()))
-        first.kernel.quarantine(inside.slot, on=False)
-        make(puppet, scratch / "now")
-        assert opened(drained(first.kernel), scratch / "now") == 1
-
-
-def test_a_generation_that_lost_a_program_is_replaced(settings, first):
-    with first.session() as inside:
-        [generation] = first.kernel._pins.generations()
-        first.kernel.close(keep=True)
-        (generation.path / "links" / "on_exec").unlink()
-        first.kernel = load(settings)
-        assert all(first.kernel.programs().values())
-        assert "on_exec" in first.kernel.programs()
-        assert first.kernel.sessions() == {inside.slot: inside.cgroup.stat().st_ino}
-        [replaced] = first.kernel._pins.generations()
-        assert replaced.number == generation.number + 1
 
 
 def hanging(kernel):
