@@ -37,11 +37,7 @@
 
 static __always_inline struct pt_regs *caller(void)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 15, 0)
 	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-#else
-	return 0; /* held after the act */
-#endif
 }
 
 static __always_inline int starts_anew(struct task_struct *task, struct pt_regs *regs, __u32 how)

@@ -4,6 +4,22 @@
 
 #define ARGV_BYTES 4095
 
+/* A process of the session is in another cgroup now: by a write to cgroup.procs, or from birth. */
+static __always_inline void tell_cgroup(struct estop_record *r, __u32 session, __u32 tgid,
+					struct cgroup *to, const char *path)
+{
+	struct estop_settings *s = settings_row();
+	struct estop_cgroup *e = HEAD(r, estop_cgroup);
+
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, ESTOP_CGROUP, session);
+	e->cgroup_id = id_of(to);
+	e->target_tgid = tgid;
+	e->inside = s && session_above(to, s->session_levels) == session;
+	e->path_len = put_kernel_text(r, path);
+	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_CGROUP);
+}
+
 /* kernel_clone(): copy_process() -> trace_sched_process_fork() -> wake_up_new_task(). The child is
  * in the map before its first instruction. */
 int on_fork(struct bpf_raw_tracepoint_args *ctx)
@@ -30,6 +46,13 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	e->child_tgid = child_tgid;
 	e->reserved = 0;
 	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_FORK);
+	struct cgroup *born = cgroup_of(child);
+	if (born != cgroup_of((struct task_struct *)ctx->args[0])) { /* CLONE_INTO_CGROUP */
+		struct kernfs_node *node = KERNEL(cgroup, born, kn);
+		r = record_buffer();
+		if (r)
+			tell_cgroup(r, session, child_tgid, born, KERNEL(kernfs_node, node, name));
+	}
 	return 0;
 }
 
@@ -113,8 +136,8 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* cgroup_attach_task(): a write to cgroup.procs, after the move. CLONE_INTO_CGROUP does not come here:
- * see on_fork. */
+/* cgroup_attach_task(): a write to cgroup.procs, after the move. CLONE_INTO_CGROUP does not come
+ * here: see on_fork. */
 int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct cgroup *to = (struct cgroup *)ctx->args[0];
@@ -137,16 +160,8 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (!state)
 		adopt_by_cgroup(tgid, to);
-	if (!state || !r)
-		return 0;
-	struct estop_cgroup *e = HEAD(r, estop_cgroup);
-	__builtin_memset(e, 0, sizeof(*e));
-	fill_header(&e->header, ESTOP_CGROUP, state->session);
-	e->cgroup_id = id_of(to);
-	e->target_tgid = tgid;
-	e->inside = session_above(to, s->session_levels) == state->session;
-	e->path_len = put_kernel_text(r, path);
-	send(r, sizeof(*e), RING_ALARMS, ESTOP_LOST_CGROUP);
+	if (state && r)
+		tell_cgroup(r, state->session, tgid, to, path);
 	return 0;
 }
 

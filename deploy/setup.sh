@@ -28,8 +28,8 @@ check_host() {
     local release major minor
     release=$(uname -r)
     IFS=.- read -r major minor _ <<<"$release"
-    ((major > 5 || (major == 5 && minor >= 14))) ||
-        fail "kernel $release is too old: 5.14 or newer is needed (BPF ring buffer 5.8, cgroup.kill 5.14)"
+    ((major > 6 || (major == 6 && minor >= 1))) ||
+        fail "kernel $release is too old: 6.1 or newer is needed (ancestors in struct cgroup)"
     [ -r /sys/kernel/btf/vmlinux ] ||
         fail "no /sys/kernel/btf/vmlinux: this kernel was built without CONFIG_DEBUG_INFO_BTF"
     # mountinfo: optional fields end at a lone dash, the filesystem's type follows

@@ -38,18 +38,22 @@ def check_all() -> list[Requirement]:
 
 
 def check_kernel(release: str | None = None) -> Requirement:
-    """5.14 for cgroup.kill; that includes the ring buffer (5.8) and cgroup.freeze (5.2)."""
+    """6.1 for `struct cgroup`; that includes cgroup.kill, the ring buffer and cgroup.freeze (5.2)."""
     release = release or platform.release()
     version = re.match(r"(\d+)\.(\d+)", release)
     number = (int(version[1]), int(version[2])) if version else (0, 0)
     lacks = [
         what
-        for needed, what in (((5, 8), "BPF ring buffer (5.8)"), ((5, 14), "cgroup.kill (5.14)"))
+        for needed, what in (
+            ((5, 8), "BPF ring buffer (5.8)"),
+            ((5, 14), "cgroup.kill (5.14)"),
+            ((6, 1), "ancestors in struct cgroup (6.1)"),
+        )
         if number < needed
     ]
     detail = f"Linux {release}" + (f" has no {', no '.join(lacks)}" if lacks else "")
     return Requirement(
-        name="kernel", ok=not lacks, detail=detail, mend="boot Linux 5.14 or newer" if lacks else ""
+        name="kernel", ok=not lacks, detail=detail, mend="boot Linux 6.1 or newer" if lacks else ""
     )
 
 

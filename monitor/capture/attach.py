@@ -24,5 +24,5 @@ def attach(name: str, program: Program, loaded: int, cgroup_root: int = -1) -> i
     except OSError as error:
         raise CaptureError(
             f"cannot attach {name}: {error.strerror}",
-            mend="estop needs Linux 5.14 or later, CAP_NET_ADMIN and CAP_BPF",
+            mend="estop needs Linux 6.1 or later, CAP_NET_ADMIN and CAP_BPF",
         ) from error

@@ -28,7 +28,7 @@ that is run twice on a private stage: without a monitor, to see that it works, a
 real monitor. The outcome is what was then found: in the file, in the memory of the process, at the
 server that the bytes were meant for.
 
-The *tracepoint* tier is what every kernel from 5.14 gives; the *lsm* tier needs BPF LSM. A rule that
+The *tracepoint* tier is what every kernel from 6.1 gives; the *lsm* tier needs BPF LSM. A rule that
 only alerts gives `detected only`: the rule's author found that honest work does the same.
 
 On the tracepoint tier an open is refused once its file is marked. That takes a moment after the file,

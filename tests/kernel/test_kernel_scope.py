@@ -10,7 +10,7 @@ from wires import address, connect, listener, send
 
 from monitor.capture.programs import LSM_HOOKS, LSM_PREFIX
 from monitor.errors import CaptureError
-from monitor.events import Exited, Forked, Opened
+from monitor.events import CgroupMoved, Exited, Forked, Opened
 from monitor.sessions import cgroups
 from monitor.tier import Tier
 
@@ -59,11 +59,15 @@ def test_a_child_born_into_the_cgroup_from_outside_is_followed(inside, lab, scra
 
 
 @pytest.mark.usefixtures("nothing_refused")
-def test_a_child_born_out_of_the_cgroup_is_followed(inside, lab, scratch):
+def test_a_child_born_out_of_the_cgroup_is_followed_and_told(inside, lab, scratch):
     away = lab.empty_cgroup()
     inside.run("family", "born-into", str(away), scratch / "file")
-    event = touched(inside, scratch / "file")
-    assert event.tgid in {b.child for b in inside.events(Forked)}
+    child = touched(inside, scratch / "file").tgid
+    events = inside.events()
+    assert child in {e.child for e in events if isinstance(e, Forked)}
+    assert [(e.target, e.inside, e.path) for e in events if isinstance(e, CgroupMoved)] == [
+        (child, False, away.name)
+    ]
 
 
 @pytest.mark.usefixtures("nothing_refused")

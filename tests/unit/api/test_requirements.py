@@ -13,7 +13,7 @@ from monitor.errors import RequirementError
     ("release", "ok", "lacks"),
     [
         ("6.1.0-13-amd64", True, ""),
-        ("5.14.0", True, ""),
+        ("6.0.19", False, "no ancestors in struct cgroup (6.1)"),
         ("5.13.0-generic", False, "no cgroup.kill (5.14)"),
         ("5.4.0", False, "no BPF ring buffer (5.8), no cgroup.kill (5.14)"),
         ("unreadable", False, "no cgroup.kill (5.14)"),
