@@ -8,10 +8,12 @@ its own: a new virtual environment must not look like a self-copy.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 
 from monitor.sessions.process_tree import is_interpreter
@@ -28,6 +30,7 @@ _MIN_BYTES = 48  # an empty __init__.py is nobody's own
 _PACKAGE_DEPTH = 4
 _USER_HOME_DEPTH = 3  # `/`, `home`, `ann`
 _MAX_NAMED_BYTES = 64 * 1024
+_AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class AgentProgram:
@@ -88,8 +91,8 @@ class AgentProgram:
         if not self._spellings:
             return False
         try:
-            with open(path, "rb") as file:
-                content = file.read(_MAX_NAMED_BYTES + 1)
+            with _opened(path) as file:
+                content = file.read(_MAX_NAMED_BYTES + 1) or b""  # None: it has nothing just now
         except OSError:
             return False
         return len(content) <= _MAX_NAMED_BYTES and any(s in content for s in self._spellings)
@@ -116,7 +119,7 @@ class AgentProgram:
 
     def _digest(self, path: str) -> bytes | None:
         try:
-            with open(path, "rb") as file:
+            with _opened(path) as file:
                 found = os.fstat(file.fileno())
                 key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
                 if key not in self._digests:
@@ -124,6 +127,24 @@ class AgentProgram:
                 return self._digests[key]
         except OSError:
             return None  # it went away between the two looks: not a copy that could run
+
+
+def _opened(path: str) -> BufferedReader:
+    """A regular file, to be read; OSError for whatever else lies there, and where one had to wait.
+
+    Agents choose what that is, and every other session waits with us: a FIFO opens once somebody
+    writes to it, a terminal's line is its user's, and some devices act on being opened. Of a file with
+    a write lease the kernel now wants the lease back. Until it is given back nobody can read the file,
+    and whoever keeps it past the last look of `settle.py` is seen as little as who writes only then.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", path)
+        # Not by the path again, which may lead to something else by now.
+        return os.fdopen(os.open(f"/proc/self/fd/{place}", _AT_ONCE), "rb")
+    finally:
+        os.close(place)
 
 
 def _words(argument: str) -> Iterator[str]:

@@ -58,6 +58,24 @@ def _actions(monitor: Monitor, session: str) -> list[str]:
     return [alert["outcome"]["action"] for alert in monitor.alerts(session)]
 
 
+def test_a_fifo_that_an_agent_puts_anywhere_keeps_nobody_waiting(scratch, rules):
+    """Who opens one to read it waits for somebody to write, and that would be the pipeline."""
+    home, at = scratch / "home", str(scratch / "fifo")
+    home.mkdir()
+    code = (
+        "import os, time\n"
+        f"os.mkfifo({at!r}); os.rename({at!r}, {at + '2'!r}); os.open({at + '2'!r}, os.O_RDWR)\n"
+        "time.sleep(0.5)  # and it is looked at again\n"
+        f"{touch(scratch / 'freeze-me')}"
+    )
+    with (
+        private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor,
+        started(monitor, "plumber", code, "--home", str(home)),
+    ):
+        assert until(lambda: session_state(monitor, "plumber") == "frozen", 20)
+        assert monitor.health()["ok"], monitor.health()["problems"]
+
+
 def test_a_supervised_process_is_refused_by_the_api_even_as_root_and_that_is_an_alert(monitor):
     code = (
         "import http.client, socket, time\n"

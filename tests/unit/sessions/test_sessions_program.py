@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import shutil
+import signal
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -192,6 +198,82 @@ def test_what_cannot_be_read_is_no_copy(script, here):
     program = AgentProgram([str(script)], [])
     assert not program.is_copy(str(here / "none"))
     assert not program.is_copy(str(here))
+
+
+# What one would wait for ------------------------------------------------------------------------
+
+
+@contextmanager
+def fifo(place):
+    os.mkfifo(place)
+    yield
+
+
+@contextmanager
+def fifo_that_is_open(place):
+    os.mkfifo(place)
+    held = os.open(place, os.O_RDWR)
+    os.write(held, b"words")
+    yield
+    assert os.read(held, 100) == b"words"
+    os.close(held)
+
+
+@contextmanager
+def terminal(place):
+    ours, theirs = pty.openpty()
+    place.symlink_to(os.ttyname(theirs))
+    os.write(ours, b"a line of its user\n")
+    yield
+    assert os.read(theirs, 100) == b"a line of its user\n"
+    os.close(ours)
+    os.close(theirs)
+
+
+@contextmanager
+def leased(place):
+    held = os.open(place, os.O_RDWR | os.O_CREAT)
+    os.write(held, CODE.encode())
+    fcntl.fcntl(held, fcntl.F_SETSIG, signal.SIGURG)  # the default would end the test
+    fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    yield
+    os.close(held)
+
+
+def answers(ask, *arguments):
+    """What it says; fails if it is kept waiting."""
+    said = []
+    thread = threading.Thread(target=lambda: said.append(ask(*arguments)), daemon=True)
+    thread.start()
+    thread.join(2)
+    assert said, "it waits"
+    return said[0]
+
+
+@pytest.mark.parametrize("what", [fifo, fifo_that_is_open, terminal, leased])
+def test_nobody_is_waited_for_to_know_what_a_file_holds(script, here, what):
+    program = AgentProgram([str(script)], [])
+    with what(here / "b"):
+        assert answers(program.named_in, str(here / "b")) is False
+        assert answers(program._digest, str(here / "b")) is None
+
+
+def test_who_waits_for_the_reader_of_a_fifo_does_not_take_us_for_it(script, here):
+    os.mkfifo(here / "b")
+    writer = threading.Thread(target=os.open, args=(here / "b", os.O_WRONLY), daemon=True)
+    writer.start()
+    for _ in range(100):
+        assert answers(AgentProgram([str(script)], []).named_in, str(here / "b")) is False
+    assert writer.is_alive()
+    os.close(os.open(here / "b", os.O_RDONLY | os.O_NONBLOCK))
+    writer.join(2)
+
+
+def test_a_file_whose_lease_was_given_back_is_read_the_next_time(script, here):
+    program = AgentProgram([str(script)], [])
+    with leased(here / "copy"):
+        assert not answers(program.is_copy, str(here / "copy"))
+    assert program.is_copy(str(here / "copy"))
 
 
 # Settling ---------------------------------------------------------------------------------------
