@@ -276,6 +276,25 @@ def test_a_file_whose_lease_was_given_back_is_read_the_next_time(script, here):
     assert program.is_copy(str(here / "copy"))
 
 
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_file_that_grows_while_it_is_compared_is_read_no_further(
+    script, here, monkeypatch, looks
+):
+    program = AgentProgram([str(script)], [])
+    shutil.copy(script, here / "copy")
+    plain, sizes = os.fstat, []
+
+    def grows(descriptor):
+        found = plain(descriptor)
+        sizes.append(found.st_size)
+        if len(sizes) == looks:
+            os.truncate(here / "copy", 2**40)
+        return found
+
+    monkeypatch.setattr(os, "fstat", grows)
+    assert answers(program.is_copy, str(here / "copy")) is (max(sizes) == len(CODE))
+
+
 # Settling ---------------------------------------------------------------------------------------
 
 
