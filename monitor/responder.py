@@ -263,7 +263,13 @@ class Responder:
 
     def _finish(self, live: LiveSession, alerts: list[Alert], act_ns: int, *, kill: bool) -> None:
         """On a worker: evidence while everything stands still, then the kill if one was asked for."""
-        evidence = _evidence_of(live)
+        try:
+            self._conclude(live, alerts, act_ns, kill=kill)
+        except Exception:  # noqa: BLE001 - of which nobody else would hear
+            _log.exception("stop.unfinished", session=live.id)
+
+    def _conclude(self, live: LiveSession, alerts: list[Alert], act_ns: int, *, kill: bool) -> None:
+        evidence = collect(live.cgroup, live.history, live.tree.family())
         extra = {"evidence": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - act_ns}
         outcome = None
         if kill:
@@ -322,7 +328,8 @@ class Responder:
         self._store.save_session(live.snapshot())
         if verb == "freeze" and report.done and not self._casebook.is_open(live.id):
             said = f"{who} froze {shown(live.name)}" + (f": {shown(why)}" if why else ".")
-            self._casebook.stopped_by(session, who, said, _evidence_of(live))
+            evidence = collect(live.cgroup, live.history, live.tree.family())
+            self._casebook.stopped_by(session, who, said, evidence)
         return record
 
     def let_go(self, live: LiveSession, pid: int) -> bool:
@@ -372,13 +379,6 @@ class Responder:
     def close(self) -> None:
         """Finish what was begun: evidence that is being taken is kept."""
         self._workers.shutdown(wait=True)
-
-
-def _evidence_of(live: LiveSession) -> dict[str, Any]:
-    try:
-        return collect(live.cgroup, live.history, live.tree.family())
-    except OSError as error:  # its last process ended meanwhile
-        return {"error": str(error)}
 
 
 def _shown(fact: Fact, facts: Sequence[Fact]) -> dict[str, Any]:

@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a stopped session was doing: its processes, files, sockets and last events; it only reads.
 
-Taken while the session is frozen, so that what it says is true for one moment.
+Taken while the session is frozen, so that what it says is true for one moment. Much of it is in the
+agent's words, and what cannot be read of it, for whatever reason, is an `error` in its place.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psutil
+import structlog
 
 from monitor.events import Event
 from monitor.subjects import Process
+
+_log = structlog.get_logger()
 
 _MAX_PROCESSES = 500
 _MAX_FILES = 200
@@ -25,11 +30,21 @@ def collect(cgroup: Path, history: Iterable[Event], family: Iterable[Process]) -
     """Plain data for the alert: `processes`, `events`, and what could not be read.
 
     `tree` is the family as the events told it: it has the parents at birth, and some that are gone.
+    It raises nothing: a kill may follow.
     """
+    try:
+        return _collect(cgroup, history, family)
+    except Exception as error:  # noqa: BLE001 - whatever the agent made of it
+        _log.exception("evidence.failed", cgroup=str(cgroup))
+        return {"error": str(error)}
+
+
+def _collect(cgroup: Path, history: Iterable[Event], family: Iterable[Process]) -> dict[str, Any]:
     pids: list[int] = []
     for directory, _, names in os.walk(cgroup):
         if "cgroup.procs" in names:
-            pids += [int(p) for p in Path(directory, "cgroup.procs").read_text().split()]
+            with suppress(OSError):  # removed, or threaded: its processes are listed further up
+                pids += [int(p) for p in Path(directory, "cgroup.procs").read_text().split()]
     return {
         "processes": [_process(pid) for pid in pids[:_MAX_PROCESSES]],
         "processes_left_out": max(0, len(pids) - _MAX_PROCESSES),
@@ -62,9 +77,9 @@ def _process(pid: int) -> dict[str, Any]:
                 "uid": process.uids().real,
                 "started": process.create_time(),
                 "files": _files(pid),
-                "sockets": _sockets(process),
+                "sockets": [*_sockets(process, "inet"), *_sockets(process, "unix")],
             }
-    except (psutil.Error, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - as above
         return {"pid": pid, "error": str(error)}
 
 
@@ -79,17 +94,20 @@ def _files(pid: int) -> list[str]:
     return found
 
 
-def _sockets(process: psutil.Process) -> list[dict[str, Any]]:
-    return [
-        {
-            "fd": socket.fd,
-            "type": socket.type.name,
-            "local": _endpoint(socket.laddr),
-            "remote": _endpoint(socket.raddr),
-            "status": socket.status,
-        }
-        for socket in process.net_connections(kind="all")
-    ]
+def _sockets(process: psutil.Process, kind: str) -> list[dict[str, Any]]:
+    try:
+        return [
+            {
+                "fd": socket.fd,
+                "type": socket.type.name,
+                "local": _endpoint(socket.laddr),
+                "remote": _endpoint(socket.raddr),
+                "status": socket.status,
+            }
+            for socket in process.net_connections(kind)
+        ]
+    except Exception as error:  # noqa: BLE001 - a socket's name with a line break spoils the table
+        return [{"error": str(error)}]
 
 
 def _endpoint(address: Any) -> str:  # noqa: ANN401 - psutil gives a tuple, a text or nothing

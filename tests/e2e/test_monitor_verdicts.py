@@ -32,6 +32,25 @@ def test_a_rule_may_kill_and_nothing_is_left(scratch, rules):
         )
 
 
+def test_no_socket_of_an_agent_keeps_it_from_being_killed_or_a_freeze_from_being_told(
+    scratch, rules
+):
+    """The name of the socket breaks the list of the kernel in which it stands, for whoever reads it."""
+    bind = "import socket; u = socket.socket(socket.AF_UNIX); u.bind('\\0a\\nb c'); "
+    with private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor:
+        with started(monitor, "doomed", bind + touch(scratch / "kill-me")) as agent:
+            assert agent.wait(20) == -9
+        doomed = session_id(monitor, "doomed")
+        assert until(lambda: monitor.alerts(doomed)[0]["outcome"]["action"] == "killed", 5)
+        told = monitor.get(f"/alerts/{monitor.alerts(doomed)[0]['id']}")["evidence"]
+        assert "error" in told["processes"][0]["sockets"][-1]
+        with started(monitor, "bound", bind + touch(scratch / "bound")):
+            assert until((scratch / "bound").exists, 20)
+            assert monitor.act("bound", "freeze", "let me look")["outcome"]["action"] == "frozen"
+            incidents = monitor.get("/incidents?session=bound")["items"]
+            assert [incident["state"] for incident in incidents] == ["open"]
+
+
 def test_an_observed_session_goes_on_and_the_alert_says_what_would_have_been_done(scratch, rules):
     with private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor:
         code = touch(scratch / "freeze-me", "") + touch(scratch / "kill-me", "raise SystemExit(5)")

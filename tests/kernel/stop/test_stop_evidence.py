@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from calls import CWD
 from wires import address, connect, listener
@@ -32,3 +33,34 @@ def test_evidence_of_a_cgroup_that_is_gone_is_empty(lab):
     cgroup = lab.empty_cgroup()
     cgroup.rmdir()
     assert collect(cgroup, [], [])["processes"] == []
+
+
+def test_a_socket_whose_name_breaks_the_kernels_list_hides_nothing_else(inside):
+    code = (
+        "import socket, time\n"
+        "u = socket.socket(socket.AF_UNIX); u.bind('\\0a\\nb c')\n"
+        "t = socket.create_server(('127.0.0.1', 0)); print(t.getsockname()[1], flush=True)\n"
+        "time.sleep(60)"
+    )
+    process = inside.start(sys.executable, "-c", code)
+    port = int(inside.said(process))
+    [told] = collect(inside.cgroup, [], [])["processes"]
+    assert told["pid"] == process.pid
+    assert told["argv"][0] == sys.executable
+    assert f"127.0.0.1:{port}" in [socket.get("local") for socket in told["sockets"]]
+
+
+def test_a_threaded_cgroup_hides_nobody(inside, puppet):
+    below = inside.cgroup / "below"
+    below.mkdir()
+    (below / "cgroup.type").write_text("threaded")
+    [told] = collect(inside.cgroup, [], [])["processes"]
+    assert told["pid"] == puppet.pid
+
+
+def test_evidence_that_breaks_is_an_error_and_raises_nothing(inside):
+    def history():
+        raise RuntimeError("deque mutated during iteration")
+        yield
+
+    assert collect(inside.cgroup, history(), []) == {"error": "deque mutated during iteration"}
