@@ -85,6 +85,8 @@ def choose_cgroup(pid: int, root: Path) -> tuple[Origin, Path | None]:
 def sweep(pid: int, slot: int, scope: Scope, cgroup: Path) -> list[int]:
     """Put the whole tree in scope and into a cgroup, and who else is in there; every pid that was found.
 
+    Nobody is taken out of another session: AttachError.
+
     A child whose parent was in scope and in the cgroup already is so by birth, and is not news. Who
     comes into the cgroup once it is a session's is taken in by the kernel side.
     """
@@ -92,8 +94,14 @@ def sweep(pid: int, slot: int, scope: Scope, cgroup: Path) -> list[int]:
     for _ in range(_MAX_SWEEPS):
         there = set(cgroups.members(cgroup))
         tree = [p for p in dict.fromkeys((*tree_of(pid), *there)) if not _ended(p)]
+        slots = {p: scope.task_slot(p) for p in tree}
+        if strangers := [p for p in tree if slots[p] not in {0, slot}]:
+            raise AttachError(
+                f"process {strangers[0]} came into another session meanwhile",
+                mend="see `estop sessions`",
+            )
         found.update(dict.fromkeys(tree))
-        new = [p for p in tree if scope.task_slot(p) != slot or p not in there]
+        new = [p for p in tree if not slots[p] or p not in there]
         if not new:
             return list(found)
         for process in new:

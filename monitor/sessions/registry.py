@@ -105,9 +105,9 @@ class Registry:
         self, pid: int, *, name: str, argv: Sequence[str], mode: Mode, uid: int, home: str = ""
     ) -> LiveSession:
         """Take in a child that waits for our word before it becomes the agent."""
-        if self.slot_of(pid):
-            raise NotAllowedError(f"process {pid} is in a session already")
         with self._lock:
+            if self.slot_of(pid):
+                raise NotAllowedError(f"process {pid} is in a session already")
             live = self._new(pid, name, argv, mode, uid, Origin.LAUNCHED, home)
             live.cgroup = cgroups.make(self.sessions_dir, live.id)
             self._open(live)
@@ -121,16 +121,18 @@ class Registry:
 
     def attach(self, pid: int, *, name: str, mode: Mode, home: str = "") -> LiveSession:
         """Adopt a tree that runs already, in its own cgroup or in a new one."""
-        if pid in {1, os.getpid()} or os.getpid() in adopt.tree_of(pid):
+        tree = adopt.tree_of(pid)
+        if pid in {1, os.getpid()} or os.getpid() in tree:
             raise AttachError(
                 f"process {pid} is init, or has the monitor below it",
                 mend="name the agent's own process",
             )
-        if self.slot_of(pid):
-            raise AttachError(f"process {pid} is in a session already", mend="see `estop sessions`")
+        for process in tree:
+            self._in_no_session(process)
         origin, cgroup = adopt.choose_cgroup(pid, self.cgroup_root)
         root = read_process(pid, uid=psutil.Process(pid).uids().real)
         with self._lock:
+            self._in_no_session(pid)  # somebody else may have asked for it at the same time
             live = self._new(pid, name or _name_of(root), root.argv, mode, root.uid, origin, home)
             live.cgroup = cgroup or cgroups.make(self.sessions_dir, live.id)
             live.program = find_program(root.argv, root.cwd, home)
@@ -170,6 +172,17 @@ class Registry:
         self._facts.look_around(live)
         live.populated = True
         return live
+
+    def _in_no_session(self, pid: int) -> None:
+        """AttachError if it is in one: to take it from there would undo its stop."""
+        slot = self.slot_of(pid)
+        if slot:
+            known = self.live_in(slot)
+            whose = f": {known.id} ({known.name})" if known is not None else ""
+            raise AttachError(
+                f"process {pid} is in a session already{whose}",
+                mend="attach a process with none of it below, or end that session first",
+            )
 
     def sweep(self) -> None:
         """Remove empty cgroups of ours that no session has: a monitor was killed over them."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import threading
 import time
 from contextlib import suppress
 
@@ -13,7 +14,7 @@ import pytest
 from laboratory import Puppet, until
 from wires import address, connect, listener
 
-from monitor.errors import AttachError, CaptureError
+from monitor.errors import AttachError, CaptureError, NotAllowedError
 from monitor.events import Access, Event, Executed, Forked, Opened, View
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
@@ -270,6 +271,68 @@ def test_a_process_of_a_session_cannot_be_attached_again(free, attach):
     for pid in adopt.tree_of(tree.pid):
         with pytest.raises(AttachError, match="session already"):
             attach(pid)
+
+
+@pytest.fixture
+def frozen(registry, lab, kernel, shared, killswitch):
+    """A session that stands still, and the shell from which its agent was started."""
+    shell = shared.ready("family", "children", "1")
+    [agent] = set(adopt.tree_of(shell.pid)) - {shell.pid}
+    live = registry.launch(agent, name="frozen", argv=["x"], mode=Mode.ENFORCE, uid=0)
+    lab.accept(live.slot)
+    assert killswitch.freeze(live).done
+    yield live, shell
+    assert list(cgroups.members(live.cgroup)) == [agent]
+    assert kernel.task_slot(agent) == live.slot
+    assert killswitch.is_frozen(live)
+
+
+def test_who_has_a_process_of_a_session_below_it_cannot_be_attached(frozen, attach, registry):
+    live, shell = frozen
+    with pytest.raises(AttachError, match=rf"{live.root_pid} .*{live.id} \(frozen\)") as refused:
+        attach(shell.pid)
+    assert refused.value.mend
+    assert registry.live() == [live]
+
+
+def test_nobody_is_swept_out_of_another_session(frozen, lab, kernel):
+    live, shell = frozen
+    cgroup = lab.empty_cgroup()
+    with pytest.raises(AttachError, match=str(live.root_pid)):
+        adopt.sweep(shell.pid, live.slot + 1, kernel, cgroup)
+    assert kernel.task_slot(shell.pid) == 0
+    cgroup.rmdir()
+
+
+@pytest.mark.parametrize("act", ["attach", "launch"])
+def test_of_two_who_take_a_process_in_at_once_one_is_refused(act, registry, lab, free, monkeypatch):
+    pid = free.ready("family", "children", "0").pid
+    both, done = threading.Barrier(2), []
+    slot_of = registry.slot_of
+
+    def together(pid):
+        found = slot_of(pid)
+        with suppress(threading.BrokenBarrierError):  # only one may look at a time
+            both.wait(0.5)
+        return found
+
+    def take_in():
+        more = {"argv": ["a"], "uid": 0} if act == "launch" else {}
+        try:
+            done.append(getattr(registry, act)(pid, name="agent", mode=Mode.ENFORCE, **more))
+        except (AttachError, NotAllowedError) as error:
+            done.append(str(error))
+
+    monkeypatch.setattr(registry, "slot_of", together)
+    threads = [threading.Thread(target=take_in) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    [live] = registry.live()
+    lab.accept(live.slot)
+    assert live in done
+    assert any("in a session already" in str(told) for told in done)
 
 
 def test_a_session_that_ends_leaves_nobody_in_scope(free, attach, registry, kernel):
