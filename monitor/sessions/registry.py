@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -105,17 +106,21 @@ class Registry:
         self, pid: int, *, name: str, argv: Sequence[str], mode: Mode, uid: int, home: str = ""
     ) -> LiveSession:
         """Take in a child that waits for our word before it becomes the agent."""
+        before = cgroups.cgroup_of(pid, self.cgroup_root)
         with self._lock:
             if self.slot_of(pid):
                 raise NotAllowedError(f"process {pid} is in a session already")
             live = self._new(pid, name, argv, mode, uid, Origin.LAUNCHED, home)
             live.cgroup = cgroups.make(self.sessions_dir, live.id)
             self._open(live)
-        if not cgroups.move(pid, live.cgroup):
+        try:
+            self._take_in_child(live)
+            self._facts.look_around(live)
+        except Exception:
+            with suppress(OSError):
+                cgroups.move(pid, before)  # its cgroup goes, and must be empty for that
             self.close(live, State.EXITED)
-            raise AttachError(f"process {pid} ended before it could be taken in")
-        self._take_open_files(live, [pid])  # what it inherited, nobody saw it open
-        self._facts.look_around(live)
+            raise
         live.populated = True
         return live
 
@@ -140,10 +145,10 @@ class Registry:
             self._open(live)
         try:
             self._take_in(live)
+            self._facts.look_around(live)
         except Exception:
             self.close(live, State.LOST)
             raise
-        self._facts.look_around(live)
         live.populated = True
         return live
 
@@ -191,6 +196,11 @@ class Registry:
             for path in self.sessions_dir.iterdir():
                 if path.is_dir() and path not in known:
                     cgroups.remove(path)
+
+    def _take_in_child(self, live: LiveSession) -> None:
+        if not cgroups.move(live.root_pid, live.cgroup):
+            raise AttachError(f"process {live.root_pid} ended before it could be taken in")
+        self._take_open_files(live, [live.root_pid])  # what it inherited, nobody saw it open
 
     def _take_in(self, live: LiveSession) -> None:
         pids = adopt.sweep(live.root_pid, live.slot, self._scope, live.cgroup)

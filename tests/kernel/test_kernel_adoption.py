@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -400,3 +401,28 @@ def test_what_the_kernel_cannot_follow_is_no_session(
     assert registry.live() == []
     assert set(lab.base.iterdir()) == there
     assert kernel.task_slot(pid) == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        ((adopt, "watch_sockets"), AttachError("the kernel does not list sockets")),
+        ((cgroups, "move"), OSError(errno.EOPNOTSUPP, "not supported")),
+        ((FactMaker, "look_around"), CaptureError("no room in the map")),
+    ],
+)
+def test_a_launch_that_fails_leaves_the_child_where_it_was_and_no_session(
+    broken, error, registry, free, kernel, lab, monkeypatch
+):
+    def fails(*_):
+        raise error
+
+    there = set(lab.base.iterdir())
+    monkeypatch.setattr(*broken, fails)
+    child = free.ready("family", "children", "0")
+    with pytest.raises(type(error)):
+        registry.launch(child.pid, name="agent", argv=["a"], mode=Mode.ENFORCE, uid=0)
+    assert registry.live() == []
+    assert kernel.task_slot(child.pid) == 0
+    assert list(cgroups.members(free.cgroup)) == [child.pid]
+    assert set(lab.base.iterdir()) == there
