@@ -71,6 +71,7 @@ class Rounds:
             self.watched.refresh()
             self.verdicts.refresh()
             self.lifecycle.end_empty_ones()
+            self.registry.shed()
             self.grants.expire()
             self.housekeeper.look()
             for live in self.registry.live():

@@ -182,6 +182,12 @@ class LiveSession:
         self.downloaded.recall(done.downloaded)
         self.seen.recall(done.seen)
 
+    def shed(self) -> None:
+        """It ended: nothing but its snapshot is asked for any more, and a build leaves megabytes."""
+        self.program = AgentProgram((), ())
+        self.written, self.downloaded, self.seen = WrittenFiles(), WrittenFiles(), SeenBefore()
+        self.tree, self.history = ProcessTree(self.id), deque()
+
     def snapshot(self) -> Session:
         """The session as the API, the store and the policy see it."""
         return Session(

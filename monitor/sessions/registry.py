@@ -12,6 +12,7 @@ import os
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,10 +31,13 @@ from monitor.subjects import Mode, Origin, Process, Session, State
 
 _MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
 _NAME_CHARACTERS = 40
+_MAX_ENDED = 1_000
+_WHOLE_NS = 60_000_000_000
+"""So long an ended session stays whole: evidence of its last act is taken, what it wrote is looked at."""
 
 
 class Registry:
-    """The living sessions and, until they are asked about no more, the ended ones."""
+    """The living sessions, and the 1,000 that ended last; those before them are in the record."""
 
     def __init__(
         self,
@@ -56,6 +60,8 @@ class Registry:
         self._last_slot = 0
         self._caught_up_ns = 0
         self._ended: dict[str, LiveSession] = {}
+        self._whole: deque[LiveSession] = deque()
+        """Of those that ended, whatever `shed` has not been at yet."""
         self._pending: list[Event] = []
 
     # Looking up ---------------------------------------------------------------------------------
@@ -66,7 +72,7 @@ class Registry:
             return list(self._slots.values())
 
     def snapshots(self) -> list[Session]:
-        """Every session since start, the newest last."""
+        """Every session that lives or ended lately, the newest last."""
         with self._lock:
             known = [*self._ended.values(), *self._slots.values()]
         return sorted((s.snapshot() for s in known), key=lambda s: s.id)
@@ -307,11 +313,21 @@ class Registry:
                 return False
             del self._slots[live.slot]
             live.state, live.ended = state, live.ended or now_text()
+            live.empty_ns = live.empty_ns or self._clock(time.CLOCK_BOOTTIME)
             self._ended[live.id] = live
+            self._whole.append(live)
+            if len(self._ended) > _MAX_ENDED:
+                del self._ended[next(iter(self._ended))]
         self._scope.forget(live.slot)
         if live.origin is not Origin.ATTACHED:
             cgroups.remove(live.cgroup)
         return True
+
+    def shed(self) -> None:
+        """Of sessions that ended a minute ago keep only what they are still asked for."""
+        oldest_ns = self._clock(time.CLOCK_BOOTTIME) - _WHOLE_NS
+        while self._whole and self._whole[0].empty_ns < oldest_ns:
+            self._whole.popleft().shed()
 
     def pending(self) -> list[Event]:
         """Events made by adoption: files that were open before anybody watched."""

@@ -15,9 +15,10 @@ import pytest
 from laboratory import Puppet, until
 from wires import address, connect, listener
 
-from monitor.errors import AttachError, CaptureError, NotAllowedError
+from monitor.errors import AttachError, CaptureError, NotAllowedError, SessionNotFoundError
 from monitor.events import Access, Event, Executed, Forked, Opened, View
 from monitor.sessions import adopt, cgroups
+from monitor.sessions import registry as registry_module
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.observer import Observation, Observer
 from monitor.sessions.places import HostMounts, Roots
@@ -344,6 +345,39 @@ def test_a_session_that_ends_leaves_nobody_in_scope(free, attach, registry, kern
     assert not registry.close(live, State.EXITED)
     assert [kernel.task_slot(pid) for pid in members] == [0] * 3
     assert tree.poll() is None
+
+
+def test_of_a_session_that_ended_a_minute_ago_its_snapshot_is_left(
+    free, attach, registry, observer, kernel, lab
+):
+    live = attach(free.ready("family", "children", "2").pid)
+    live.written.add(1, 2)
+    for event in registry.pending():
+        observer.observe(event)
+    lab.evict(live.cgroup)
+    assert registry.end(live)
+    registry.close(live, State.EXITED)
+    told, events = live.snapshot(), list(live.history)
+    registry.shed()
+    assert list(live.history) == events
+    assert len(live.tree) == 3
+    assert (1, 2) in live.written
+    registry._clock = lambda which: time.clock_gettime_ns(which) + registry_module._WHOLE_NS
+    registry.shed()
+    assert registry.find(live.id).snapshot() == told
+    assert registry.snapshots() == [told]
+    assert (len(live.tree), list(live.history), (1, 2) in live.written) == (0, [], False)
+
+
+def test_of_ended_sessions_only_the_latest_are_kept(free, attach, registry, monkeypatch):
+    monkeypatch.setattr(registry_module, "_MAX_ENDED", 2)
+    ended = []
+    for _ in range(3):
+        ended.append(attach(free.ready("family", "children", "0").pid))
+        registry.close(ended[-1], State.EXITED)
+    assert [known.id for known in registry.snapshots()] == [live.id for live in ended[1:]]
+    with pytest.raises(SessionNotFoundError):
+        registry.find(ended[0].id)
 
 
 def test_a_launched_child_is_in_its_cgroup_and_in_scope(registry, lab, kernel, free):
