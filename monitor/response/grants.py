@@ -80,8 +80,10 @@ class Grants:
 
     def _keep(self, session: str, wanted: Callable[[Grant], bool]) -> None:
         with self._lock:
-            kept = tuple(filter(wanted, self._by_session.pop(session, ())))
+            kept = tuple(filter(wanted, self._by_session.get(session, ())))
             if kept:
-                self._by_session[session] = kept
-            elif (slot := self._slots.pop(session, 0)) != 0:
+                self._by_session[session] = kept  # in one step: `covering` looks without the lock
+                return
+            self._by_session.pop(session, None)
+            if (slot := self._slots.pop(session, 0)) != 0:
                 self._flag(slot, on=False)

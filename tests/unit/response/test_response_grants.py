@@ -81,6 +81,13 @@ def test_after_its_time_it_covers_nothing_and_the_kernel_is_told_once_it_is_look
     assert flags == {3: False}
 
 
+def test_it_covers_also_while_others_are_looked_at_for_their_time(grants):
+    grants.add(grant(), 3)
+    covered = []
+    grants._keep("s", lambda _: covered.append(grants.covering("s", "r", [HOSTS])) or True)
+    assert covered == [grant()]
+
+
 def test_the_kernel_asks_until_the_last_of_a_session_is_gone(grants, flags):
     grants.add(grant("one"), 3)
     grants.add(grant("two"), 3)
