@@ -35,6 +35,8 @@ class Memories:
         """Record what is new and due; `all_of_it`, whatever is new."""
         # The pipeline changes it meanwhile: what cannot be read in one piece is read the next time.
         with self._lock, suppress(RuntimeError):
+            if live.ended:
+                return  # it was forgotten, or will be
             self._keep_labels(live)
             if all_of_it or time.monotonic() >= self._due.get(live.id, 0.0):
                 self._keep_done(live)
@@ -49,7 +51,8 @@ class Memories:
     def keep_labels(self, live: LiveSession) -> None:
         """Something touched a secret just now."""
         with self._lock:
-            self._keep_labels(live)
+            if not live.ended:  # its last events may come after that
+                self._keep_labels(live)
 
     def _keep_labels(self, live: LiveSession) -> None:
         changes = live.tree.taint_changes

@@ -144,6 +144,17 @@ def test_of_an_ended_session_nothing_is_kept(store):
     assert store.memory("s1", Done) == Done()
 
 
+@pytest.mark.parametrize("again", ["keep", "keep_labels"])
+def test_of_a_session_that_ended_nothing_is_recorded_again(store, again):
+    live, keeper = learned(), Memories(store)
+    live.ended = "2026-01-01T00:00:00.000+00:00"
+    keeper.forget(live)
+    getattr(keeper, again)(live)
+    assert store.flush()
+    assert store.memory("s1", Labelled) == Labelled()
+    assert store.memory("s1", Done) == Done()
+
+
 def test_only_the_latest_are_told_to_the_next_monitor():
     live = session()
     for number in range(5_001):
