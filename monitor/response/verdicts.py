@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from ipaddress import ip_network
 from typing import Protocol
 
@@ -92,23 +93,29 @@ class Verdicts:
         self._own = tuple(own)
         self._lock = threading.Lock()
         self._lowered = Lowered()
-        self._groups: dict[frozenset[str], int] = {frozenset(): 0}
+        self._groups: dict[frozenset[str], int] = {}
+        self._found: Mapping[str, Iterable[tuple[int, int]]] | None = None
+        """None until somebody looked: till then what an earlier monitor found stays."""
         self._written: dict[str, Rows] = {}
         self._by_path: dict[str, _Acts] = {}
 
     def replace(self, lowered: Lowered) -> None:
-        """Judge by these watches from now on."""
+        """Judge by these watches from now on, also what was found of the paths that it names."""
         with self._lock:
             lowered = replace(lowered, watches=(*lowered.watches, *self._own))
             self._lowered = lowered
             self._by_path.clear()
-            self._groups = {frozenset(): 0}
-            for watch in lowered.watches:
-                self._groups.setdefault(watch.exempt, len(self._groups))
-            self._write("exempt_programs", self._exempt())
+            self._groups = {watch.exempt: _group(watch.exempt) for watch in lowered.watches}
+            # Whom a row forgives is there before the row and as long as it: nobody who is exempt
+            # both before and after is refused in between.
+            exempt = self._exempt()
+            self._write("exempt_programs", self._there("exempt_programs") | exempt)
             self._write("watched_paths", self._paths())
             self._write("watched_leaves", self._leaves())
             self._write("watched_networks", _networks(lowered.networks))
+            if self._found is not None:
+                self._write_found(self._found)
+            self._write("exempt_programs", exempt)
             self._kernel.judge_by(
                 below=any(w.where is Where.BELOW for w in lowered.watches),
                 operations=lowered.operations,
@@ -121,17 +128,23 @@ class Verdicts:
         Devices as in `os.stat`. A path need not exist for its name in its directory to be watched.
         """
         with self._lock:
-            inodes: dict[Row, _Acts] = {}
-            names: dict[Row, _Acts] = {}
-            for path, where in found.items():
-                acts = self._acts_on(path)
-                for device, inode in where:
-                    key = (inode, kernel_device(device), 0)
-                    inodes.setdefault(key, _Acts()).take_in(acts)
-                if (name := _name_key(path)) is not None:
-                    names.setdefault(name, _Acts()).take_in(acts)
-            self._write("watched_inodes", {key: acts.row() for key, acts in inodes.items()})
-            self._write("watched_names", {key: acts.row() for key, acts in names.items()})
+            self._found = found
+            self._write_found(found)
+
+    def _write_found(self, found: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        inodes: dict[Row, _Acts] = {}
+        names: dict[Row, _Acts] = {}
+        for path, where in found.items():
+            acts = self._acts_on(path)
+            if not acts.hold:  # the kernel walks no path of an inode that has a row
+                continue
+            for device, inode in where:
+                key = (inode, kernel_device(device), 0)
+                inodes.setdefault(key, _Acts()).take_in(acts)
+            if (name := _name_key(path)) is not None:
+                names.setdefault(name, _Acts()).take_in(acts)
+        self._write("watched_inodes", {key: acts.row() for key, acts in inodes.items()})
+        self._write("watched_names", {key: acts.row() for key, acts in names.items()})
 
     def _acts_on(self, path: str) -> _Acts:
         """What is watched of one path, by all watches that it matches."""
@@ -148,12 +161,15 @@ class Verdicts:
         with self._lock:
             self._write("exempt_programs", self._exempt())
 
+    def _there(self, name: str) -> Rows:
+        """The rows of a map; `()` for those that an earlier monitor left."""
+        if name not in self._written:
+            self._written[name] = dict.fromkeys(self._kernel.map(name).keys(), ())
+        return self._written[name]
+
     def _write(self, name: str, rows: Rows) -> None:
         """New rows first: between the two steps too much is watched, never too little."""
-        table = self._kernel.map(name)
-        before = self._written.get(name)
-        if before is None:  # what an earlier monitor left
-            before = dict.fromkeys(table.keys(), ())
+        table, before = self._kernel.map(name), self._there(name)
         for key, value in rows.items():
             if before.get(key) != value:
                 table.set(key, value)
@@ -273,6 +289,18 @@ def names_of(path: str, *, whole: bool) -> bytes:
 def kernel_device(device: int) -> int:
     """`st_dev` as the kernel's dev_t has it."""
     return os.major(device) << _MINOR_BITS | os.minor(device)
+
+
+def _group(programs: frozenset[str]) -> int:
+    """The number of those who are forgiven the same; 0 is nobody.
+
+    It is made of their paths, so that a row which is still of the rules before, or of an earlier
+    monitor, never forgives others: of a thousand groups two meet once in ten thousand rule sets.
+    """
+    if not programs:
+        return 0
+    paths = b"\0".join(sorted(map(os.fsencode, programs)))
+    return int.from_bytes(blake2b(paths, digest_size=4).digest(), "little") or 1
 
 
 def _padded(name: bytes) -> bytes:
