@@ -49,10 +49,12 @@ class WatchedPaths:
 
     def replace(self, paths: Sequence[str]) -> None:
         """Watch other paths: the rules changed."""
-        self._sorted = sorted(paths)
-        self._by_leaf: dict[str, list[str]] = {}
+        by_leaf: dict[str, list[str]] = {}
         for path in paths:
-            self._by_leaf.setdefault(path.rpartition("/")[2], []).append(path)
+            by_leaf.setdefault(path.rpartition("/")[2], []).append(path)
+        self._sorted = sorted(paths)
+        self._by_leaf = by_leaf  # whole: others are reading by the one before
+        self._turns += 1
         self.refresh()
 
     def changed(self, leaf: str) -> None:
@@ -114,9 +116,9 @@ class WatchedPaths:
         return dict(self._tables)
 
     def _read(self, root: str) -> None:
-        paths = [path for paths in self._by_leaf.values() for path in paths]
         while True:
             begun = self._turns
+            paths = [path for paths in self._by_leaf.values() for path in paths]
             table = _look(root, paths)
             if not os.path.isdir(root):
                 self.forget(root)

@@ -143,3 +143,18 @@ def test_other_rules_watch_other_paths(here):
     watched.read("/")
     watched.replace([str(here / "a")])
     assert watched.aliases("/", *identity(here / "a"))
+
+
+def test_rules_that_change_while_a_table_is_read_are_the_ones_it_is_read_by(here, monkeypatch):
+    watched = WatchedPaths(["/old"])
+    look = watched_module._look
+
+    def meanwhile(root, paths):
+        found = look(root, paths)
+        if paths == ["/old"]:
+            watched.replace(["/new"])
+        return found
+
+    monkeypatch.setattr(watched_module, "_look", meanwhile)
+    watched.read(str(here))
+    assert list(watched.tables()[str(here)]) == ["/new"]
