@@ -52,7 +52,7 @@ from monitor.sessions.live import LiveSession
 from monitor.sessions.observer import Observer
 from monitor.sessions.places import HostMounts, Roots
 from monitor.sessions.registry import Registry
-from monitor.sessions.watched import Table, WatchedPaths
+from monitor.sessions.watched import OfSessions, Table, WatchedPaths
 from monitor.subjects import Mode
 from monitor.supervisor import Supervisor
 from monitor.tier import Tier
@@ -214,8 +214,8 @@ class Daemon:
     def _released(self, root: str) -> None:
         self._watched.forget(root)
 
-    def _paths_changed(self, found: Table) -> None:
-        self._verdicts.follow(found)
+    def _paths_changed(self, found: Table, of_sessions: OfSessions) -> None:
+        self._verdicts.follow(found, of_sessions)
         self._marks.follow(self._watched.tables())
 
     def _arm(self) -> None:
@@ -290,6 +290,7 @@ class Daemon:
             self.store,
             self._gate,
             self._marks,
+            self._verdicts,
             self._host,
             self._rulebook,
             self._taps,
@@ -332,6 +333,7 @@ class Daemon:
                 self.metrics,
                 _limits(self._settings),
                 self._gate,
+                self._verdicts,
             ),
             memories=self._memories,
             marks=self._marks,

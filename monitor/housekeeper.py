@@ -23,6 +23,7 @@ from monitor.errors import CaptureError
 from monitor.metrics import Metrics
 from monitor.responder import Responder
 from monitor.response.holds import Answer, Holds, Reason
+from monitor.response.verdicts import Verdicts
 from monitor.sessions.live import LiveSession
 from monitor.sessions.observer import Observer
 from monitor.sessions.registry import Registry
@@ -45,6 +46,9 @@ GATE_GONE = _own(
     "estop-gate-gone", "The Process That Asks Before Files Are Opened Was Ended", Level.CRITICAL
 )
 FLOOD = _own("estop-event-flood", "A Session Did More Than Could Be Looked At", Level.HIGH)
+FILES_LEFT_OUT = _own(
+    "estop-files-left-out", "A Session Has More Watched Files Than Can Be Followed", Level.HIGH
+)
 VERDICT_LATE = _own(
     "estop-verdict-late", "A Held Act Was Not Judged In Time", Level.CRITICAL, Response.FREEZE
 )
@@ -87,6 +91,7 @@ class Housekeeper:
         metrics: Metrics,
         limits: Limits,
         gate: Gate,
+        verdicts: Verdicts,
     ) -> None:
         self._kernel = kernel
         self._registry = registry
@@ -97,6 +102,8 @@ class Housekeeper:
         self._metrics = metrics
         self._limits = limits
         self._gate = gate
+        self._verdicts = verdicts
+        self._crowded: set[str] = set()
         self._gate_trouble = ""
         # What was lost while nobody was there to tell of it is news.
         self._lost = kernel.lost_told() | {"judge": 0}
@@ -117,6 +124,7 @@ class Housekeeper:
         self._watch_budgets()
         self._watch_programs(programs)
         self._watch_gate()
+        self._watch_files()
         for live in self._registry.live():
             self._watch_hold(live)
         self._continue_the_judged()
@@ -179,6 +187,14 @@ class Housekeeper:
         _log.error("gate.gone", why=trouble, gate=self._gate.off or "started again")
         for live in self._registry.live():
             self._responder.own_alert(GATE_GONE, live, {"Trouble": trouble})
+
+    def _watch_files(self) -> None:
+        """Of a session's roots not every watched file has its inode in the kernel: told once."""
+        left_out = self._verdicts.left_out()
+        for live in self._registry.live():
+            if live.slot in left_out and live.id not in self._crowded:
+                self._crowded.add(live.id)
+                self._responder.own_alert(FILES_LEFT_OUT, live, {"Files": left_out[live.slot]})
 
     # Holds --------------------------------------------------------------------------------------
 

@@ -17,7 +17,10 @@ NAME_BYTES = 64
 PARENT_BYTES = 32
 PARENTS = 4
 PORTS = 29
+MAX_WATCHES = 16384
 """Sizes of bpf/maps.h."""
+MOST_ROWS = MAX_WATCHES // 2
+"""Of one map: while rules are exchanged, the rows before and the ones after are there both."""
 
 
 class Act(IntFlag):

@@ -49,7 +49,7 @@ class Follower(Protocol):
     """Who tells the kernel of the rules: `response.verdicts.Verdicts`, `response.marks.Marks`."""
 
     def replace(self, lowered: Lowered) -> None:
-        """Go by these watches from now on."""
+        """Go by these watches from now on. RuleError, and nothing changed, where that cannot be."""
         ...
 
 

@@ -47,6 +47,7 @@ from monitor.responder import Responder
 from monitor.response.grants import Grants
 from monitor.response.killswitch import KillSwitch
 from monitor.response.marks import Marks
+from monitor.response.verdicts import Verdicts
 from monitor.rulebook import Rulebook
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.observer import Observer
@@ -87,6 +88,7 @@ class Supervisor:
         store: Store,
         gate: Gate,
         marks: Marks,
+        verdicts: Verdicts,
         host: Host,
         rulebook: Rulebook,
         taps: Taps,
@@ -106,6 +108,7 @@ class Supervisor:
         self._store = store
         self._gate = gate
         self._marks = marks
+        self._verdicts = verdicts
         self._host = host
         self._rulebook = rulebook
         self._taps = taps
@@ -334,6 +337,8 @@ class Supervisor:
             problems.append(f"opens are held, not refused: {self._gate.off}")
         if late := self._gate.tally.late:
             problems.append(f"{late} opens were not judged in time: fail_mode decided")
+        if left_out := sum(self._verdicts.left_out().values()):
+            problems.append(f"{left_out} watched files are more than the kernel can be told of")
         if store.get("error"):
             problems.append(str(store["error"]))
         if self._observer.unjudged:

@@ -15,7 +15,9 @@ from hashlib import blake2b
 from ipaddress import ip_network
 from typing import Protocol
 
+from monitor.errors import RuleError
 from monitor.lowered import (
+    MOST_ROWS,
     NAME_BYTES,
     NAMES_BYTES,
     PARENT_BYTES,
@@ -28,6 +30,7 @@ from monitor.lowered import (
     Where,
 )
 from monitor.response.holds import Row, Tables
+from monitor.response.room import Found, Inode, fitting, too_many
 
 _MINOR_BITS = 20  # of the kernel's dev_t
 _V4_MAPPED = bytes(10) + b"\xff\xff"
@@ -94,25 +97,39 @@ class Verdicts:
         self._lock = threading.Lock()
         self._lowered = Lowered()
         self._groups: dict[frozenset[str], int] = {}
-        self._found: Mapping[str, Iterable[tuple[int, int]]] | None = None
+        self._found: Found | None = None
         """None until somebody looked: till then what an earlier monitor found stays."""
+        self._left_out: Mapping[int, int] = {}
         self._written: dict[str, Rows] = {}
         self._by_path: dict[str, _Acts] = {}
 
     def replace(self, lowered: Lowered) -> None:
-        """Judge by these watches from now on, also what was found of the paths that it names."""
+        """Judge by these watches from now on, also what was found of the paths that they name.
+
+        RuleError, and all is as it was, where they are more than the kernel's maps hold.
+        """
         with self._lock:
+            before = self._lowered, self._groups
             lowered = replace(lowered, watches=(*lowered.watches, *self._own))
             self._lowered = lowered
-            self._by_path.clear()
             self._groups = {watch.exempt: _group(watch.exempt) for watch in lowered.watches}
+            exempt = self._exempt()
+            rows = {
+                "watched_paths": self._paths(),
+                "watched_leaves": self._leaves(),
+                "watched_networks": _networks(lowered.networks),
+            }
+            counts = {name: len(written) for name, written in rows.items()}
+            counts["exempt_programs"] = sum(map(len, self._groups))  # there or not yet
+            if problems := too_many(counts):
+                self._lowered, self._groups = before
+                raise RuleError(problems)
+            self._by_path.clear()
             # Whom a row forgives is there before the row and as long as it: nobody who is exempt
             # both before and after is refused in between.
-            exempt = self._exempt()
             self._write("exempt_programs", self._there("exempt_programs") | exempt)
-            self._write("watched_paths", self._paths())
-            self._write("watched_leaves", self._leaves())
-            self._write("watched_networks", _networks(lowered.networks))
+            for name, written in rows.items():
+                self._write(name, written)
             if self._found is not None:
                 self._write_found(self._found)
             self._write("exempt_programs", exempt)
@@ -122,29 +139,43 @@ class Verdicts:
                 taint_connects=bool(lowered.taint_connects),
             )
 
-    def follow(self, found: Mapping[str, Iterable[tuple[int, int]]]) -> None:
-        """Watch these inodes: path -> (device, inode) wherever some session's root has that path.
+    def follow(
+        self,
+        found: Mapping[str, Iterable[Inode]],
+        of_sessions: Mapping[int, Sequence[tuple[str, Inode]]] | None = None,
+    ) -> None:
+        """Watch these inodes: path -> (device, inode) wherever it leads below the host's own root.
 
+        And below those of sessions: slot -> path and (device, inode), of its oldest root at first.
         Devices as in `os.stat`. A path need not exist for its name in its directory to be watched.
         """
         with self._lock:
-            self._found = found
-            self._write_found(found)
+            self._found = Found(found, of_sessions or {})
+            self._write_found(self._found)
 
-    def _write_found(self, found: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+    def left_out(self) -> Mapping[int, int]:
+        """Slot -> files below its roots that are known by path only, for want of room; 0: the host's."""
+        return self._left_out
+
+    def _write_found(self, found: Found) -> None:
+        # Only what is held: the kernel walks no path of an inode that has a row.
+        files, left_out = fitting(found, lambda path: self._acts_on(path).hold)
         inodes: dict[Row, _Acts] = {}
         names: dict[Row, _Acts] = {}
-        for path, where in found.items():
+        for (device, inode), paths in files.items():
+            acts = inodes.setdefault((inode, kernel_device(device), 0), _Acts())
+            for path in paths:
+                acts.take_in(self._acts_on(path))
+        for path in found.on_host:
             acts = self._acts_on(path)
-            if not acts.hold:  # the kernel walks no path of an inode that has a row
-                continue
-            for device, inode in where:
-                key = (inode, kernel_device(device), 0)
-                inodes.setdefault(key, _Acts()).take_in(acts)
-            if (name := _name_key(path)) is not None:
+            name = _name_key(path) if acts.hold else None
+            if name is not None and (name in names or len(names) < MOST_ROWS):
                 names.setdefault(name, _Acts()).take_in(acts)
+            elif name is not None:
+                left_out[0] += 1
         self._write("watched_inodes", {key: acts.row() for key, acts in inodes.items()})
         self._write("watched_names", {key: acts.row() for key, acts in names.items()})
+        self._left_out = left_out
 
     def _acts_on(self, path: str) -> _Acts:
         """What is watched of one path, by all watches that it matches."""
@@ -170,10 +201,14 @@ class Verdicts:
     def _write(self, name: str, rows: Rows) -> None:
         """New rows first: between the two steps too much is watched, never too little."""
         table, before = self._kernel.map(name), self._there(name)
+        gone = before.keys() - rows.keys()
+        full = len(gone) > MOST_ROWS  # as an earlier monitor may have left it: no room for both
+        for key in gone if full else ():
+            table.delete(*key)
         for key, value in rows.items():
             if before.get(key) != value:
                 table.set(key, value)
-        for key in before.keys() - rows.keys():
+        for key in () if full else gone:
             table.delete(*key)
         self._written[name] = rows
 

@@ -74,7 +74,7 @@ class FactMaker:
     def look_around(self, live: LiveSession) -> None:
         """Know the watched paths as a session sees them before it has done anything."""
         live.view = view_of(live.root_pid)
-        self._watched.read(self._roots.root(live.view, (live.root_pid,)))
+        self._watched.read(self._roots.root(live.view, (live.root_pid,)), slot=live.slot)
 
     def reachable(self, event: events.Opened, live: LiveSession) -> str:
         """A path by which the monitor itself can read the opened file."""
@@ -310,7 +310,7 @@ class FactMaker:
         """
         first = self._roots.root(live.view, (live.root_pid,))
         for seen_from in dict.fromkeys((root, first, "/")):
-            yield from self._watched.aliases(seen_from, *key)
+            yield from self._watched.aliases(seen_from, *key, slot=live.slot)
 
     def _is_new(self, root: str, live: LiveSession, key: tuple[int, int]) -> None:
         """What was just made has no older name: its inode may have been a watched file's before."""

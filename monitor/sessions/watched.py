@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 _Inode = tuple[int, int]
 Table = Mapping[str, set[_Inode]]
+OfSessions = Mapping[int, list[tuple[str, _Inode]]]
 
 
 class WatchedPaths:
@@ -26,10 +27,12 @@ class WatchedPaths:
     def __init__(
         self,
         paths: Sequence[str],
-        on_change: Callable[[Table], None] = lambda _: None,
+        on_change: Callable[[Table, OfSessions], None] = lambda *_: None,
         on_name: Callable[[Sequence[tuple[str, str]]], None] = lambda _: None,
     ) -> None:
-        """`on_change` is told, after every change, where each path leads under each known root.
+        """`on_change` is told, after every change, where each path leads.
+
+        That is below our own root and, by the slots of sessions, below theirs, the oldest root first.
 
         `on_name` is told of names that came or went, even if the same inode number is there: each
         as the path, and as we reach it.
@@ -39,6 +42,8 @@ class WatchedPaths:
         self._tables: dict[str, dict[str, _Inode]] = {}
         self._inverted: dict[str, dict[_Inode, list[str]]] = {}
         self._unread: set[str] = set()
+        self._slots: dict[str, int] = {}
+        """Root -> of the session that asked for it first."""
         self._news = threading.Event()
         """There is something for `follow` to do."""
         self._turns = 0
@@ -73,17 +78,22 @@ class WatchedPaths:
         last = bisect_left(self._sorted, directory + "0")  # the character after the slash
         return self._sorted[first:last]
 
-    def aliases(self, root: str, device: int, inode: int) -> Sequence[str]:
-        """Watched paths below `root` that are this inode; none while its table is not read yet."""
+    def aliases(self, root: str, device: int, inode: int, *, slot: int = 0) -> Sequence[str]:
+        """Watched paths below `root` that are this inode; none while its table is not read yet.
+
+        `slot`: of the session on whose behalf it is asked.
+        """
         table = self._inverted.get(root)
         if table is None:
+            self._slots.setdefault(root, slot)
             self._unread.add(root)
             self._news.set()
             return ()
         return table.get((device, inode), ())
 
-    def read(self, root: str) -> None:
+    def read(self, root: str, *, slot: int = 0) -> None:
         """Know this root's table when this returns, and have told of it."""
+        self._slots.setdefault(root, slot)
         self._read(root)
         self._tell()
 
@@ -108,6 +118,7 @@ class WatchedPaths:
         """The root is not held any more: its path may lead to another one soon."""
         self._turns += 1
         self._unread.discard(root)
+        self._slots.pop(root, None)
         self._tables.pop(root, None)
         self._inverted.pop(root, None)
 
@@ -140,14 +151,16 @@ class WatchedPaths:
         with self._telling:
             if self._untold:
                 self._untold = False
-                self._on_change(self._everywhere())
+                self._on_change(*self._everywhere())
 
-    def _everywhere(self) -> Table:
-        found: dict[str, set[_Inode]] = {}
-        for table in list(self._tables.values()):
-            for path, inode in table.items():
-                found.setdefault(path, set()).add(inode)
-        return {path: inodes - {_NOTHING} for path, inodes in found.items()}
+    def _everywhere(self) -> tuple[Table, OfSessions]:
+        tables = dict(self._tables)
+        own = tables.pop("/", {})
+        of_sessions: dict[int, list[tuple[str, _Inode]]] = {}
+        for root, table in tables.items():
+            there = (pair for pair in table.items() if pair[1] != _NOTHING)
+            of_sessions.setdefault(self._slots.get(root, 0), []).extend(there)
+        return {path: {inode} - {_NOTHING} for path, inode in own.items()}, of_sessions
 
 
 _NOTHING = (0, 0)

@@ -74,7 +74,7 @@ def test_flags_and_bounds_of_the_maps_have_the_numbers_of_the_header(tmp_path):
     names = {"ESTOP_LIVE": wire.LIVE, "ESTOP_QUARANTINED": wire.QUARANTINED}
     names |= {"ESTOP_OBSERVED": wire.OBSERVED, "MAX_LEVEL": wire.MAX_LEVEL}
     names |= {f"ESTOP_{answer.name}": answer.value for answer in Answer}
-    sizes = ("NAMES_BYTES", "PARENT_BYTES", "PARENTS", "PORTS")
+    sizes = ("NAMES_BYTES", "PARENT_BYTES", "PARENTS", "PORTS", "MAX_WATCHES")
     names |= {name: getattr(lowered, name) for name in sizes}
     names["WATCHED_NAME_BYTES"] = lowered.NAME_BYTES
     assert _ask_compiler(tmp_path, [_show(name, name) for name in names]) == names

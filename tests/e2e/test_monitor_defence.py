@@ -116,3 +116,49 @@ def test_no_session_reaches_the_api_by_tcp_and_the_attempt_is_an_alert(scratch, 
 
 def _is_daemon(pid: int, monitor: Monitor) -> bool:
     return str(monitor.runtime_dir) in psutil.Process(pid).cmdline()
+
+
+_ROOTS, _FILES = 66, 256
+_IN_ROOTS = """\
+import os, time
+for root in sorted(os.scandir({roots!r}), key=lambda entry: entry.name):
+    if not os.fork():
+        os.chroot(root.path)
+        os.chdir("/")
+        os.close(os.open("/w/0", os.O_RDONLY))
+        time.sleep(60)
+        os._exit(0)
+while not os.path.exists({go!r}): time.sleep(0.01)
+{touch}
+"""
+
+
+def test_who_has_watched_files_below_many_roots_is_told_of_and_followed_on(scratch, ground):
+    """The kernel's map has room for 16,384 files, and an agent can make as many as it likes."""
+    rules = Path(f"{ground}/rules-{time.monotonic_ns()}")
+    write_rule(rules, 1, "/freeze-me", "freeze")
+    paths = ", ".join(f"/w/{number}" for number in range(_FILES))
+    many = write_rule(rules, 2, "", "freeze")
+    many.write_text(many.read_text().replace("|endswith: ", f"|cased: [{paths}]"))
+    for root in range(_ROOTS):
+        directory = scratch / "roots" / str(root) / "w"
+        directory.mkdir(parents=True)
+        for number in range(_FILES):
+            (directory / str(number)).touch()
+    code = _IN_ROOTS.format(
+        roots=str(scratch / "roots"), go=str(scratch / "go"), touch=touch(scratch / "freeze-me")
+    )
+    with (
+        private_monitor(scratch, "--listen", "", "--rules", str(rules)) as monitor,
+        started(monitor, "crowd", code),
+    ):
+        assert until(lambda: "estop-files-left-out" in _own_rules(monitor, "crowd"), 60)
+        assert "watched files" in " ".join(monitor.health()["problems"])
+        (scratch / "go").touch()
+        assert until(lambda: session_state(monitor, "crowd") == "frozen", 20)
+        assert _own_rules(monitor, "crowd") == ["estop-files-left-out"]
+
+
+def _own_rules(monitor: Monitor, session: str) -> list[str]:
+    ids = [alert["rule"]["id"] for alert in monitor.alerts(session)]
+    return [rule for rule in ids if rule.startswith("estop-")]

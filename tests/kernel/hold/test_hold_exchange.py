@@ -10,8 +10,9 @@ import pytest
 from calls import opening
 from held import go_on, held_by
 
+from monitor.errors import RuleError
 from monitor.events import Opened, Verdict
-from monitor.lowered import Act, Lowered, Watch, Where
+from monitor.lowered import MAX_WATCHES, MOST_ROWS, Act, Lowered, Watch, Where
 from monitor.response.verdicts import Verdicts, kernel_device
 
 CAT, TEE = "/usr/bin/cat", "/usr/bin/tee"
@@ -153,3 +154,58 @@ def test_while_rules_are_exchanged_a_file_is_watched_and_forgives_whom_it_always
     assert seen == {(2, True, CAT)}
     after.replace(rules())
     after.follow({})
+
+
+def many(prefix, count):
+    return [reading(f"/{prefix}/{prefix}{number}") for number in range(count)]
+
+
+def test_as_many_rules_as_fit_are_exchanged_for_as_many_others(
+    inside, puppet, verdicts, holds, secret
+):
+    most = MOST_ROWS - 20  # the names that lead to them count too
+    verdicts.replace(rules(*many("a", most)))
+    verdicts.replace(rules(*many("b", most), reading(secret)))
+    held_by(inside, puppet, *opening(puppet, secret))
+    go_on(holds, inside, puppet)
+
+
+def test_rules_of_which_the_kernel_cannot_be_told_are_refused_and_the_old_ones_stay(
+    inside, puppet, verdicts, holds, secret, other
+):
+    verdicts.replace(rules(reading(secret)))
+    verdicts.follow(found(secret))
+    with pytest.raises(RuleError, match=f"{MOST_ROWS + 1} paths"):
+        verdicts.replace(rules(*many("a", MOST_ROWS), reading(other)))
+    verdicts.refresh()
+    verdicts.follow(found(secret, other))
+    held_by(inside, puppet, *opening(puppet, secret))
+    go_on(holds, inside, puppet)
+    inside.forget_events()
+    puppet(*opening(puppet, other))
+    assert inside.wait(Opened).verdict == Verdict.PASS
+
+
+def test_a_session_with_more_files_than_fit_takes_no_room_from_the_host(
+    inside, puppet, verdicts, holds, secret
+):
+    verdicts.replace(rules(reading(secret)))
+    link = secret.with_name("link")
+    link.hardlink_to(secret)
+    crowd = [(str(secret), (1, number)) for number in range(MAX_WATCHES + 1)]
+    verdicts.follow({}, {inside.slot: crowd})
+    verdicts.follow(found(secret), {inside.slot: crowd})
+    assert list(verdicts.left_out()) == [inside.slot]
+    held_by(inside, puppet, *opening(puppet, link))
+    go_on(holds, inside, puppet)
+    verdicts.follow(found(secret))
+    assert not verdicts.left_out()
+
+
+def test_a_map_that_an_earlier_monitor_left_full_is_no_obstacle(kernel, verdicts, secret):
+    table = kernel.map("watched_inodes")
+    for number in range(MAX_WATCHES):
+        table.set((number, 1, 0), (0,) * 6)
+    verdicts.replace(rules(reading(secret)))
+    verdicts.follow(found(secret))
+    assert [key[0] for key in table.keys()] == [secret.stat().st_ino]  # noqa: SIM118 - no dict

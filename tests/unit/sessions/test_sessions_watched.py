@@ -85,13 +85,13 @@ def test_a_root_that_is_not_known_is_read_for_whoever_follows(here):
     (here / "etc").mkdir()
     (here / "etc" / "hosts").touch()
     told = []
-    watched = WatchedPaths(["/etc/hosts"], on_change=told.append)
+    watched = WatchedPaths(["/etc/hosts"], on_change=lambda *found: told.append(found))
     inside = identity(here / "etc" / "hosts")
-    assert watched.aliases(str(here), *inside) == ()
+    assert watched.aliases(str(here), *inside, slot=7) == ()
     assert told == []
     watched.follow(0)
     assert watched.aliases(str(here), *inside) == ["/etc/hosts"]
-    assert told == [{"/etc/hosts": {inside}}]
+    assert told == [({}, {7: [("/etc/hosts", inside)]})]
     watched.follow(0)
     watched.refresh()
     assert len(told) == 1
@@ -99,7 +99,7 @@ def test_a_root_that_is_not_known_is_read_for_whoever_follows(here):
 
 def test_a_name_that_changed_is_known_at_once_and_told_by_whoever_follows(here):
     told, names = [], []
-    watched = WatchedPaths([str(here / "late")], told.append, names.extend)
+    watched = WatchedPaths([str(here / "late")], lambda *t: told.append(t), names.extend)
     watched.read("/")
     (here / "late").touch()
     watched.changed("late")
@@ -107,7 +107,7 @@ def test_a_name_that_changed_is_known_at_once_and_told_by_whoever_follows(here):
     assert names == [(str(here / "late"), str(here / "late"))]
     before = len(told)
     watched.follow(0)
-    assert told[before:] == [{str(here / "late"): {identity(here / "late")}}]
+    assert told[before:] == [({str(here / "late"): {identity(here / "late")}}, {})]
 
 
 def test_what_changes_while_a_table_is_read_is_looked_at_again(here, monkeypatch):
