@@ -29,6 +29,7 @@ from monitor.lowered import (
     Watch,
     Where,
 )
+from monitor.response.devices import unknown_to_the_kernel
 from monitor.response.holds import Row, Tables
 from monitor.response.room import Found, Inode, fitting, too_many
 
@@ -38,6 +39,9 @@ _DIRECTORY_ACTS = Act.RENAME_FROM | Act.RENAME_TO
 """A directory above a watched path: who renames it, replaces the file."""
 _REPLACING = Act.WRITE | Act.CREATE | Act.RENAME_TO
 """A rule about one of these means that the path shall keep its content."""
+
+_UNRECOGNISED = -1
+"""The group of those who are exempt and whom the kernel cannot tell from others."""
 
 Rows = dict[Row, Row]
 
@@ -79,11 +83,12 @@ class _Acts:
 
     def row(self) -> Row:
         """`struct estop_watch`."""
-        if len(self.groups) == 1:
+        if len(self.groups) == 1 and _UNRECOGNISED not in self.groups:
             (group,) = self.groups
             acts = (self.hold, self.certain, self.hold_below, self.certain_below)
             return (*map(int, acts), group, 0)
-        # Rules that forgive different programs meet here: nobody is exempt, and nothing is certain.
+        # Rules that forgive different programs meet here, or programs that the kernel does not
+        # know: nobody is exempt, and nothing is certain.
         return (int(self.hold), 0, int(self.hold_below), 0, 0, 0)
 
 
@@ -113,6 +118,8 @@ class Verdicts:
             lowered = replace(lowered, watches=(*lowered.watches, *self._own))
             self._lowered = lowered
             self._groups = {watch.exempt: _group(watch.exempt) for watch in lowered.watches}
+            for programs in filter(unknown_to_the_kernel, self._groups):
+                self._groups[programs] = _UNRECOGNISED
             exempt = self._exempt()
             rows = {
                 "watched_paths": self._paths(),
@@ -215,7 +222,7 @@ class Verdicts:
     def _exempt(self) -> Rows:
         rows: Rows = {}
         for programs, group in self._groups.items():
-            for program in programs:
+            for program in programs if group != _UNRECOGNISED else ():
                 try:
                     found = os.stat(program)
                 except OSError:
@@ -322,7 +329,11 @@ def names_of(path: str, *, whole: bool) -> bytes:
 
 
 def kernel_device(device: int) -> int:
-    """`st_dev` as the kernel's dev_t has it."""
+    """`st_dev` as the kernel's dev_t has it.
+
+    Of no use on btrfs, and for files on an overlay over two filesystems: their `st_dev` is no device
+    of the kernel's. They are known by path, and on the overlay by name in their directory.
+    """
     return os.major(device) << _MINOR_BITS | os.minor(device)
 
 

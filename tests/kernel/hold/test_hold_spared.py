@@ -52,6 +52,34 @@ def test_what_one_rule_forgives_and_another_does_not_is_held_and_not_certain(
     go_on(holds, inside, puppet)
 
 
+def on_an_overlay_over_two_filesystems(inside, lab, scratch):
+    """The puppet, from a lower layer: there no file has the device that the kernel knows it by."""
+    for name in ("lower", "upper", "merged"):
+        (scratch / name).mkdir()
+    script = f"""
+        mount -t tmpfs lower {scratch}/lower && mount -t tmpfs upper {scratch}/upper &&
+        mkdir {scratch}/upper/files {scratch}/upper/work &&
+        cp {lab.program("puppet")} {scratch}/lower/puppet && mount -t overlay -o \
+        lowerdir={scratch}/lower,upperdir={scratch}/upper/files,workdir={scratch}/upper/work \
+        overlay {scratch}/merged && exec {scratch}/merged/puppet
+    """
+    view = ("--mount", "--propagation", "private", "sh", "-c", script)
+    return Puppet(inside.ready("/usr/bin/unshare", *view))
+
+
+def test_where_the_kernel_does_not_know_who_is_forgiven_it_asks_and_is_not_certain(
+    inside, verdicts, lab, scratch, holds
+):
+    secret = scratch / "secret"
+    secret.write_text("x")
+    puppet = on_an_overlay_over_two_filesystems(inside, lab, scratch)
+    program = f"/proc/{puppet.pid}/exe"
+    watching(verdicts, Where.EXACT, secret, Act.READ, Act.READ, [program])
+    event = held_by(inside, puppet, *opening(puppet, secret))
+    assert not event.verdict & Verdict.CERTAIN
+    go_on(holds, inside, puppet)
+
+
 _PTRACE_SEIZE = 0x4206
 
 

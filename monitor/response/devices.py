@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files whose device, as `os.stat` tells it, is not the one that the kernel side knows them by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+
+def unknown_to_the_kernel(paths: Iterable[str]) -> bool:
+    """Does one of them lie where the device of a file is not that of its filesystem?
+
+    So it is on btrfs, and on an overlay over two filesystems. The kernel side sees the filesystem's
+    only, and by that inode numbers are not unique: one file would be taken for another.
+    """
+    devices = set()
+    for path in paths:
+        with suppress(OSError):
+            devices.add(os.stat(path).st_dev)
+    unnamed = {device for device in devices if not os.major(device)}  # of no disk
+    return bool(unnamed) and not unnamed <= _devices_of_mounts()
+
+
+def _devices_of_mounts() -> set[int]:
+    rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    numbers = (row.split(b" ", 3)[2].split(b":") for row in rows)
+    return {os.makedev(int(major), int(minor)) for major, minor in numbers}
