@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from ipaddress import ip_network
 from typing import Protocol
 
 from monitor.errors import RuleError
@@ -22,19 +21,17 @@ from monitor.lowered import (
     NAMES_BYTES,
     PARENT_BYTES,
     PARENTS,
-    PORTS,
     Act,
     Lowered,
-    NetworkWatch,
     Watch,
     Where,
 )
 from monitor.response.devices import unknown_to_the_kernel
 from monitor.response.holds import Row, Tables
+from monitor.response.networks import network_rows
 from monitor.response.room import Found, Inode, fitting, too_many
 
 _MINOR_BITS = 20  # of the kernel's dev_t
-_V4_MAPPED = bytes(10) + b"\xff\xff"
 _DIRECTORY_ACTS = Act.RENAME_FROM | Act.RENAME_TO
 """A directory above a watched path: who renames it, replaces the file."""
 _REPLACING = Act.WRITE | Act.CREATE | Act.RENAME_TO
@@ -124,7 +121,7 @@ class Verdicts:
             rows = {
                 "watched_paths": self._paths(),
                 "watched_leaves": self._leaves(),
-                "watched_networks": _networks(lowered.networks),
+                "watched_networks": network_rows(lowered.networks),
             }
             counts = {name: len(written) for name, written in rows.items()}
             counts["exempt_programs"] = sum(map(len, self._groups))  # there or not yet
@@ -363,48 +360,3 @@ def _name_key(path: str) -> Row | None:
     if len(name) >= NAME_BYTES:
         return None
     return (found.st_ino, kernel_device(found.st_dev), 0, _padded(name))
-
-
-def _networks(watches: Iterable[NetworkWatch]) -> Rows:
-    """One row a network, of which each port says for itself whether it is certain; 0 is any port.
-
-    More ports than a row holds become any port, which is held and judged: the certain ones stay.
-    """
-    networks: dict[_Network, dict[int, bool]] = {}
-    for watch in watches:
-        ports = networks.setdefault(_network(watch.network), {})
-        for port in watch.ports or (0,):
-            ports[port] = ports.get(port, False) or watch.certain
-    lengths = sorted({length for length, _ in networks})
-    rows: Rows = {}
-    for (length, address), own in networks.items():
-        wanted = dict(own)
-        # The kernel finds the longest network only, so that one has to speak for those around it.
-        for shorter in (n for n in lengths if n < length):
-            around = networks.get((shorter, address >> (128 - shorter) << (128 - shorter)), {})
-            for port, certain in around.items():
-                wanted[port] = wanted.get(port, False) or certain
-        rows[length, address.to_bytes(16)] = _network_row(wanted)
-    return rows
-
-
-_Network = tuple[int, int]
-"""Length of the prefix and address, IPv4 as ::ffff:a.b.c.d."""
-
-
-def _network(text: str) -> _Network:
-    network = ip_network(text)
-    address, length = network.network_address.packed, network.prefixlen
-    if network.version == 4:  # noqa: PLR2004 - IPv4
-        address, length = _V4_MAPPED + address, length + 96
-    return length, int.from_bytes(address)
-
-
-def _network_row(ports: Mapping[int, bool]) -> Row:
-    """`struct estop_network`."""
-    if len(ports) > PORTS:
-        sure = sorted(port for port, certain in ports.items() if certain)[: PORTS - 1]
-        ports = {0: ports.get(0, False), **dict.fromkeys(sure, True)}
-    listed = sorted(ports)
-    certain = sum(1 << n for n, port in enumerate(listed) if ports[port])
-    return (certain, len(listed), *listed, *(PORTS - len(listed)) * (0,))

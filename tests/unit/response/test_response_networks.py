@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.lowered import PORTS, NetworkWatch
-from monitor.response.verdicts import _networks
+from monitor.response.networks import network_rows
 
 HELD, CERTAIN = 1, 2
 NETWORKS = (
@@ -67,12 +67,12 @@ def meant(some, address, port):
 )
 def test_a_network_within_another_is_judged_by_the_rules_of_both(some, address, port):
     same_version = [w for w in some if (":" in w.network) == (":" in address)]
-    assert judged(_networks(same_version), address, port) == meant(same_version, address, port)
+    assert judged(network_rows(same_version), address, port) == meant(same_version, address, port)
 
 
 def test_more_ports_than_a_row_holds_are_held_and_the_certain_ones_stay_certain():
     many = NetworkWatch("10.0.0.0/8", tuple(range(100, 100 + PORTS)), certain=False)
     sure = NetworkWatch("0.0.0.0/0", (25, 26), certain=True)
-    rows = _networks([many, sure])
+    rows = network_rows([many, sure])
     assert judged(rows, "10.1.1.1", 25) == CERTAIN
     assert judged(rows, "10.1.1.1", 100 + PORTS - 1) == HELD
