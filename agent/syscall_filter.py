@@ -61,6 +61,7 @@ _PROTOCOLS = (33, 115, 132, 136, 256, 262)
 _SOCKETCALL_SOCKET = 1  # SYS_SOCKET of <linux/net.h>
 _SOCK_TYPE_MASK = 0xF  # of <linux/net.h>; above it lie SOCK_CLOEXEC and SOCK_NONBLOCK
 _FAN_CLASS_BITS = 0xC  # of <linux/fanotify.h>; not zero: a group that can hold other people's opens
+_FAN_REPORT_BITS = 0x600  # FID or DIR_FID; zero: a group that hands out descriptors
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # of <asm-generic/ioctls.h>
 _INT = 0xFFFFFFFF  # the kernel takes an int: what a caller leaves above it must not hide the value
 
@@ -109,6 +110,9 @@ def _refuse_arguments(made: seccomp.SyscallFilter) -> None:
     # A permission group of an agent with root could hold every open of the monitor's.
     for wanted in (0x4, 0x8, 0xC):
         made.add_rule(no, "fanotify_init", _equal(0, wanted, _FAN_CLASS_BITS))
+    # Reading its events opens what others opened, as writable as the group asked for, past every
+    # sensor and past our own permission events. With handles instead it is harmless, as inotify is.
+    made.add_rule(no, "fanotify_init", _equal(0, 0, _FAN_REPORT_BITS))
 
 
 def _equal(position: int, value: int, mask: int = _INT) -> seccomp.Arg:

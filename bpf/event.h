@@ -212,6 +212,7 @@ enum estop_operation {
 	ESTOP_OP_CGROUP_BIRTH = 19, /* CLONE_INTO_CGROUP */
 	ESTOP_OP_KILL = 20, /* only where it was refused */
 	ESTOP_OP_LIMIT = 21, /* limits, priority or processors of another task */
+	ESTOP_OP_FANOTIFY_INIT = 22, /* of a group that hands out descriptors */
 };
 
 struct estop_signal {

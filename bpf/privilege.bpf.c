@@ -15,6 +15,8 @@ static __always_inline int is_about_another(struct estop_syscall_shape *shape, s
 	return !other || other->session != session;
 }
 
+#define FAN_REPORT_BITS 0x600 /* FID or DIR_FID: such a group tells of files by handle */
+
 static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
 					    struct estop_task_state *state, struct estop_record *r)
 {
@@ -28,6 +30,8 @@ static __always_inline void tell_privileged(struct bpf_raw_tracepoint_args *ctx,
 	if (shape->event == ESTOP_OP_KILL && (long)ctx->args[1] >= 0) /* on_signal tells of the monitor */
 		return;
 	if (shape->event == ESTOP_OP_LIMIT && !is_about_another(shape, regs, state->session))
+		return;
+	if (shape->event == ESTOP_OP_FANOTIFY_INIT && argument(regs, 0) & FAN_REPORT_BITS)
 		return;
 	struct estop_privileged *e = HEAD(r, estop_privileged);
 	__builtin_memset(e, 0, sizeof(*e));

@@ -124,6 +124,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape("connect", 42, 362, Handler.UNIX, Kind.UNIX),
     _op("io_uring_setup", 425, 425, Operation.IO_URING_SETUP),
     _op("memfd_create", 319, 356, Operation.MEMFD_CREATE, text=0),
+    _op("fanotify_init", 300, 338, Operation.FANOTIFY_INIT),
     _op("ptrace", 101, 26, Operation.PTRACE),
     _op("process_vm_readv", 310, 347, Operation.VM_READ),
     _op("process_vm_writev", 311, 348, Operation.VM_WRITE),

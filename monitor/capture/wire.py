@@ -67,6 +67,7 @@ class Operation(IntEnum):
     CGROUP_BIRTH = 19
     KILL = 20
     LIMIT = 21
+    FANOTIFY_INIT = 22
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,9 @@ _NETWORK = (
 
 PROCESS_ACCESS = ("process_vm_readv", "process_vm_writev", "ptrace")
 PRIVILEGED = (
-    *("bpf", "capset", "io_uring_setup", "memfd_create", "module_load", "monitor_limit", "mount"),
-    *("move_mount", "pivot_root", "setgid", "setns", "setuid", "umount", "unshare"),
+    *("bpf", "capset", "fanotify_init", "io_uring_setup", "memfd_create", "module_load"),
+    *("monitor_limit", "mount", "move_mount", "pivot_root", "setgid", "setns", "setuid", "umount"),
+    "unshare",
 )
 _SEEN_ONLY = {
     "cgroup_birth": "it is told only where the kernel refused it",

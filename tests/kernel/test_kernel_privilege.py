@@ -21,6 +21,7 @@ DETACH = 2
 PTRACE_SEIZE = 0x4206
 PROG_GET_NEXT_ID = 11
 CLONE_TREE, EMPTY_FROM = 1, 4
+NOTIFY, REPORT_FID, REPORT_DIR_FID = 0, 0x200, 0x400
 
 
 def io_uring_setup(puppet, _):
@@ -34,6 +35,11 @@ def io_uring_setup(puppet, _):
 def memfd_create(puppet, _):
     puppet("memfd_create", b"name \x1b", 0)
     return {"text": "name \x1b"}
+
+
+def fanotify_init(puppet, _):
+    puppet("fanotify_init", NOTIFY, os.O_RDWR)
+    return {"arg0": NOTIFY, "arg1": os.O_RDWR}
 
 
 def ptrace(puppet, inside):
@@ -151,8 +157,8 @@ def test_to_ask_for_a_limit_changes_none(inside, puppet, stranger):
 @pytest.mark.parametrize(
     "act",
     [
-        io_uring_setup, memfd_create, ptrace, vm_read, vm_write, bpf, setuid, setgid, capset,
-        unshare, setns,
+        io_uring_setup, memfd_create, fanotify_init, ptrace, vm_read, vm_write, bpf, setuid, setgid,
+        capset, unshare, setns,
     ],
     ids=lambda act: act.__name__,
 )  # fmt: skip
@@ -166,6 +172,12 @@ def test_the_call_is_told_with_its_arguments(inside, puppet, kernel, act):
     found = {f"arg{n}": value for n, value in enumerate(told.args)}
     found |= {"text": told.text, "result": told.result}
     assert found | expected == found
+
+
+@pytest.mark.parametrize("how", [REPORT_FID, REPORT_DIR_FID])
+def test_who_watches_files_by_handle_gets_no_descriptor_and_is_no_event(inside, puppet, how):
+    puppet("fanotify_init", how, os.O_RDWR)
+    assert inside.events(Privileged) == []
 
 
 def test_a_call_that_failed_is_no_event(inside, puppet):

@@ -2,6 +2,7 @@
 // Ways to change the hosts file that do not look like opening /etc/hosts and writing.
 #include "technique.h"
 #include <linux/aio_abi.h>
+#include <linux/fanotify.h>
 #include <linux/openat2.h>
 #include <sys/sendfile.h>
 #include <sys/sysmacros.h>
@@ -292,6 +293,20 @@ static void by_memory_device(void)
 	say("opened", "the memory");
 }
 
+// F22: a descriptor that the kernel opens for us -------------------------------------------------
+
+static void by_fanotify(void)
+{
+	struct fanotify_event_metadata event;
+	int group = must(syscall(SYS_fanotify_init, FAN_CLASS_NOTIF, O_RDWR), "fanotify_init");
+
+	must(syscall(SYS_fanotify_mark, group, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, HOSTS),
+	     "fanotify_mark");
+	must(open(HOSTS, O_RDONLY), "open"); // as everybody may
+	must(read(group, &event, sizeof(event)), "read");
+	edit(event.fd);
+}
+
 const struct technique techniques[] = {
 	{"B0-edit", by_name},
 	{"F1-openat2", by_openat2},
@@ -330,5 +345,7 @@ const struct technique techniques[] = {
 	{"F18-node", by_device_node},
 	{"F18-mem", by_memory_device},
 	{"F19-overlay", overlay_over},
+	{"F22-fanotify", by_fanotify},
+	{"F22-attached", by_fanotify},
 	{0},
 };

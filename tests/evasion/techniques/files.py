@@ -81,4 +81,12 @@ FILES = (
     ),
     Technique("F18-mem", "files", "read /dev/mem", said("opened the memory")),
     Technique("F19-overlay", "files", "mount an overlay over /etc", HOSTS, gap=MAY_BE_HONEST),
+    Technique("F22-fanotify", "files", "write to a descriptor that fanotify hands out", HOSTS),
+    Technique(
+        "F22-attached",
+        "files",
+        "the same in a session that was attached",
+        HOSTS,
+        attach=True,
+    ),
 )

@@ -47,6 +47,8 @@ ARGUMENTS = {
     "pasting into the console": ("ioctl", 0, IOCTL_TEXT),
     "a group that holds opens": ("fanotify_init", 0x4),
     "a group that holds early": ("fanotify_init", 0x8 | 0x1),
+    "a group that hands out descriptors": ("fanotify_init", 0x1),
+    "the same, to write": ("fanotify_init", ANY_INT, 2),
     "raw IP": ("socket", INET, RAW, 255),
     "raw ICMP": ("socket", INET, RAW | 0o2000000, 1),
     "raw IPv6": ("socket", INET6, RAW, 255),
@@ -60,6 +62,7 @@ HARMLESS = {
     "route questions": ("socket", 16, RAW, 0),
     "udev questions": ("socket", 16, RAW, 15),
     "watching files": ("fanotify_init", 0x200, 0),
+    "watching names": ("fanotify_init", 0x400 | 0x800, 0),
     "a user namespace": ("unshare", 0x10000000),
     "looking at a handle": ("name_to_handle_at", -100, 0, 0, 0),
 }
