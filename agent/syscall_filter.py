@@ -58,7 +58,7 @@ _PROTOCOLS = (33, 115, 132, 136, 256, 262)
 """DCCP, L2TP, SCTP, UDP-Lite, SMC, MPTCP: only TCP, UDP and ping ask the cgroup's connect hook
 (`pre_connect` in the kernel's struct proto). Programs that try MPTCP take TCP when it is refused."""
 
-_SOCKETCALL_SOCKET = 1  # SYS_SOCKET of <linux/net.h>
+_SOCKETCALL_SOCKET, _SOCKETCALL_CONNECT = 1, 3  # SYS_SOCKET, SYS_CONNECT of <linux/net.h>
 _SOCK_TYPE_MASK = 0xF  # of <linux/net.h>; above it lie SOCK_CLOEXEC and SOCK_NONBLOCK
 _FAN_CLASS_BITS = 0xC  # of <linux/fanotify.h>; not zero: a group that can hold other people's opens
 _FAN_REPORT_BITS = 0x600  # FID or DIR_FID; zero: a group that hands out descriptors
@@ -94,6 +94,9 @@ def _refuse_sockets(made: seccomp.SyscallFilter) -> None:
     # Its arguments lie in memory, where no filter can look. So a 32-bit program gets a socket only
     # by the call of its own that Linux has had since 4.3.
     made.add_rule(unknown, "socketcall", _equal(0, _SOCKETCALL_SOCKET))
+    # Nor can a sensor be sure of a descriptor that it reads from memory. What sends (sendto, sendmsg,
+    # sendmmsg) is left: its hooks lie behind both calls, and no sensor looks at either.
+    made.add_rule(seccomp.ERRNO(errno.EPERM), "socketcall", _equal(0, _SOCKETCALL_CONNECT))
     for protocol in _PROTOCOLS:
         made.add_rule(seccomp.ERRNO(errno.EPROTONOSUPPORT), "socket", _equal(2, protocol))
     for family in (socket.AF_INET, socket.AF_INET6):

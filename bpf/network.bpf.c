@@ -389,22 +389,42 @@ int on_egress(struct __sk_buff *skb)
 	return ALLOW;
 }
 
+#define S_IFSOCK_ 0140000
+#define SOCKETCALL_CONNECT 3 /* SYS_CONNECT of <linux/net.h> */
+
+/* The socket that was connected. Of socketcall() the descriptor lies in the caller's memory, and is as
+ * advisory as the words of a name: what is there need not be a socket. */
+static __always_inline struct socket *connected(struct pt_regs *regs)
+{
+	struct estop_syscall_shape *shape = shape_of(regs);
+	__u32 fd = argument(regs, 0);
+
+	if (!shape)
+		return 0;
+	if (shape->from_text != NO_ARG &&
+	    (fd != SOCKETCALL_CONNECT ||
+	     bpf_probe_read_user(&fd, sizeof(fd), (void *)argument(regs, shape->from_text))))
+		return 0;
+	struct file *file = file_by_fd(fd);
+	struct inode *inode = file ? KERNEL(file, file, f_inode) : 0;
+	if (!inode || (KERNEL(inode, inode, i_mode) & S_IFMT_) != S_IFSOCK_)
+		return 0;
+	return (struct socket *)KERNEL(file, file, private_data);
+}
+
 /* connect() on AF_UNIX has no cgroup hook. After success the peer is in the socket: its bound name
  * and who listens, both from the kernel. */
 static __always_inline void tell_unix(struct bpf_raw_tracepoint_args *ctx,
 				      struct estop_task_state *state, struct estop_record *r)
 {
-	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	struct file *file = file_by_fd(argument(regs, 0));
+	struct socket *socket = connected((struct pt_regs *)ctx->args[0]);
 
-	if (!file)
+	wait_for_answer(state->session); /* whichever socket it was */
+	if (!socket)
 		return;
-	struct socket *socket = (struct socket *)KERNEL(file, file, private_data);
 	struct sock *sk = KERNEL(socket, socket, sk);
-	if (KERNEL(sock, sk, __sk_common.skc_family) != AF_UNIX_) {
-		wait_for_answer(state->session);
+	if (KERNEL(sock, sk, __sk_common.skc_family) != AF_UNIX_)
 		return;
-	}
 	struct unix_sock *peer = (struct unix_sock *)KERNEL(unix_sock, sk, peer);
 	if (!peer)
 		return;

@@ -16,6 +16,7 @@ from monitor.capture.wire import Kind, Operation
 NO_ARG = 7
 _FUNCTIONS = {
     "umount2": "umount",
+    "umount": "oldumount",
     "truncate64": "ia32_truncate64",
     "ftruncate64": "ia32_ftruncate64",
 }
@@ -74,7 +75,9 @@ def _open(name: str, number: int, compat: int) -> Shape:
     return Shape(name, number, compat, Handler.OPEN, Kind.OPEN)
 
 
-def _op(name: str, number: int, compat: int | None, op: Operation, text: int = NO_ARG) -> Shape:
+def _op(
+    name: str, number: int | None, compat: int | None, op: Operation, text: int = NO_ARG
+) -> Shape:
     return Shape(name, number, compat, Handler.PRIVILEGED, op, to_text=text)
 
 
@@ -122,6 +125,8 @@ SHAPES: tuple[Shape, ...] = (
     Shape("ftruncate", 77, 93, _FILE, Kind.TRUNCATE, to_dir=0, aux=1),
     Shape("ftruncate64", None, 194, _FILE, Kind.TRUNCATE, to_dir=0, aux=1),
     Shape("connect", 42, 362, Handler.UNIX, Kind.UNIX),
+    # Which call it is comes first, and then where in memory its arguments lie.
+    Shape("socketcall", None, 102, Handler.UNIX, Kind.UNIX, from_text=1),
     _op("io_uring_setup", 425, 425, Operation.IO_URING_SETUP),
     _op("memfd_create", 319, 356, Operation.MEMFD_CREATE, text=0),
     _op("fanotify_init", 300, 338, Operation.FANOTIFY_INIT),
@@ -130,6 +135,7 @@ SHAPES: tuple[Shape, ...] = (
     _op("process_vm_writev", 311, 348, Operation.VM_WRITE),
     _op("mount", 165, 21, Operation.MOUNT, text=1),
     _op("umount2", 166, 52, Operation.UMOUNT, text=0),
+    _op("umount", None, 22, Operation.UMOUNT, text=0),
     _op("move_mount", 429, 429, Operation.MOVE_MOUNT, text=3),
     _op("pivot_root", 155, 217, Operation.PIVOT_ROOT, text=0),
     _op("bpf", 321, 357, Operation.BPF),
@@ -139,6 +145,13 @@ SHAPES: tuple[Shape, ...] = (
     _op("setgid", 106, 214, Operation.SETGID),
     _op("setregid", 114, 204, Operation.SETGID),
     _op("setresgid", 119, 210, Operation.SETGID),
+    # The ids of these have 16 bits: what the 32-bit entry began with.
+    _op("setuid16", None, 23, Operation.SETUID),
+    _op("setreuid16", None, 70, Operation.SETUID),
+    _op("setresuid16", None, 164, Operation.SETUID),
+    _op("setgid16", None, 46, Operation.SETGID),
+    _op("setregid16", None, 71, Operation.SETGID),
+    _op("setresgid16", None, 170, Operation.SETGID),
     _op("capset", 126, 185, Operation.CAPSET),
     _op("init_module", 175, 128, Operation.MODULE_LOAD),
     _op("finit_module", 313, 350, Operation.MODULE_LOAD),

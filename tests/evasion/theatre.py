@@ -301,9 +301,9 @@ def _daemon(monitor: Monitor) -> psutil.Process | None:
 
 
 def _attach(scene: Scene, monitor: Monitor, name: str) -> None:
-    """Tell the monitor of a process that is there already."""
-    until(lambda: bool(scene.processes()), _PATIENCE_S, _LOOK_S)
-    [pid] = scene.processes()
+    """Tell the monitor of a process that is there already: the program, and nobody else on the stage."""
+    until(lambda: bool(scene.begun()), _PATIENCE_S, _LOOK_S)
+    [pid] = scene.begun()
     ask(monitor.socket, "POST", "/api/v1/sessions/attach", {"pid": pid, "name": name})
 
 

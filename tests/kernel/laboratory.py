@@ -237,6 +237,10 @@ class Puppet:
         """A call that does not return, or not soon: its `answer` is not waited for."""
         self._say("s", numbers()[name], *arguments)
 
+    def become_compat(self, name: str, *arguments: int | bytes) -> None:
+        """The same through the 32-bit entry."""
+        self._say("c", numbers("unistd_32.h")[name], *arguments)
+
     def _say(self, *words: object) -> None:
         line = " ".join(f"x{w.hex()}" if isinstance(w, bytes) else str(w) for w in words)
         self.process.stdin.write(line.encode() + b"\n")
@@ -256,7 +260,7 @@ class Puppet:
 
     def compat(self, name: str, *arguments: int | bytes) -> int:
         """One system call through the 32-bit entry."""
-        self._say("c", numbers("unistd_32.h")[name], *arguments)
+        self.become_compat(name, *arguments)
         return self.answer()
 
     def place(self, content: bytes) -> int:

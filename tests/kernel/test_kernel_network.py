@@ -12,7 +12,16 @@ import termios
 import time
 
 import pytest
-from wires import address, client_hello, connect, dns_query, listener, send, unix_address
+from wires import (
+    address,
+    client_hello,
+    connect,
+    dns_query,
+    listener,
+    send,
+    socketcall,
+    unix_address,
+)
 
 from monitor.events import Connected, NameAsked, ServerNamed, UnixConnected
 from monitor.tier import Tier
@@ -147,6 +156,27 @@ def test_a_local_connection_tells_the_name_and_who_listens(inside, puppet, scrat
     assert isinstance(connected, UnixConnected)
     assert connected.name == name.replace(b"\0", b"@").decode()
     assert connected.listener == os.getpid()
+
+
+def test_a_local_connection_by_the_old_32_bit_call_tells_the_name(inside, puppet, scratch):
+    path = os.fsencode(scratch / "socket")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        fd = puppet("socket", socket.AF_UNIX, STREAM, 0)
+        inside.forget_events()
+        puppet.compat(*socketcall(puppet, fd, unix_address(path)))
+    [connected] = inside.events()
+    assert isinstance(connected, UnixConnected)
+    assert connected.name == os.fsdecode(path)
+
+
+def test_other_32_bit_socket_calls_are_no_connection(inside, puppet):
+    fd = puppet("socket", socket.AF_UNIX, STREAM, 0)
+    listen = 4
+    puppet("bind", fd, unix_address(b""), 2)
+    puppet.compat("socketcall", listen, puppet.place(struct.pack("<II", fd, 1)))
+    assert inside.events(UnixConnected) == []
 
 
 def test_a_local_datagram_socket_tells_its_name(inside, puppet, scratch):

@@ -103,6 +103,33 @@ def setns(puppet, _):
     return {"arg1": NEW_UTS}
 
 
+NOBODY = 65534
+NARROW = {
+    "setuid": (NOBODY,),
+    "setreuid": (NOBODY, NOBODY),
+    "setresuid": (NOBODY, NOBODY, NOBODY),
+    "setgid": (NOBODY,),
+    "setregid": (NOBODY, NOBODY),
+    "setresgid": (NOBODY, NOBODY, NOBODY),
+}
+
+
+@pytest.mark.parametrize("call", NARROW)
+def test_ids_of_16_bits_are_told_like_all_others(inside, puppet, call):
+    puppet.compat(call, *NARROW[call])
+    [event] = inside.events(Privileged)
+    assert event.operation == ("setuid" if "uid" in call else "setgid")
+    assert event.args[0] == NOBODY
+
+
+def test_the_older_umount_is_told_with_its_target(inside, puppet, scratch):
+    private_mounts(puppet, scratch)
+    inside.forget_events()
+    puppet.compat("umount", os.fsencode(scratch))
+    [event] = inside.events(Privileged)
+    assert (event.operation, event.text) == ("umount", str(scratch))
+
+
 NOFILE, PRIO_PROCESS, IOPRIO_WHO_PROCESS, BEST_EFFORT = 7, 0, 1, 2 << 13 | 4
 LIMITS = {
     "prlimit64": lambda place, pid: (pid, NOFILE, place(struct.pack("<QQ", 900, 4000)), 0),

@@ -50,6 +50,12 @@ def connect(puppet: Puppet, to: bytes, kind: int = socket.SOCK_STREAM) -> int:
     return fd
 
 
+def socketcall(puppet: Puppet, fd: int, to: bytes) -> tuple[str, int, int]:
+    """The call that connects a socket as 32-bit programs of old do: its name and its arguments."""
+    arguments = struct.pack("<III", fd, puppet.place(to), len(to))
+    return ("socketcall", 3, puppet.place(arguments))  # SYS_CONNECT of <linux/net.h>
+
+
 def send(puppet: Puppet, fd: int, data: bytes, to: bytes = b"", flags: int = 0) -> int:
     """Send bytes, to an address if one is given."""
     return puppet("sendto", fd, puppet.place(data), len(data), flags, to or 0, len(to))

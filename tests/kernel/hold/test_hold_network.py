@@ -10,7 +10,7 @@ import pytest
 from held import go_on
 from laboratory import until
 from states import state_of
-from wires import address, connect, listener, send
+from wires import address, connect, listener, send, socketcall
 
 from monitor.events import Connected, Verdict
 from monitor.lowered import Lowered, NetworkWatch
@@ -130,6 +130,18 @@ def test_what_a_session_contacts_is_held_once_it_has_touched_a_secret(
         verdicts.replace(Lowered())  # no rule asks for it any more
         connect(puppet, where)
     assert holds.waiting(inside.slot) == 0
+
+
+def test_a_contact_by_the_old_32_bit_call_is_held_as_well(inside, puppet, kernel, verdicts, holds):
+    verdicts.replace(Lowered(taint_connects=frozenset({"r"})))
+    kernel.taint(inside.slot)
+    with listener("127.0.0.1") as there:
+        fd = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+        where = address("127.0.0.1", there.getsockname()[1])
+        puppet.become_compat(*socketcall(puppet, fd, where))
+        inside.wait(Connected, lambda e: e.verdict & Verdict.CANDIDATE)
+        assert until(lambda: state_of(puppet.pid) == "T")
+        assert go_on(holds, inside, puppet) == 0
 
 
 def test_who_does_not_wait_for_his_connection_sends_nothing_before_the_answer(

@@ -138,6 +138,13 @@ def test_the_old_32_bit_way_to_a_socket_is_closed(attempt, refusal):
     assert refusal(attempt("32", "socketcall", 1)) == errno.EAFNOSUPPORT
 
 
+@pytest.mark.parametrize("number", [3, ANY_INT | 3])
+def test_the_old_32_bit_way_to_a_connection_is_closed(attempt, launch, number):
+    words = attempt("32", "socketcall", number)
+    assert int(subprocess.check_output(words)) == errno.EFAULT  # without its arguments
+    assert int(launch(*words).stdout) == errno.EPERM
+
+
 def test_x32_answers_as_a_kernel_without_it(attempt, launch):
     _, _, number = attempt("64", "getpid")
     program, *_ = attempt("64", "getpid")
