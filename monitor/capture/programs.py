@@ -31,6 +31,7 @@ SOURCES = (
     "process.bpf.c",
     "file.bpf.c",
     "network.bpf.c",
+    "packet.bpf.c",
     "privilege.bpf.c",
 )
 
