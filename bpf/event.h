@@ -213,6 +213,7 @@ enum estop_operation {
 	ESTOP_OP_KILL = 20, /* only where it was refused */
 	ESTOP_OP_LIMIT = 21, /* limits, priority or processors of another task */
 	ESTOP_OP_FANOTIFY_INIT = 22, /* of a group that hands out descriptors */
+	ESTOP_OP_HOLD_UNDONE = 23, /* SIGCONT to who waits for the verdict; the first argument is his tgid */
 };
 
 struct estop_signal {

@@ -69,6 +69,20 @@ int lsm__ptrace_access_check(struct bpf_raw_tracepoint_args *ctx)
 	return refuse_operation(state, ESTOP_OP_PTRACE, 0, tgid);
 }
 
+/* SIGCONT to who waits for the verdict. All other SIGCONTs are a shell's business, and the monitor's own
+ * comes from no session. */
+static __always_inline int undoes_hold(struct task_struct *target)
+{
+	struct estop_task_state *state = judged();
+	__u32 tgid = KERNEL(task_struct, target, tgid);
+
+	if (!state || !held.lookup(&tgid) ||
+	    !refuse_operation(state, ESTOP_OP_HOLD_UNDONE, tgid, 0))
+		return 0;
+	note_told(ESTOP_OP_KILL);
+	return 1;
+}
+
 int lsm__task_kill(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *target = (struct task_struct *)ctx->args[0];
@@ -76,6 +90,8 @@ int lsm__task_kill(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_signal *e;
 	int signal = ctx->args[2];
 
+	if (signal == SIGCONT_ && undoes_hold(target))
+		return REFUSE_IT;
 	if (!is_monitor(target) || !signal) /* 0 asks whether it is there */
 		return 0;
 	state = judged();

@@ -66,6 +66,40 @@ int on_privileged(struct bpf_raw_tracepoint_args *ctx)
 }
 
 #define SIGCHLD_ 17
+#define SEND_SIG_PRIV_ 1ul /* the kernel's own, to jobs that nobody can continue any more */
+
+/* SIGCONT to who is held, from his own session: it is given already, and nothing here can take it back.
+ * So whoever gave it stands still too, and user space freezes before it judges. A timer's signal comes
+ * in the midst of anybody's work, and may accuse a process of the session that is not the one. */
+static __always_inline void tell_hold_undone(struct bpf_raw_tracepoint_args *ctx,
+					     struct task_struct *target)
+{
+	__u32 tgid = KERNEL(task_struct, target, tgid);
+	struct estop_hold *hold = held.lookup(&tgid);
+	struct estop_task_state *state = hold ? ours() : 0;
+	struct estop_privileged *e;
+
+	if (!state || state->session != hold->session || observed(state->session) ||
+	    ctx->args[1] == SEND_SIG_PRIV_)
+		return;
+	e = alarms.ringbuf_reserve(sizeof(*e));
+	if (!e) {
+		count_lost(ESTOP_LOST_SIGNAL);
+		return;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->header, ESTOP_PRIVILEGED, state->session);
+	e->header.size = sizeof(*e);
+	e->header.flags = ESTOP_CANDIDATE | ESTOP_CERTAIN;
+	e->header.held_ns = bpf_ktime_get_boot_ns();
+	e->operation = ESTOP_OP_HOLD_UNDONE;
+	e->args[0] = tgid;
+	ask(state->session);
+	if (unnoticed((struct task_struct *)bpf_get_current_task()) &&
+	    stop_process(state->session, ESTOP_HELD_CANDIDATE))
+		e->header.flags |= ESTOP_STOPPED;
+	alarms.ringbuf_submit(e, 0);
+}
 
 /* __send_signal_locked(): the one place all kinds of kill go through, before delivery. */
 int on_signal(struct bpf_raw_tracepoint_args *ctx)
@@ -74,6 +108,8 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	struct estop_settings *s = settings_row();
 	struct estop_signal *e;
 
+	if (ctx->args[0] == SIGCONT_)
+		tell_hold_undone(ctx, target);
 	if (!s || !s->monitor_tgid || KERNEL(task_struct, target, tgid) != s->monitor_tgid)
 		return 0;
 	if (ctx->args[0] == SIGCHLD_) /* the kernel's own, at a child's end */

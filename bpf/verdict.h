@@ -114,14 +114,26 @@ static __always_inline void contain(struct estop_record *r, __u32 session, __u32
 	r->held_ns = bpf_ktime_get_boot_ns();
 }
 
+/* It is held, and yet runs: somebody else sent SIGCONT. Who answers forgets it first, and looks for
+ * whoever is held once more when all is answered. */
+static __always_inline void hold_again(__u32 session)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	if (waits_for_answer(session) && held.lookup(&tgid))
+		stop_process(session, ESTOP_HELD_CANDIDATE);
+}
+
 /* A task of a session that is stopped, and yet runs: it left the cgroup before the freeze. Or
- * nobody is there to judge what it does. */
+ * nobody is there to judge what it does, or it has not been judged. */
 static __always_inline void stop_the_unjudged(__u32 session)
 {
 	if (is_stopped(session))
 		stop_process(session, ESTOP_HELD_QUARANTINE);
 	else if (monitor_is_dead() && !observed(session))
 		stop_process(session, ESTOP_HELD_SILENCE);
+	else
+		hold_again(session);
 }
 
 #define ESTOP_ANSWERED (1u << 31) /* beside the acts of a note: it was asked for, and is let through */

@@ -68,6 +68,7 @@ class Operation(IntEnum):
     KILL = 20
     LIMIT = 21
     FANOTIFY_INIT = 22
+    HOLD_UNDONE = 23
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ PRIVILEGED = (
 _SEEN_ONLY = {
     "cgroup_birth": "it is told only where the kernel refused it",
     "cgroup_move": "who is moved need not be who moves: the record holds nobody",
+    "hold_undone": "whoever does it is held whatever a rule says, or it is refused",
     "kill": "it is told only where the kernel refused it",
     "monitor_api": "the kernel refuses the connection, whatever a rule says",
     "monitor_signal": "it is told while the signal is on its way (where LSM runs, it is refused)",

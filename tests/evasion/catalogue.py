@@ -22,7 +22,7 @@ IDS = (
     *("L1", "L2"),
     *(f"S{n}" for n in range(1, 9)),
     *(f"P{n}" for n in range(1, 6)),
-    *("E1", "K1", "K2", "K3", "K4"),
+    *("E1", "K1", "K2", "K3", "K4", "K5"),
 )
 """Every family of techniques: each has a program, or a reason below."""
 

@@ -113,6 +113,8 @@ class Technique:
     """A person kills the frozen session before the effect is looked for."""
     damages: bool = False
     """The monitor may not be the same afterwards: it gets one of its own."""
+    undoes_hold: bool = False
+    """It goes on although it is held: a hold that kept it this time promises nothing."""
     late: bool = False
     """The effect comes, if it comes, some time after the act."""
 

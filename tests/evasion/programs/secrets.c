@@ -24,6 +24,23 @@ static void by_inherited_descriptor(void)
 	take(number("INHERITED_FD"));
 }
 
+// K5: a hold that somebody of one's own undoes ----------------------------------------------------
+
+static void continued_by_a_sibling(void)
+{
+	if (!must(fork(), "fork"))
+		for (;;)
+			kill(first, SIGCONT);
+	usleep(1000); // it is at it
+	take(must(open(credentials(), O_RDONLY), "open"));
+}
+
+static void continued_to_keep_it(void)
+{
+	continued_by_a_sibling();
+	put_file("taken", secret);
+}
+
 // F21: out of another process --------------------------------------------------------------------
 
 static int open_of(const char *file)
@@ -105,6 +122,8 @@ const struct technique techniques[] = {
 	{"B0-keeper", keeper_by_its_name},
 	{"F20-builtin", by_shell_builtin},
 	{"F20-descriptor", by_inherited_descriptor},
+	{"K5-continue", continued_by_a_sibling},
+	{"K5-keep", continued_to_keep_it},
 	{"F21-environ", by_environment},
 	{"F21-mem", by_memory_file},
 	{"F21-readv", by_memory_call},

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from effects import all_arrived, arrived
+from effects import all_arrived, arrived, created, secret_taken
+from props import SECRET
 from technique import Technique
 
 STOPS = (
@@ -38,6 +39,20 @@ STOPS = (
         "8 MiB that a socket holds at the stop",
         all_arrived,
         world=True,
+        late=True,
+    ),
+    Technique(
+        "K5-continue",
+        "secrets",
+        "read a credential while a sibling continues whoever is held",
+        secret_taken,
+        undoes_hold=True,
+    ),
+    Technique(
+        "K5-keep",
+        "secrets",
+        "the same, and write it to a new file",
+        created("work/taken", SECRET),
         late=True,
     ),
 )
