@@ -51,6 +51,13 @@ class Casebook:
         title = f"Stopped by {who}"
         self._open_one(session, title, Level.INFORMATIONAL, sentence, evidence=evidence)
 
+    def found_stopped(
+        self, session: SessionRef, sentence: str, evidence: dict[str, Any] | None
+    ) -> None:
+        """An earlier monitor stopped the session, and could not say why."""
+        title = "Was Stopped When The Monitor Ended"
+        self._open_one(session, title, Level.HIGH, sentence, evidence=evidence)
+
     @contextmanager
     def deciding(
         self, session: str, resolution: Resolution, *, who: str, why: str = ""

@@ -5,15 +5,22 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import structlog
 
+from monitor.alerts import SessionRef
 from monitor.capture.kernel import Kernel
 from monitor.casebook import Casebook
+from monitor.errors import EstopError
+from monitor.incidents import Resolution
 from monitor.memories import Memories
+from monitor.record.sentence import shown
 from monitor.record.store import Store
+from monitor.response.evidence import collect
 from monitor.response.grants import Grants
 from monitor.response.killswitch import KillSwitch
+from monitor.sessions.live import LiveSession
 from monitor.sessions.registry import Registry
 from monitor.subjects import Session, State
 
@@ -55,12 +62,9 @@ class Lifecycle:
         for slot, session in sorted(found, key=lambda pair: not pair[0]):
             live = self._registry.restore(session, slot, self._memories.home(session.id))
             self._memories.recall(live)
-            # A stop that was begun is finished: the cut comes first, and may be all there was time for.
-            if self._kernel.is_quarantined(live.slot) or self._killswitch.is_frozen(live):
-                self._killswitch.freeze(live)
-                live.state = State.FROZEN
-            self._killswitch.prepare(live)
             self._casebook.remember(live.id)
+            self._take_up_stop(live, session, followed=bool(slot))
+            self._killswitch.prepare(live)
             _log.info("session.restored", session=live.id, state=live.state.value)
         alive = {live.id: live.slot for live in self._registry.live()}
         self._casebook.keep_only(alive)
@@ -68,6 +72,38 @@ class Lifecycle:
             if not grant.revoked and grant.expires_s > time.time() and grant.session.id in alive:
                 self._grants.add(grant, alive[grant.session.id])
         self._registry.sweep()
+
+    def _take_up_stop(self, live: LiveSession, recorded: Session, *, followed: bool) -> None:
+        """The kernel's word counts: the record may be older than what was done last."""
+        # A stop that was begun is finished: the cut comes first, and may be all there was time for.
+        stands = self._kernel.is_quarantined(live.slot) or self._killswitch.is_frozen(live)
+        frozen = recorded.state is State.FROZEN
+        # Where the kernel followed it all the time, only a resume gives the network back, and does that
+        # last: so a person let it go on. Where it did not, the machine was started anew or the programs
+        # were unloaded, which is nobody's leave: what a container starts again by itself would be free.
+        if stands or (frozen and not followed and not self._killswitch.is_empty(live)):
+            live.state = State.RUNNING
+            self._stop_again(live)
+        elif frozen:
+            live.state = State.RUNNING
+            self._casebook.resolved(live.id, Resolution.RESUMED)
+        if live.state is not recorded.state:
+            self._store.save_session(live.snapshot())
+
+    def _stop_again(self, live: LiveSession) -> None:
+        said = f"{shown(live.name)} was stopped when the monitor before this one ended"
+        try:
+            report = self._killswitch.freeze(live)
+        except (EstopError, OSError) as error:
+            _log.error("stop.refused", session=live.id, error=str(error))
+            said += f", and could NOT be stopped again: {error}"
+        else:
+            said += ", and is stopped again: " if report.detail else ", and stays so"
+            said += report.detail
+            live.state = State.FROZEN
+        if not self._casebook.is_open(live.id):  # it ended before it could tell anybody
+            session = SessionRef(id=live.id, name=live.name)
+            self._casebook.found_stopped(session, f"{said}.", _evidence_of(live))
 
     def end_empty_ones(self) -> None:
         """Sessions whose last process is gone have ended."""
@@ -98,3 +134,10 @@ class Lifecycle:
             return  # there was no session
         except OSError as error:
             _log.info("cgroup.kept", path=str(self._registry.sessions_dir), why=error.strerror)
+
+
+def _evidence_of(live: LiveSession) -> dict[str, Any] | None:
+    try:
+        return collect(live.cgroup, live.history, live.tree.family())
+    except OSError:  # its last process ended meanwhile
+        return None
