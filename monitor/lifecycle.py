@@ -100,7 +100,6 @@ class Lifecycle:
         else:
             said += ", and is stopped again: " if report.detail else ", and stays so"
             said += report.detail
-            live.state = State.FROZEN
         if not self._casebook.is_open(live.id):  # it ended before it could tell anybody
             session = SessionRef(id=live.id, name=live.name)
             self._casebook.found_stopped(session, f"{said}.", _evidence_of(live))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -38,6 +38,7 @@ from monitor.record.sentence import sentence, shown
 from monitor.record.store import Store
 from monitor.response.evidence import collect
 from monitor.response.grants import Grants
+from monitor.response.holdback import HeldBack
 from monitor.response.holds import Answer, Holds
 from monitor.response.killswitch import KillSwitch, StopReport
 from monitor.response.policy import Decision, Disarmer, decide, strongest
@@ -50,15 +51,6 @@ _log = structlog.get_logger()
 _REFUSED = "the act was refused: it did not happen"
 _REFUSING = {Action.STOPPING, Action.ALREADY_STOPPED, Action.DENIED}
 _BEFORE_THE_STOP = ("held", "received", "matched")
-
-
-@dataclass(slots=True)
-class _HeldBack:
-    """A session that did more than could be looked at: since when it stands still, and it was."""
-
-    live: LiveSession
-    since_ns: int
-    read_ns: int = 0
 
 
 class Responder:
@@ -83,8 +75,7 @@ class Responder:
         self._store = store
         self._metrics = metrics
         self._egress_bytes = egress_bytes
-        self._held_back: dict[str, _HeldBack] = {}
-        """By session id."""
+        self._held_back = HeldBack(killswitch, holds)
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="evidence")
 
     def contain(self, live: LiveSession) -> None:
@@ -97,26 +88,12 @@ class Responder:
     def hold_back(self, live: LiveSession) -> None:
         """It does more than can be looked at, and stands still until it was: `let_go_on`."""
         free = live.state is State.RUNNING and not self._killswitch.is_contained(live)
-        if not free or live.mode is Mode.OBSERVE:
-            return
-        with suppress(EstopError, OSError):  # as above
-            self._killswitch.contain(live)
-            self._held_back.setdefault(live.id, _HeldBack(live, time.monotonic_ns()))
+        if free and live.mode is not Mode.OBSERVE:
+            self._held_back.add(live)
 
     def let_go_on(self, *, at_once: bool = False) -> None:
-        """Everything was looked at. It took as long as it took, and others get as long before more comes.
-
-        What waits for a verdict all the same goes on with that.
-        """
-        now_ns = time.monotonic_ns()
-        for held in list(self._held_back.values()):
-            held.read_ns = held.read_ns or now_ns
-            live, rested = held.live, now_ns - held.read_ns >= held.read_ns - held.since_ns
-            if not (rested or at_once) or self._holds.waiting(live.slot):
-                continue
-            del self._held_back[live.id]
-            live.held_back_ns += now_ns - held.since_ns
-            self.uncontain(live)
+        """Everything was looked at: who was held back may go on."""
+        self._held_back.let_go_on(at_once=at_once)
 
     def uncontain(self, live: LiveSession) -> None:
         """Go on, unless it was stopped meanwhile."""
@@ -197,8 +174,7 @@ class Responder:
             self._store.save_alert(alert)
         if chosen is not None:
             cause = next(a for a, (_, _, d) in zip(alerts, decisions, strict=True) if d is chosen)
-            self._casebook.stopped(cause, sentence(cause))
-            self._store.save_session(live.snapshot())
+            self._open_incident(live, cause, sentence(cause))
             stopped = [a for a in alerts if a.outcome.action in {Action.FROZEN, Action.FAILED}]
             kill = chosen.response is Response.KILL
             self._workers.submit(self._finish, live, stopped, event.ktime_ns, kill=kill)
@@ -212,13 +188,18 @@ class Responder:
             return Outcome(action=Action.REFUSED if refused else Action.FAILED, detail=str(error))
         steps.update(report.steps_ns)
         sent, _ = self._egress_bytes(live.slot)
-        if report.done:
-            live.state = State.FROZEN
         return Outcome(
             action=Action.FROZEN if report.done else Action.FAILED,
             detail=report.detail,
             bytes_out=max(0, sent - sent_at_act),
         )
+
+    def _open_incident(self, live: LiveSession, cause: Alert, said: str) -> None:
+        with self._killswitch.turn(live) as stopped:
+            self._casebook.stopped(cause, said)
+            if not stopped and cause.outcome.action is not Action.REFUSED:
+                self._casebook.resolved(live.id, Resolution.RESUMED)  # somebody was quick
+            self._store.save_session(live.snapshot())
 
     def _alert(
         self,
@@ -307,13 +288,9 @@ class Responder:
         if verb == "kill":
             said = f"{who} killed {shown(live.name)}" + (f": {shown(why)}" if why else ".")
             self._casebook.stopped_by(session, who, said)
-        done, state, resolution = _AFTER[verb]
+        done, resolution = _AFTER[verb]
         with self._casebook.deciding(live.id, resolution, who=who, why=why):
-            report = getattr(self._killswitch, verb)(live)
-            if report.done:
-                live.state = state
-                if resolution is not Resolution.NONE:
-                    self._casebook.resolved(live.id, resolution)
+            report = self._carry_out(live, verb)
         record = ActionRecord(
             id=str(ULID()),
             time=asked,
@@ -325,12 +302,25 @@ class Responder:
             timings_ns={name: at - start_ns for name, at in report.steps_ns.items()},
         )
         self._store.save_action(record)
-        self._store.save_session(live.snapshot())
-        if verb == "freeze" and report.done and not self._casebook.is_open(live.id):
-            said = f"{who} froze {shown(live.name)}" + (f": {shown(why)}" if why else ".")
-            evidence = collect(live.cgroup, live.history, live.tree.family())
-            self._casebook.stopped_by(session, who, said, evidence)
+        said = f"{who} froze {shown(live.name)}" + (f": {shown(why)}" if why else ".")
+        first = verb == "freeze" and report.done and not self._casebook.is_open(live.id)
+        evidence = collect(live.cgroup, live.history, live.tree.family()) if first else None
+        with self._killswitch.turn(live) as stopped:
+            if first and stopped:
+                self._casebook.stopped_by(session, who, said, evidence)
+            self._store.save_session(live.snapshot())
         return record
+
+    def _carry_out(self, live: LiveSession, verb: str) -> StopReport:
+        if verb == "freeze":
+            return self._killswitch.freeze(live)
+        if verb == "resume":  # what it is stopped for from then on is another incident
+            over = partial(self._casebook.resolved, live.id, Resolution.RESUMED)
+            return self._killswitch.resume(live, decided=over)
+        report = self._killswitch.kill(live)
+        if report.done:
+            self._casebook.resolved(live.id, Resolution.KILLED)
+        return report
 
     def let_go(self, live: LiveSession, pid: int) -> bool:
         """Continue a process that waits although all is judged; False if its session is stopped."""
@@ -350,8 +340,7 @@ class Responder:
         outcome = self._stop(live, live.sent_bytes, steps)
         timings = {n: at - now_ns for n, at in steps.items()}
         alert = self._own(rule, live, fields, outcome, timings)
-        self._casebook.stopped(alert, f"{rule.title}: {sentence(alert)}")
-        self._store.save_session(live.snapshot())
+        self._open_incident(live, alert, f"{rule.title}: {sentence(alert)}")
 
     def _own(
         self,
@@ -393,7 +382,7 @@ def _shown(fact: Fact, facts: Sequence[Fact]) -> dict[str, Any]:
 
 
 _AFTER = {
-    "freeze": (Action.FROZEN, State.FROZEN, Resolution.NONE),
-    "resume": (Action.RESUMED, State.RUNNING, Resolution.RESUMED),
-    "kill": (Action.KILLED, State.KILLED, Resolution.KILLED),
+    "freeze": (Action.FROZEN, Resolution.NONE),
+    "resume": (Action.RESUMED, Resolution.RESUMED),
+    "kill": (Action.KILLED, Resolution.KILLED),
 }

@@ -8,32 +8,29 @@ network) -> freeze -> confirm -> evidence (not here) -> kill -> confirm empty.
 
 from __future__ import annotations
 
+import itertools
 import os
-import select
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from monitor.errors import GuardError
-from monitor.response.holds import Hold
+from monitor.response.cgroup_files import CgroupFiles, events_of
+from monitor.response.holds import Hold, Reason
+from monitor.response.standing import Standing
+from monitor.subjects import State
 
-_GLIMPSE_S = 0.00002
-_GLIMPSES_NS = 50_000
-_NAP_S = 0.00005
-_NAP_UNTIL_NS = 20_000_000
-"""`cgroup.events` tells pollers at most every 10 ms (kernfs limits it), while a freeze takes 0.02 to
-4 ms: so it is read in a loop first. The loop naps from the start, because a task that is to freeze
-may need this very processor to get there: who acts wakes us where he runs, and we are the more
-urgent. Only a slow freeze is waited for with poll."""
 _FROZEN = "frozen 1"
 _CONTAIN_NAPS_S = (0.00001, 0.00002, 0.00003, 0.0)
 _GONE = "the session ended by itself and its cgroup is gone"
+_DYING = "the session was killed already"
+_STOPPED_AGAIN = "the session was stopped again before it had its network back"
+_RESUMED = "the session was resumed before that was confirmed"
 
 
 class Target(Protocol):
@@ -42,6 +39,8 @@ class Target(Protocol):
     id: str
     slot: int
     cgroup: Path
+    state: State
+    """`running`, `frozen` and `killed` are written here, under the lock under which that is done."""
 
 
 class StopReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +49,8 @@ class StopReport(msgspec.Struct, frozen=True, kw_only=True):
     done: bool
     steps_ns: dict[str, int]
     detail: str = ""
+    stop: int = 0
+    """Which one it was: see `Standing.stop`."""
 
 
 class Held(Protocol):
@@ -63,13 +64,17 @@ class Held(Protocol):
         """All of a session that do."""
         ...
 
+    def waiting(self, slot: int) -> int:
+        """Candidates of the session that nobody has answered."""
+        ...
+
     def forget(self, pid: int) -> None:
         """It was continued."""
         ...
 
 
 class KillSwitch:
-    """One for the monitor. All methods may be called from any thread."""
+    """One for the monitor. All methods may be called from any thread; see `Standing` for who waits."""
 
     def __init__(
         self,
@@ -91,13 +96,11 @@ class KillSwitch:
         self._quarantine = quarantine
         self._held = held
         self._refuse = refuse
-        self._lock = threading.Lock()
+        self._standings: dict[str, Standing] = {}
+        """By session id."""
+        self._numbers = itertools.count(1)
         self._open: dict[str, CgroupFiles] = {}
         self._still_since = still_since
-        self._contained: dict[str, int] = {}
-        """Session id -> when it was begun to freeze, for a verdict that is still out."""
-        self._stopped: set[str] = set()
-        """Sessions whose stop was decided: nobody but `resume` lets them go."""
         self._root = cgroup_root
         self._displaced = displaced
         self._guarded: dict[str, int] = {}
@@ -133,41 +136,60 @@ class KillSwitch:
     def freeze(self, target: Target) -> StopReport:
         """Cut the network, freeze, and wait until the kernel says that everything stands still."""
         self._guard(target)
-        steps: dict[str, int] = {}
-        with self._lock:
-            self._stopped.add(target.id)
+        standing = self._of(target)
+        with standing.lock:
+            begun = self._begin(target, standing)
+        return begun if begun.done else self._confirm(target, standing, begun)
+
+    def _begin(self, target: Target, standing: Standing) -> StopReport:
+        standing.stop = stop = standing.stop or next(self._numbers)
         self._quarantine(target.slot, True)  # noqa: FBT003
-        steps["cut"] = self._now_ns()
-        begun_ns = self._contained.get(target.id, steps["cut"])
+        steps = {"cut": self._now_ns()}
         try:
             self._files(target).freeze(b"1")
         except OSError:
             if target.cgroup.exists():
                 raise
-            return StopReport(done=True, steps_ns=steps, detail=_GONE)
+            return StopReport(done=True, steps_ns=steps, detail=_GONE, stop=stop)
+        standing.begun = True
         # Who waits for the gate's word cannot freeze; refused before the line above, it would run on.
         self._refuse(target.slot, True)  # noqa: FBT003
+        return StopReport(done=False, steps_ns=steps, stop=stop)
+
+    def _confirm(self, target: Target, standing: Standing, begun: StopReport) -> StopReport:
+        steps = begun.steps_ns
+        begun_ns = standing.contained_ns or steps["cut"]
         # Who was sent SIGSTOP counts as frozen, and stays stopped as well until `resume`.
-        done = self._wait(target, _FROZEN)
-        if done:
-            since_ns = self._still_since(target.slot)
-            # It may have stood still before anybody wanted it to: a person froze it.
-            steps["frozen"] = max(since_ns, begun_ns) if since_ns else self._now_ns()
-        return StopReport(
-            done=done,
-            steps_ns=steps,
-            detail="" if done else self._unfinished("freeze", target.cgroup),
-        )
+        if not self._wait(target, _FROZEN, lambda: standing.stop == begun.stop):
+            lifted = standing.stop != begun.stop
+            detail = _RESUMED if lifted else self._unfinished("freeze", target.cgroup)
+            return msgspec.structs.replace(begun, detail=detail)
+        since_ns = self._still_since(target.slot)
+        # It may have stood still before anybody wanted it to: a person froze it.
+        frozen_ns = max(since_ns, begun_ns) if since_ns else self._now_ns()
+        with standing.lock:
+            if standing.stop == begun.stop and target.state.alive:
+                target.state = State.FROZEN
+        return msgspec.structs.replace(begun, done=True, steps_ns={**steps, "frozen": frozen_ns})
+
+    @contextmanager
+    def turn(self, target: Target) -> Iterator[bool]:
+        """Nobody else stops it or lets it go meanwhile: is it stopped? Not to be waited in."""
+        standing = self._of(target)
+        with standing.lock:
+            yield bool(standing.stop)
 
     def contain(self, target: Target) -> None:
         """Begin to freeze while the verdict is still out; `freeze` or `release` must follow."""
         self._guard(target)
-        files = self._files(target)
-        with self._lock:
-            self._contained.setdefault(target.id, self._now_ns())
-        files.freeze(b"1")
+        standing = self._of(target)
+        with standing.lock:
+            if standing.stop:  # a person was quicker
+                return
+            standing.contained_ns = standing.contained_ns or self._now_ns()
+            self._files(target).freeze(b"1")
         # Who is held has only to leave the system call, and may need this very processor to do so: see
-        # `_GLIMPSE_S`. Where that is the whole session, it stands still within a nap or two; for others
+        # `cgroup_files.py`. Where that is the whole session, it stands still within a nap or two; for others
         # the verdict does not wait.
         for nap_s in _CONTAIN_NAPS_S:
             if self._still_since(target.slot):
@@ -176,31 +198,41 @@ class KillSwitch:
 
     def is_contained(self, target: Target) -> bool:
         """Does it stand still for a verdict that is still out?"""
-        with self._lock:
-            return target.id in self._contained
+        return bool(self._of(target).contained_ns)
 
     def release(self, target: Target, pid: int) -> bool:
         """The verdict is `pass`: undo `contain`, and continue what the kernel stopped.
 
         False if the session was stopped meanwhile, for another act or by a person: so it stays.
         """
-        if not self.uncontain(target):
-            return False
-        self._continue_one(pid)
+        with self._of(target).lock:
+            if not self._uncontain(target):
+                return False
+            self._continue_one(pid)
         return True
 
     def uncontain(self, target: Target) -> bool:
         """Undo `contain`, if that was done; False as above."""
-        with self._lock:
-            if target.id in self._stopped:
-                return False
-            if self._contained.pop(target.id, 0):
-                self._files(target).freeze(b"0")
+        with self._of(target).lock:
+            return self._uncontain(target)
+
+    def _uncontain(self, target: Target) -> bool:
+        standing = self._of(target)
+        if standing.stop:
+            return False
+        if standing.contained_ns:
+            standing.contained_ns = 0
+            self._files(target).freeze(b"0")
         return True
 
     def _continue(self, target: Target) -> None:
-        for hold in self._held.stopped(target.slot):
-            self._continue_one(hold.pid)
+        """Whoever the kernel stopped, but for those whose verdict is out: that continues them."""
+        # In this order: a candidate is counted before its process is found here.
+        holds = list(self._held.stopped(target.slot))
+        answered = not self._held.waiting(target.slot)
+        for hold in holds:
+            if answered or hold.reason is not Reason.CANDIDATE:
+                self._continue_one(hold.pid)
 
     def _continue_one(self, pid: int) -> None:
         if not self._held.is_stopped(pid):  # it ended, and its number may be another's
@@ -209,18 +241,25 @@ class KillSwitch:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
 
-    def resume(self, target: Target) -> StopReport:
-        """Thaw, then give the network back."""
+    def resume(self, target: Target, *, decided: Callable[[], None] = lambda: None) -> StopReport:
+        """Thaw, then give the network back; to `decided` nobody can have stopped it again yet."""
         self._guard(target)
-        self._continue(target)
-        with self._lock:
-            self._stopped.discard(target.id)
-            self._contained.pop(target.id, None)
-        self._files(target).freeze(b"0")
-        done = self._wait(target, "frozen 0")
-        self._quarantine(target.slot, False)  # noqa: FBT003
-        self._refuse(target.slot, False)  # noqa: FBT003
-        self._continue(target)  # who was quick enough to be stopped between the two lines above
+        standing = self._of(target)
+        with standing.lock:
+            if standing.killed:
+                return StopReport(done=False, steps_ns={}, detail=_DYING)
+            standing.lift()
+            if target.state.alive:
+                target.state = State.RUNNING  # before it runs: what it does then is judged by that
+            self._files(target).freeze(b"0")
+            decided()
+        done = self._wait(target, "frozen 0", lambda: not standing.stop)
+        with standing.lock:
+            if standing.stop:  # for what it did since, or by somebody else, and that stands
+                return StopReport(done=True, steps_ns={}, detail=_STOPPED_AGAIN)
+            self._quarantine(target.slot, False)  # noqa: FBT003
+            self._refuse(target.slot, False)  # noqa: FBT003
+            self._continue(target)
         return StopReport(
             done=done,
             steps_ns={"resumed": self._now_ns()},
@@ -231,23 +270,32 @@ class KillSwitch:
         """Freeze as above, kill everything in the cgroup at once, and prove that it is empty."""
         report = self.freeze(target)
         steps = dict(report.steps_ns)
+        standing = self._of(target)
         # A freeze that is not confirmed (a task in D state) must not save the session from dying.
-        try:
-            _write(target.cgroup, "cgroup.kill", b"1")
-        except OSError as error:
-            if target.cgroup.exists():
-                if not isinstance(error, FileNotFoundError):
-                    raise
-                self._kill_each(target.cgroup)  # before Linux 5.14
+        with standing.lock:
+            if not standing.begun:  # it was resumed meanwhile, and the cut comes before the kill
+                self._begin(target, standing)
+            self._kill_all(target.cgroup)
+            standing.killed = True
         steps["killed"] = self._now_ns()
         done = self._wait(target, "populated 0")
         if done:
             steps["empty"] = self._now_ns()
+            target.state = State.KILLED
         return StopReport(
             done=done,
             steps_ns=steps,
             detail="" if done else self._unfinished("kill", target.cgroup),
         )
+
+    def _kill_all(self, cgroup: Path) -> None:
+        try:
+            _write(cgroup, "cgroup.kill", b"1")
+        except OSError as error:
+            if cgroup.exists():
+                if not isinstance(error, FileNotFoundError):
+                    raise
+                self._kill_each(cgroup)  # before Linux 5.14
 
     def _kill_each(self, cgroup: Path) -> None:
         # Frozen tasks cannot fork, so one pass over a frozen cgroup meets everybody.
@@ -276,11 +324,15 @@ class KillSwitch:
 
     def is_empty(self, target: Target) -> bool:
         """True when the session's cgroup has no process left, or is gone."""
-        return "populated 0" in _events(target.cgroup)
+        return "populated 0" in events_of(target.cgroup)
 
     def is_frozen(self, target: Target) -> bool:
         """What the kernel says now."""
-        return _FROZEN in _events(target.cgroup)
+        return _FROZEN in events_of(target.cgroup)
+
+    def _of(self, target: Target) -> Standing:
+        standing = self._standings.get(target.id)
+        return standing or self._standings.setdefault(target.id, Standing())
 
     def _files(self, target: Target) -> CgroupFiles:
         """The session's files, open from its first use on: opening costs more than writing."""
@@ -302,33 +354,24 @@ class KillSwitch:
         if files is not None:
             files.close()
         self._guarded.pop(target.id, None)
-        with self._lock:
-            self._stopped.discard(target.id)
-            self._contained.pop(target.id, None)
+        self._standings.pop(target.id, None)
 
-    def _wait(self, target: Target, wanted: str) -> bool:
-        """Wait for a line of cgroup.events, until the deadline. A removed cgroup is empty."""
-        start = self._now_ns()
+    def _wait(self, target: Target, wanted: str, still: Callable[[], bool] = lambda: True) -> bool:
+        """Wait for a line of cgroup.events, until the deadline, and no longer than it is `still` wanted.
+
+        A removed cgroup is empty.
+        """
         try:
-            files = self._files(target)
-            poll = select.poll()
-            poll.register(files.events_fd, select.POLLPRI | select.POLLERR)
-            while wanted not in files.events():
-                passed = self._now_ns() - start
-                if passed > self._deadline_ns:
-                    return False
-                if passed > _NAP_UNTIL_NS:
-                    poll.poll(10)
-                else:
-                    time.sleep(_NAP_S if passed > _GLIMPSES_NS else _GLIMPSE_S)
+            return self._files(target).wait(
+                wanted, lambda passed_ns: passed_ns <= self._deadline_ns and still()
+            )
         except OSError:  # it was removed while we waited
             return wanted == "populated 0"
-        return True
 
     def _unfinished(self, verb: str, cgroup: Path) -> str:
         network = "the network is given back" if verb == "thaw" else "the network stays cut"
         waited = self._deadline_ns // 1_000_000
-        says = " ".join(_events(cgroup).split())
+        says = " ".join(events_of(cgroup).split())
         return f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); {network}"
 
 
@@ -340,37 +383,9 @@ def _cgroup_line(file: int) -> str:
     return text[at + 3 :].partition("\n")[0] if text.startswith("0::", at) else "/"
 
 
-class CgroupFiles:
-    """`cgroup.freeze` and `cgroup.events` of one cgroup, held open. ENODEV once it is removed."""
-
-    def __init__(self, cgroup: Path) -> None:
-        self.events_fd = os.open(cgroup / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
-        self._freeze_fd = os.open(cgroup / "cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
-
-    def freeze(self, value: bytes) -> None:
-        """`1` freezes everything in the cgroup and below it, `0` thaws."""
-        os.pwrite(self._freeze_fd, value, 0)
-
-    def events(self) -> str:
-        """`populated` and `frozen`, a line each, as of now."""
-        return os.pread(self.events_fd, 128, 0).decode()
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        os.close(self.events_fd)
-        os.close(self._freeze_fd)
-
-
 def _write(cgroup: Path, name: str, value: bytes) -> None:
     file = os.open(f"{cgroup}/{name}", os.O_WRONLY)
     try:
         os.write(file, value)
     finally:
         os.close(file)
-
-
-def _events(cgroup: Path) -> str:
-    try:
-        return (cgroup / "cgroup.events").read_text()
-    except OSError:
-        return "populated 0\nfrozen 0\n"

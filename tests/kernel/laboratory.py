@@ -26,6 +26,7 @@ from monitor.capture import syscalls
 from monitor.capture.decode import decode
 from monitor.capture.kernel import Kernel
 from monitor.sessions import cgroups
+from monitor.subjects import State
 
 PROGRAMS = Path(__file__).with_name("programs")
 _FIRST_SLOT = 100
@@ -156,6 +157,7 @@ class Inside:
         self.slot = slot
         self.cgroup = cgroup
         self.id = f"session-{slot}"
+        self.state = State.RUNNING
         self._started: list[subprocess.Popen[bytes]] = []
 
     def watch(self, *, observed: bool = False) -> None:

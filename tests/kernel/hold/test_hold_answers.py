@@ -9,6 +9,7 @@ import threading
 
 from calls import opening
 from held import held_by, watching
+from states import state_of
 from wires import address, connect, listener
 
 from monitor.capture import wire
@@ -83,3 +84,21 @@ def test_an_answer_stands_and_is_for_its_own_question(kernel, inside, holds):
     ]
     kernel.forget(inside.slot)
     assert [questions.get(tid) for tid in (first, second, third)] == [None, None, None]
+
+
+def test_who_waits_for_a_verdict_is_not_continued_by_a_resume(
+    inside, puppet, verdicts, holds, killswitch, scratch
+):
+    """Of another process of the session: what that did is not judged yet."""
+    secret = scratch / "secret"
+    secret.write_text("x")
+    watching(verdicts, Where.EXACT, secret, Act.READ)
+    held_by(inside, puppet, *opening(puppet, secret))
+    assert killswitch.freeze(inside).done
+    assert killswitch.resume(inside).done
+    assert holds.is_stopped(puppet.pid)
+    assert state_of(puppet.pid) == "T"
+    holds.decide_all(inside.slot, Answer.LET)
+    holds.answer(inside.slot)
+    assert killswitch.release(inside, puppet.pid)
+    assert puppet.answer() >= 0

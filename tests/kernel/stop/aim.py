@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitor.subjects import State
+
 
 @dataclass
 class Aim:
@@ -14,3 +16,4 @@ class Aim:
     id: str
     slot: int
     cgroup: Path
+    state: State = State.RUNNING

@@ -11,7 +11,6 @@ from monitor.alerts import SessionRef
 from monitor.casebook import Casebook
 from monitor.lifecycle import Lifecycle
 from monitor.memories import Memories
-from monitor.record.store import Store
 from monitor.response.grants import Grants
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.places import HostMounts, Roots
@@ -20,13 +19,6 @@ from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Mode, Origin, Session, State
 
 HELPER = SessionRef(id="s", name="helper")
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = Store(tmp_path / "state" / "alerts.db")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a session's cgroup by which it is stopped, and what they say; it decides nothing."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_GLIMPSE_S = 0.00002
+_GLIMPSES_NS = 50_000
+_NAP_S = 0.00005
+_NAP_UNTIL_NS = 20_000_000
+"""`cgroup.events` tells pollers at most every 10 ms (kernfs limits it), while a freeze takes 0.02 to
+4 ms: so it is read in a loop first. The loop naps from the start, because a task that is to freeze
+may need this very processor to get there: who acts wakes us where he runs, and we are the more
+urgent. Only a slow freeze is waited for with poll."""
+
+
+class CgroupFiles:
+    """`cgroup.freeze` and `cgroup.events` of one cgroup, held open. ENODEV once it is removed."""
+
+    def __init__(self, cgroup: Path) -> None:
+        self.events_fd = os.open(cgroup / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        self._freeze_fd = os.open(cgroup / "cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
+
+    def freeze(self, value: bytes) -> None:
+        """`1` freezes everything in the cgroup and below it, `0` thaws."""
+        os.pwrite(self._freeze_fd, value, 0)
+
+    def events(self) -> str:
+        """`populated` and `frozen`, a line each, as of now."""
+        return os.pread(self.events_fd, 128, 0).decode()
+
+    def wait(self, wanted: str, goes_on: Callable[[int], bool]) -> bool:
+        """Until `wanted` is among the events; False once `goes_on` says no to the ns that passed."""
+        start_ns = time.monotonic_ns()
+        poll = select.poll()
+        poll.register(self.events_fd, select.POLLPRI | select.POLLERR)
+        while wanted not in self.events():
+            passed = time.monotonic_ns() - start_ns
+            if not goes_on(passed):
+                return False
+            if passed > _NAP_UNTIL_NS:
+                poll.poll(10)
+            else:
+                time.sleep(_NAP_S if passed > _GLIMPSES_NS else _GLIMPSE_S)
+        return True
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self.events_fd)
+        os.close(self._freeze_fd)
+
+
+def events_of(cgroup: Path) -> str:
+    """The same of a cgroup whose files are not open; nobody is in one that was removed."""
+    try:
+        return (cgroup / "cgroup.events").read_text()
+    except OSError:
+        return "populated 0\nfrozen 0\n"
