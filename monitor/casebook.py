@@ -44,6 +44,15 @@ class Casebook:
         title, level = alert.rule.title, alert.rule.level
         self._open_one(alert.session, title, level, sentence, cause=alert.id)
 
+    def confirmed(self, session: str, cause: str, said: str, sentence: str) -> None:
+        """What was `said` of a stop (its alert's id is `cause`) before its end was known."""
+        with self._lock:
+            known = self._open.get(session)
+            if known is not None and known.cause == cause:
+                now = replace(known, sentence=known.sentence.replace(said, sentence))
+                self._open[session] = now
+                self._store.save_incident(now)
+
     def stopped_by(
         self, session: SessionRef, who: str, sentence: str, evidence: dict[str, Any] | None = None
     ) -> None:

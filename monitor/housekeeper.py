@@ -127,6 +127,7 @@ class Housekeeper:
         self._watch_files()
         for live in self._registry.live():
             self._watch_hold(live)
+            self._responder.confirm_late(live)
         self._continue_the_judged()
         self._set_gauges(programs)
 

@@ -40,15 +40,18 @@ from monitor.response.evidence import collect
 from monitor.response.grants import Grants
 from monitor.response.holdback import HeldBack
 from monitor.response.holds import Answer, Holds
-from monitor.response.killswitch import KillSwitch, StopReport
+from monitor.response.killswitch import KillSwitch
 from monitor.response.policy import Decision, Disarmer, decide, strongest
+from monitor.response.standing import StopReport
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.observer import Observation
+from monitor.stops import Stops
 from monitor.subjects import Mode, State
 
 _log = structlog.get_logger()
 
 _REFUSED = "the act was refused: it did not happen"
+_TRIED = {Action.FROZEN, Action.STOPPING, Action.FAILED}
 _REFUSING = {Action.STOPPING, Action.ALREADY_STOPPED, Action.DENIED}
 _BEFORE_THE_STOP = ("held", "received", "matched")
 
@@ -73,23 +76,27 @@ class Responder:
         self._holds = holds
         self._killswitch = killswitch
         self._store = store
-        self._metrics = metrics
         self._egress_bytes = egress_bytes
+        self._stops = Stops(killswitch, store, metrics, egress_bytes, casebook)
         self._held_back = HeldBack(killswitch, holds)
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="evidence")
 
     def contain(self, live: LiveSession) -> None:
         """Begin to freeze, and judge meanwhile."""
-        if live.state is State.RUNNING and not self._killswitch.is_contained(live):
+        if self._may_run(live):
             # It ended; or it may not be stopped, which the stop will say.
             with suppress(EstopError, OSError):
                 self._killswitch.contain(live)
 
     def hold_back(self, live: LiveSession) -> None:
         """It does more than can be looked at, and stands still until it was: `let_go_on`."""
-        free = live.state is State.RUNNING and not self._killswitch.is_contained(live)
-        if free and live.mode is not Mode.OBSERVE:
+        if self._may_run(live) and live.mode is not Mode.OBSERVE:
             self._held_back.add(live)
+
+    def _may_run(self, live: LiveSession) -> bool:
+        switch = self._killswitch
+        running = live.state is State.RUNNING
+        return running and not (switch.is_contained(live) or switch.is_stopped(live))
 
     def let_go_on(self, *, at_once: bool = False) -> None:
         """Everything was looked at: who was held back may go on."""
@@ -121,6 +128,7 @@ class Responder:
         self, observation: Observation, matches: Iterable[tuple[Rule, Fact]], *, refused: bool
     ) -> list[tuple[Rule, Fact, Decision]]:
         snapshot = observation.live.snapshot()
+        stopping = self._killswitch.is_stopped(observation.live)
         return [
             (
                 rule,
@@ -130,6 +138,7 @@ class Responder:
                     snapshot,
                     disarmed=self.disarmer.is_disarmed(rule.id),
                     refused=refused,
+                    stopping=stopping,
                     grant=self._grants.covering(
                         snapshot.id, rule.id, (f.fields for f in (fact, *observation.facts))
                     ),
@@ -157,9 +166,9 @@ class Responder:
         steps = {"received": received_ns, "matched": matched_ns}
         if event.held_ns:
             steps["held"] = event.held_ns
-        outcome = None
+        outcome = begun = None
         if chosen is not None:
-            outcome = self._stop(live, event.egress_bytes, steps)
+            outcome, begun = self._stops.begin(live, event.egress_bytes, steps)
             if refused:
                 outcome = replace(outcome, detail=f"{_REFUSED}; {outcome.detail}".rstrip("; "))
             for rule, _ in stopping:
@@ -169,37 +178,28 @@ class Responder:
             self._alert(observation, rule, fact, decision, outcome, timings)
             for rule, fact, decision in decisions
         ]
-        self._count(alerts, timings)
+        self._stops.count(alerts, timings)
         for alert in alerts:
             self._store.save_alert(alert)
         if chosen is not None:
             cause = next(a for a, (_, _, d) in zip(alerts, decisions, strict=True) if d is chosen)
-            self._open_incident(live, cause, sentence(cause))
-            stopped = [a for a in alerts if a.outcome.action in {Action.FROZEN, Action.FAILED}]
+            self._stops.open_incident(live, cause, sentence(cause))
+            stopped = [a for a in alerts if a.outcome.action in _TRIED]
             kill = chosen.response is Response.KILL
-            self._workers.submit(self._finish, live, stopped, event.ktime_ns, kill=kill)
+            self._workers.submit(self._follow, live, begun, stopped, event.ktime_ns, kill=kill)
 
-    def _stop(self, live: LiveSession, sent_at_act: int, steps: dict[str, int]) -> Outcome:
-        try:
-            report = self._killswitch.freeze(live)
-        except (EstopError, OSError) as error:
-            _log.error("stop.refused", session=live.id, error=str(error))
-            refused = isinstance(error, EstopError)
-            return Outcome(action=Action.REFUSED if refused else Action.FAILED, detail=str(error))
-        steps.update(report.steps_ns)
-        sent, _ = self._egress_bytes(live.slot)
-        return Outcome(
-            action=Action.FROZEN if report.done else Action.FAILED,
-            detail=report.detail,
-            bytes_out=max(0, sent - sent_at_act),
-        )
-
-    def _open_incident(self, live: LiveSession, cause: Alert, said: str) -> None:
-        with self._killswitch.turn(live) as stopped:
-            self._casebook.stopped(cause, said)
-            if not stopped and cause.outcome.action is not Action.REFUSED:
-                self._casebook.resolved(live.id, Resolution.RESUMED)  # somebody was quick
-            self._store.save_session(live.snapshot())
+    def _follow(
+        self,
+        live: LiveSession,
+        begun: StopReport | None,
+        alerts: list[Alert],
+        act_ns: int,
+        *,
+        kill: bool,
+    ) -> None:
+        """On a worker: what the pipeline's thread did not wait for."""
+        alerts = self._stops.confirmed(live, begun, alerts, act_ns)
+        self._finish(live, alerts, act_ns, kill=kill)
 
     def _alert(
         self,
@@ -232,15 +232,6 @@ class Responder:
             },
             timings_ns=timings,
         )
-
-    def _count(self, alerts: list[Alert], timings: dict[str, int]) -> None:
-        self._metrics.verdict_seconds.observe(timings["matched"] / 1e9)
-        if "frozen" in timings:
-            self._metrics.stop_seconds.observe(timings["frozen"] / 1e9)
-        for alert in alerts:
-            self._metrics.alerts.labels(alert.rule.id, alert.response).inc()
-            if alert.response.stops:
-                self._metrics.stops.labels(alert.outcome.action).inc()
 
     def _finish(self, live: LiveSession, alerts: list[Alert], act_ns: int, *, kill: bool) -> None:
         """On a worker: evidence while everything stands still, then the kill if one was asked for."""
@@ -326,21 +317,27 @@ class Responder:
         """Continue a process that waits although all is judged; False if its session is stopped."""
         return self._killswitch.release(live, pid)
 
+    def confirm_late(self, live: LiveSession) -> None:
+        """Does it stand still by now, when everybody has ceased to wait for that?"""
+        self._stops.confirm_late(live)
+
     def own_alert(self, rule: Rule, live: LiveSession, fields: dict[str, Any]) -> None:
         """An alert of the monitor about itself: events lost, a knock at its door."""
         self._own(rule, live, fields, Outcome(action=Action.ALERTED), {})
 
     def own_stop(self, rule: Rule, live: LiveSession, fields: dict[str, Any]) -> None:
         """`fail_mode` is closed, and the session cannot be judged: it is stopped, if it may be."""
-        if live.mode is Mode.OBSERVE or live.state is not State.RUNNING:
+        stopped = live.state is not State.RUNNING or self._killswitch.is_stopped(live)
+        if live.mode is Mode.OBSERVE or stopped:
             self.own_alert(rule, live, fields)
             return
         steps: dict[str, int] = {}
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        outcome = self._stop(live, live.sent_bytes, steps)
+        outcome, begun = self._stops.begin(live, live.sent_bytes, steps)
         timings = {n: at - now_ns for n, at in steps.items()}
         alert = self._own(rule, live, fields, outcome, timings)
-        self._open_incident(live, alert, f"{rule.title}: {sentence(alert)}")
+        self._stops.open_incident(live, alert, f"{rule.title}: {sentence(alert)}")
+        self._workers.submit(self._stops.confirmed, live, begun, [alert], now_ns)
 
     def _own(
         self,
@@ -361,7 +358,7 @@ class Responder:
             event={"category": rule.category, "ktime_ns": now_ns, "fields": fields},
             timings_ns=timings,
         )
-        self._count([alert], {"matched": 0})
+        self._stops.count([alert], {"matched": 0})
         self._store.save_alert(alert)
         return alert
 

@@ -54,6 +54,8 @@ def _consequence(alert: Alert) -> str:
     frozen_ns = alert.timings_ns.get("frozen")
     if action in {Action.FAILED, Action.REFUSED}:
         return f"The session could NOT be stopped: {shown(alert.outcome.detail)}"
+    if action is Action.STOPPING:
+        return "Its network was cut; that the whole session stands still is not confirmed yet."
     when = f" {frozen_ns / 1e6:.1f} ms after the act" if frozen_ns else ""
     said = f"The whole session was frozen{when} and its network cut"
     if out is None:

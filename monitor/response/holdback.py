@@ -10,7 +10,8 @@ from typing import Protocol
 
 from monitor.errors import EstopError
 from monitor.response.holds import Holds
-from monitor.response.killswitch import KillSwitch, Target
+from monitor.response.killswitch import KillSwitch
+from monitor.response.standing import Target
 
 
 class Busy(Target, Protocol):

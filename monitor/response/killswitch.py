@@ -12,17 +12,16 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from monitor.errors import GuardError
 from monitor.response.cgroup_files import CgroupFiles, events_of
-from monitor.response.holds import Hold, Reason
-from monitor.response.standing import Standing
+from monitor.response.holds import Holds, Reason
+from monitor.response.standing import Standing, StopReport, Target
 from monitor.subjects import State
 
 _FROZEN = "frozen 1"
@@ -33,53 +32,13 @@ _STOPPED_AGAIN = "the session was stopped again before it had its network back"
 _RESUMED = "the session was resumed before that was confirmed"
 
 
-class Target(Protocol):
-    """What the kill-switch must know of a session."""
-
-    id: str
-    slot: int
-    cgroup: Path
-    state: State
-    """`running`, `frozen` and `killed` are written here, under the lock under which that is done."""
-
-
-class StopReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a stop or a release got. `steps_ns` holds the CLOCK_BOOTTIME of each step."""
-
-    done: bool
-    steps_ns: dict[str, int]
-    detail: str = ""
-    stop: int = 0
-    """Which one it was: see `Standing.stop`."""
-
-
-class Held(Protocol):
-    """Processes that the kernel stopped for us: `holds.Holds`."""
-
-    def is_stopped(self, pid: int) -> bool:
-        """Does it wait for our SIGCONT?"""
-        ...
-
-    def stopped(self, slot: int) -> Iterable[Hold]:
-        """All of a session that do."""
-        ...
-
-    def waiting(self, slot: int) -> int:
-        """Candidates of the session that nobody has answered."""
-        ...
-
-    def forget(self, pid: int) -> None:
-        """It was continued."""
-        ...
-
-
 class KillSwitch:
     """One for the monitor. All methods may be called from any thread; see `Standing` for who waits."""
 
     def __init__(
         self,
         quarantine: Callable[[int, bool], None],
-        held: Held,
+        held: Holds,
         *,
         cgroup_root: Path,
         refuse: Callable[[int, bool], None] = lambda _slot, _on: None,
@@ -133,13 +92,19 @@ class KillSwitch:
         if moves is not None:
             self._guarded[target.id] = moves
 
-    def freeze(self, target: Target) -> StopReport:
-        """Cut the network, freeze, and wait until the kernel says that everything stands still."""
+    def freeze(self, target: Target, *, patience_ns: int | None = None) -> StopReport:
+        """Cut the network, freeze, and wait until the kernel says that everything stands still.
+
+        For `patience_ns`, and not at all for a freeze that was begun before: `confirm` waits on.
+        Without it until the deadline.
+        """
         self._guard(target)
         standing = self._of(target)
         with standing.lock:
+            if standing.begun and patience_ns is not None:
+                patience_ns = 0
             begun = self._begin(target, standing)
-        return begun if begun.done else self._confirm(target, standing, begun)
+        return begun if begun.done else self.confirm(target, begun, patience_ns=patience_ns)
 
     def _begin(self, target: Target, standing: Standing) -> StopReport:
         standing.stop = stop = standing.stop or next(self._numbers)
@@ -156,13 +121,16 @@ class KillSwitch:
         self._refuse(target.slot, True)  # noqa: FBT003
         return StopReport(done=False, steps_ns=steps, stop=stop)
 
-    def _confirm(self, target: Target, standing: Standing, begun: StopReport) -> StopReport:
-        steps = begun.steps_ns
+    def confirm(
+        self, target: Target, begun: StopReport, *, patience_ns: int | None = None
+    ) -> StopReport:
+        """Wait for a freeze that was begun, until somebody resumes it; how long: as `freeze`."""
+        standing, steps = self._of(target), begun.steps_ns
         begun_ns = standing.contained_ns or steps["cut"]
         # Who was sent SIGSTOP counts as frozen, and stays stopped as well until `resume`.
-        if not self._wait(target, _FROZEN, lambda: standing.stop == begun.stop):
+        if not self._wait(target, _FROZEN, lambda: standing.stop == begun.stop, patience_ns):
             lifted = standing.stop != begun.stop
-            detail = _RESUMED if lifted else self._unfinished("freeze", target.cgroup)
+            detail = _RESUMED if lifted else self._unfinished("freeze", target.cgroup, patience_ns)
             return msgspec.structs.replace(begun, detail=detail)
         since_ns = self._still_since(target.slot)
         # It may have stood still before anybody wanted it to: a person froze it.
@@ -170,7 +138,22 @@ class KillSwitch:
         with standing.lock:
             if standing.stop == begun.stop and target.state.alive:
                 target.state = State.FROZEN
-        return msgspec.structs.replace(begun, done=True, steps_ns={**steps, "frozen": frozen_ns})
+        frozen = {**steps, "frozen": frozen_ns}
+        return msgspec.structs.replace(begun, done=True, steps_ns=frozen, detail="")
+
+    def confirm_late(self, target: Target) -> bool:
+        """Does one that nobody waits for any more stand still by now? True when that is news."""
+        standing = self._of(target)
+        if not standing.begun or target.state is not State.RUNNING or not self.is_frozen(target):
+            return False
+        with standing.lock:
+            if standing.begun:
+                target.state = State.FROZEN
+        return standing.begun
+
+    def is_stopped(self, target: Target) -> bool:
+        """It is cut and was told to freeze, whether or not it is known to stand still."""
+        return self._of(target).begun
 
     @contextmanager
     def turn(self, target: Target) -> Iterator[bool]:
@@ -356,21 +339,28 @@ class KillSwitch:
         self._guarded.pop(target.id, None)
         self._standings.pop(target.id, None)
 
-    def _wait(self, target: Target, wanted: str, still: Callable[[], bool] = lambda: True) -> bool:
+    def _wait(
+        self,
+        target: Target,
+        wanted: str,
+        still: Callable[[], bool] = lambda: True,
+        patience_ns: int | None = None,
+    ) -> bool:
         """Wait for a line of cgroup.events, until the deadline, and no longer than it is `still` wanted.
 
         A removed cgroup is empty.
         """
+        longest_ns = self._deadline_ns if patience_ns is None else patience_ns
         try:
             return self._files(target).wait(
-                wanted, lambda passed_ns: passed_ns <= self._deadline_ns and still()
+                wanted, lambda passed_ns: passed_ns <= longest_ns and still()
             )
         except OSError:  # it was removed while we waited
             return wanted == "populated 0"
 
-    def _unfinished(self, verb: str, cgroup: Path) -> str:
+    def _unfinished(self, verb: str, cgroup: Path, patience_ns: int | None = None) -> str:
         network = "the network is given back" if verb == "thaw" else "the network stays cut"
-        waited = self._deadline_ns // 1_000_000
+        waited = (self._deadline_ns if patience_ns is None else patience_ns) // 1_000_000
         says = " ".join(events_of(cgroup).split())
         return f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); {network}"
 

@@ -77,10 +77,12 @@ def decide(
     *,
     disarmed: bool,
     refused: bool = False,
+    stopping: bool = False,
     grant: Grant | None = None,
 ) -> Decision:
     """The response to one match. `refused`: the kernel did not let the act happen.
 
+    `stopping`: the session's stop was decided, and is not confirmed: it is cut and being frozen.
     An `ask` is a freeze: whoever is asked resumes or kills. A `deny` whose act happened all the same
     is a broken promise, and stops the session.
     """
@@ -88,7 +90,7 @@ def decide(
         detail = f"{grant.who} gave leave until {grant.expires}: {grant.why or 'no reason given'}"
         return Decision(Response.ALERT, Action.GRANTED, detail)
     told = _told(rule.response, refused=refused)
-    return told or _stopping(rule.response, session, disarmed=disarmed)
+    return told or _stopping(rule.response, session, disarmed=disarmed, stopping=stopping)
 
 
 def _told(response: Response, *, refused: bool) -> Decision | None:
@@ -100,7 +102,7 @@ def _told(response: Response, *, refused: bool) -> Decision | None:
     return None
 
 
-def _stopping(response: Response, session: Session, *, disarmed: bool) -> Decision:
+def _stopping(response: Response, session: Session, *, disarmed: bool, stopping: bool) -> Decision:
     if session.mode is Mode.OBSERVE:
         return Decision(Response.ALERT, _WOULD[response], "the session is only observed")
     if disarmed:
@@ -109,10 +111,12 @@ def _stopping(response: Response, session: Session, *, disarmed: bool) -> Decisi
             "`estop rules reload` arms it, or a restart of the monitor"
         )
         return Decision(Response.ALERT, Action.DISARMED, detail)
-    if session.state is State.FROZEN and response is Response.KILL:
+    stopped = session.state in _STOPPED
+    if response is Response.KILL and (session.state is State.FROZEN or (stopping and not stopped)):
         return Decision(Response.KILL, Action.STOPPING)
-    if session.state in _STOPPED:
-        return Decision(Response.ALERT, Action.ALREADY_STOPPED, f"the session is {session.state}")
+    if stopped or stopping:
+        detail = f"the session is {session.state if stopped else 'being stopped'}"
+        return Decision(Response.ALERT, Action.ALREADY_STOPPED, detail)
     if response is Response.DENY:
         return Decision(Response.FREEZE, Action.STOPPING, "the act was not refused")
     return Decision(response, Action.STOPPING)

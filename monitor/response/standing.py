@@ -1,10 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was decided about each session, and the lock under which that is done; it does none of it."""
+"""What a stop is about: whom it meets, what was decided about him, how far it got; it does nothing."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from monitor.subjects import State
+
+
+class Target(Protocol):
+    """What the kill-switch must know of a session."""
+
+    id: str
+    slot: int
+    cgroup: Path
+    state: State
+    """`running`, `frozen` and `killed` are written here, under the lock under which that is done."""
+
+
+class StopReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a stop or a release got. `steps_ns` holds the CLOCK_BOOTTIME of each step."""
+
+    done: bool
+    steps_ns: dict[str, int]
+    detail: str = ""
+    stop: int = 0
+    """Which one it was: see `Standing.stop`."""
 
 
 @dataclass(slots=True)

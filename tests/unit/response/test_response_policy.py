@@ -59,6 +59,18 @@ def test_an_armed_rule_in_an_enforced_session(case, expected):
     assert (decision.response, decision.action) == expected
 
 
+@pytest.mark.parametrize("response", Response)
+@pytest.mark.parametrize("state", State)
+def test_a_session_that_is_being_stopped_is_stopped_once(response, state):
+    """Its freeze is asked for and not confirmed: nothing but a kill adds to that."""
+    decision = decide(rule(response), session(state=state), disarmed=False, stopping=True)
+    stopped = decide(rule(response), session(state=FROZEN), disarmed=False)
+    if state not in {KILLED, EXITED}:
+        assert (decision.response, decision.action) == (stopped.response, stopped.action)
+    else:
+        assert decision.action is not Action.STOPPING
+
+
 @pytest.mark.parametrize(
     ("response", "action"),
     [
