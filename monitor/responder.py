@@ -117,7 +117,7 @@ class Responder:
             self._holds.decide(event.tid, event.held_ns, Answer.LET)
         self._holds.answer(live.slot)  # before who waits is looked for: see bpf/verdict.h
         with suppress(OSError):  # the session ended
-            self._killswitch.release(live, event.tgid)
+            self.let_go(live, event.tgid)
 
     def refuses(self, observation: Observation, matches: Mapping[str, tuple[Rule, Fact]]) -> bool:
         """Must an act that waits for our word not happen?"""
@@ -314,8 +314,14 @@ class Responder:
         return report
 
     def let_go(self, live: LiveSession, pid: int) -> bool:
-        """Continue a process that waits although all is judged; False if its session is stopped."""
-        return self._killswitch.release(live, pid)
+        """Continue a process of which all is judged; False if its session is stopped.
+
+        The session stands still for as long as something else of it waits for an answer.
+        """
+        waits = self._killswitch.is_contained(live) and (
+            live.id in self._held_back or self._holds.waiting(live.slot) > 0
+        )
+        return self._killswitch.release(live, pid, thaw=not waits)
 
     def confirm_late(self, live: LiveSession) -> None:
         """Does it stand still by now, when everybody has ceased to wait for that?"""

@@ -39,6 +39,9 @@ class HeldBack:
         self._rests: dict[str, _Rest] = {}
         """By session id."""
 
+    def __contains__(self, session: str) -> bool:
+        return session in self._rests
+
     def add(self, live: Busy) -> None:
         """It stands still from now on."""
         # It ended; or it may not be stopped, which the stop will say.

@@ -183,13 +183,14 @@ class KillSwitch:
         """Does it stand still for a verdict that is still out?"""
         return bool(self._of(target).contained_ns)
 
-    def release(self, target: Target, pid: int) -> bool:
-        """The verdict is `pass`: undo `contain`, and continue what the kernel stopped.
+    def release(self, target: Target, pid: int, *, thaw: bool = True) -> bool:
+        """The verdict is `pass`: continue what the kernel stopped, and with `thaw` undo `contain`.
 
         False if the session was stopped meanwhile, for another act or by a person: so it stays.
         """
-        with self._of(target).lock:
-            if not self._uncontain(target):
+        standing = self._of(target)
+        with standing.lock:
+            if standing.stop or (thaw and not self._uncontain(target)):
                 return False
             self._continue_one(pid)
         return True
