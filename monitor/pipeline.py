@@ -145,6 +145,11 @@ class Pipeline:
         self._record = record
         self._held: deque[tuple[tuple[int, ...], int]] = deque()
         """How far the source had been read when so many rows had been taken."""
+        self._holds_back = False
+        """Does anybody stand still until he was looked at?"""
+        self._unread: AbstractSet[int] = frozenset()
+        """Slots of which the rings may hold more. They keep the order: of who stands still all was read,
+        or nearly so, once a batch comes without him, whoever else fills them."""
         self._registry = registry
         self._observer = observer
         self._engine = engine
@@ -169,7 +174,8 @@ class Pipeline:
             self._take(event)
         if not self._source.behind:
             self._registry.caught_up(now_ns)
-            self._responder.let_go_on()
+        if not self._source.behind or self._holds_back:
+            self._holds_back = self._responder.let_go_on(self._unread)
         while self._asked and self._may_judge(self._asked[0]):
             self._answer(self._asked.popleft())
         for observation in self._observer.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
@@ -245,6 +251,7 @@ class Pipeline:
         self._asked += self._gate.take()
         records = self._source.read(0)
         self._contain(records)
+        self._unread = frozenset(map(wire.slot, records)) if self._source.behind else frozenset()
         if self._source.flooded:
             self._hold_back(records)
         # The two rings are in order each; together they are put in order by the kernel's clock.
@@ -266,6 +273,7 @@ class Pipeline:
             live = self._registry.live_in(slot)
             if live is not None and count * _FLOOD_SHARE >= len(records):
                 self._responder.hold_back(live)
+                self._holds_back = True
 
     def _contain(self, records: list[bytes]) -> None:
         """Before anything else is looked at: freezing takes its time."""

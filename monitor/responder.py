@@ -8,7 +8,7 @@ and the kill follow on a thread of their own, while the session stands still.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -98,9 +98,9 @@ class Responder:
         running = live.state is State.RUNNING
         return running and not (switch.is_contained(live) or switch.is_stopped(live))
 
-    def let_go_on(self, *, at_once: bool = False) -> None:
-        """Everything was looked at: who was held back may go on."""
-        self._held_back.let_go_on(at_once=at_once)
+    def let_go_on(self, unread: Container[int] = (), *, at_once: bool = False) -> bool:
+        """Who was held back may go on, unless he is in one of these slots; True while anybody is."""
+        return self._held_back.let_go_on(unread, at_once=at_once)
 
     def uncontain(self, live: LiveSession) -> None:
         """Go on, unless it was stopped meanwhile."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,9 @@ from monitor.errors import EstopError
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.response.standing import Target
+
+_LONGEST_NS = 1_000_000_000
+"""Nobody stands still for longer: who goes on doing too much is held back again by the next batch."""
 
 
 class Busy(Target, Protocol):
@@ -23,10 +27,14 @@ class Busy(Target, Protocol):
 
 @dataclass(slots=True)
 class _Rest:
-    """Since when a session stands still, and all that it did had been looked at."""
+    """Since when a session stands still, and all that it did had been looked at; 0 for not yet.
+
+    Until `told_ns` its time is in `held_back_ns`.
+    """
 
     live: Busy
     since_ns: int
+    told_ns: int
     read_ns: int = 0
 
 
@@ -47,20 +55,32 @@ class HeldBack:
         # It ended; or it may not be stopped, which the stop will say.
         with suppress(EstopError, OSError):
             self._killswitch.contain(live)
-            self._rests.setdefault(live.id, _Rest(live, time.monotonic_ns()))
+            now_ns = time.monotonic_ns()
+            self._rests.setdefault(live.id, _Rest(live, now_ns, now_ns))
 
-    def let_go_on(self, *, at_once: bool = False) -> None:
-        """Everything was looked at. It took as long as it took, and others get as long before more comes.
+    def let_go_on(self, unread: Container[int] = (), *, at_once: bool = False) -> bool:
+        """Everything was looked at, but for what sessions in the `unread` slots did; is somebody left?
 
-        What waits for a verdict all the same goes on with that.
+        It took as long as it took, and others get as long before more comes. What waits for a verdict all
+        the same goes on with that.
         """
         now_ns = time.monotonic_ns()
         for rest in list(self._rests.values()):
-            rest.read_ns = rest.read_ns or now_ns
-            live, rested = rest.live, now_ns - rest.read_ns >= rest.read_ns - rest.since_ns
-            if not (rested or at_once) or self._holds.waiting(live.slot):
+            live = rest.live
+            live.held_back_ns += now_ns - rest.told_ns
+            rest.told_ns = now_ns
+            if not self._may_go_on(rest, now_ns, unread) and not at_once:
+                continue
+            if self._holds.waiting(live.slot):
                 continue
             del self._rests[live.id]
-            live.held_back_ns += now_ns - rest.since_ns
             with suppress(OSError):  # the session ended
                 self._killswitch.uncontain(live)
+        return bool(self._rests)
+
+    def _may_go_on(self, rest: _Rest, now_ns: int, unread: Container[int]) -> bool:
+        if not rest.read_ns and rest.live.slot not in unread:
+            rest.read_ns = now_ns
+        read_ns, stands_ns = rest.read_ns, now_ns - rest.since_ns
+        rested = read_ns > 0 and now_ns - read_ns >= read_ns - rest.since_ns
+        return rested or stands_ns >= _LONGEST_NS

@@ -73,7 +73,7 @@ class Gate:
 class Responder:
     """One that holds nobody back."""
 
-    def let_go_on(self, *, at_once=False):
+    def let_go_on(self, unread=(), *, at_once=False):
         pass
 
 

@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from laboratory import until
 
+from monitor.capture import wire
 from monitor.events import Event, Verdict, View
+from monitor.metrics import Metrics
+from monitor.pipeline import Pipeline
+from monitor.response import holdback
+from monitor.sessions.settle import Settling
 
 
 def candidate(live):
@@ -45,3 +52,105 @@ def test_who_does_too_much_is_not_let_go_on_by_an_answer(live, responder, killsw
     assert killswitch.is_frozen(live)
     responder.let_go_on(at_once=True)
     assert not killswitch.is_frozen(live)
+
+
+def exits(slot, count):
+    """Records of the shortest kind."""
+    values = {name: 0 for name, _ in wire.EXIT.members}
+    values |= {
+        "header.size": wire.EXIT.size, "header.kind": wire.Kind.EXIT, "header.session": slot,
+    }  # fmt: skip
+    return [wire.EXIT.packed.pack(*values.values())] * count
+
+
+class Flood:
+    """A ring that a session which is only observed keeps full; the other one adds to it until `still`."""
+
+    behind = flooded = True
+
+    def __init__(self, slot, still):
+        self.slot, self.still = slot, still
+
+    def wait(self, timeout_ms):
+        pass
+
+    def read(self, timeout_ms):
+        return exits(1, 48) + exits(self.slot, 0 if self.still() else 16)
+
+    def ahead(self):
+        return []
+
+    def beat(self):
+        pass
+
+    def mark(self):
+        return (0, 0)
+
+    def commit(self, mark=None):
+        pass
+
+
+class Sessions:
+    """One session, in which nothing happens."""
+
+    def __init__(self, live):
+        self.live = live
+        self.settling = Settling()
+
+    def live_in(self, slot):
+        return self.live if slot == self.live.slot else None
+
+    def observe(self, event):
+        return None
+
+    def pending(self):
+        return []
+
+    def settled(self, now_ns):
+        return []
+
+
+class Gate:
+    """Nobody asks."""
+
+    def take(self):
+        return []
+
+
+@pytest.fixture
+def flooded(live, responder, store):
+    def made(still):
+        sessions = Sessions(live)
+        return Pipeline(
+            Flood(live.slot, still), sessions, sessions, None, responder, store, Metrics(),
+            gate=Gate(),
+        )  # fmt: skip
+
+    return made
+
+
+def test_who_was_held_back_goes_on_once_he_was_looked_at_whoever_else_floods(
+    live, killswitch, flooded
+):
+    pipeline = flooded(lambda: killswitch.is_contained(live))
+    pipeline.step()
+    assert killswitch.is_contained(live)
+    pipeline._source.still = lambda: True
+    assert until(lambda: pipeline.step() or not killswitch.is_contained(live), 0.5)
+    assert not killswitch.is_frozen(live)
+
+
+def test_nobody_is_held_back_for_longer_than_the_bound_and_his_time_is_told_meanwhile(
+    live, killswitch, flooded, monkeypatch
+):
+    monkeypatch.setattr(holdback, "_LONGEST_NS", 200_000_000)
+    pipeline = flooded(lambda: False)
+    pipeline.step()
+    start, told = time.monotonic(), set()
+    while killswitch.is_contained(live) and time.monotonic() - start < 5:
+        pipeline._source.flooded = False  # or he is held back again at once
+        pipeline.step()
+        told.add(live.held_back_ns)
+    assert 0.1 < time.monotonic() - start < 1
+    assert len(told) > 2
+    assert live.held_back_ns >= 200_000_000
