@@ -22,7 +22,7 @@ from monitor.detection.engine import Engine
 from monitor.errors import CaptureError
 from monitor.metrics import Metrics
 from monitor.responder import Responder
-from monitor.response.holds import Answer, Holds, Reason
+from monitor.response.holds import Answer, Hold, Holds, Reason
 from monitor.response.verdicts import Verdicts
 from monitor.sessions.live import LiveSession
 from monitor.sessions.observer import Observer
@@ -224,14 +224,14 @@ class Housekeeper:
         self._holds.answer_all(live.slot)
 
     def _continue_the_judged(self) -> None:
-        """Processes that an earlier monitor left stopped, once all that they did is judged."""
+        """Processes that nobody else continues, once all that they did is judged."""
         silent: set[int] = set()
         for hold in self._holds.stopped():
             live = self._registry.live_in(hold.slot)
             if (
                 live is not None
                 and live.state is State.RUNNING
-                and self._registry.has_seen(hold.ktime_ns)
+                and self._is_judged(hold)
                 and not self._holds.waiting(hold.slot)
                 and self._responder.let_go(live, hold.pid)
             ):
@@ -239,6 +239,13 @@ class Housekeeper:
         for slot in silent:
             if (live := self._registry.live_in(slot)) is not None:
                 self._responder.own_alert(SILENCE, live, {})
+
+    def _is_judged(self, hold: Hold) -> bool:
+        """With `fail_mode` open so is what nobody judged in time: the pipeline may be what hangs."""
+        if self._registry.has_seen(hold.ktime_ns):
+            return True
+        waits_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - hold.ktime_ns
+        return not self._fails_closed and waits_ns > self._limits.hold_timeout_s * 1e9
 
     # Gauges -------------------------------------------------------------------------------------
 

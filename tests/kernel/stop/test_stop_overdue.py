@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a session while the pipeline hangs: whoever looks now and then decides."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from calls import opening
+from laboratory import until
+from states import state_of
+
+from monitor.config import FailMode
+from monitor.housekeeper import Housekeeper, Limits
+from monitor.lowered import Act, Lowered, Watch, Where
+from monitor.metrics import Metrics
+from monitor.subjects import State
+
+
+class Hanging:
+    """One session, of which nothing is judged any more."""
+
+    def __init__(self, live):
+        self._live = live
+
+    def live(self):
+        return [self._live]
+
+    def live_in(self, slot):
+        return self._live if slot == self._live.slot else None
+
+    def has_seen(self, ktime_ns):
+        return False
+
+
+class Gate:
+    """One at which nobody asks."""
+
+    pid = 0
+    tally = SimpleNamespace(late=0)
+
+    def trouble(self):
+        return ""
+
+
+@pytest.fixture
+def housekeeper(kernel, live, responder, holds):
+    def made(fail_mode):
+        engine = SimpleNamespace(ruleset=SimpleNamespace(rules=()), errors={}, evicted=0)
+        observer = SimpleNamespace(unjudged=0)
+        limits = Limits(fail_mode, hold_timeout_s=0.2, losses=10**9)
+        return Housekeeper(
+            kernel, Hanging(live), observer, engine, responder, holds, Metrics(), limits, Gate()
+        )
+
+    return made
+
+
+@pytest.fixture
+def held(inside, puppet, verdicts, scratch):
+    """A process that waits for a verdict."""
+    watch = Watch(Where.EXACT, str(scratch / "held"), Act.CREATE, Act(0), frozenset())
+    verdicts.replace(Lowered(watches=(watch,)))
+    puppet.become(*opening(puppet, scratch / "held", os.O_CREAT))
+    assert until(lambda: state_of(puppet.pid) == "T")
+    return puppet
+
+
+def test_with_fail_mode_open_who_was_not_judged_in_time_goes_on_though_the_pipeline_hangs(
+    live, held, housekeeper, holds
+):
+    keeper = housekeeper(FailMode.OPEN)
+    keeper.look()
+    assert state_of(held.pid) == "T"
+    assert until(lambda: keeper.look() or not holds.is_stopped(held.pid), 3)
+    assert held.answer() >= 0
+    assert live.state is State.RUNNING
+
+
+def test_with_fail_mode_closed_who_was_not_judged_in_time_stays_stopped(
+    live, held, housekeeper, holds
+):
+    keeper = housekeeper(FailMode.CLOSED)
+    assert until(lambda: keeper.look() or live.state is State.FROZEN, 3)
+    keeper.look()
+    assert holds.is_stopped(held.pid)
