@@ -83,20 +83,16 @@ class Responder:
 
     def contain(self, live: LiveSession) -> None:
         """Begin to freeze, and judge meanwhile."""
-        if self._may_run(live):
+        if live.state is State.RUNNING and self._killswitch.may_run(live):
             # It ended; or it may not be stopped, which the stop will say.
             with suppress(EstopError, OSError):
                 self._killswitch.contain(live)
 
     def hold_back(self, live: LiveSession) -> None:
         """It does more than can be looked at, and stands still until it was: `let_go_on`."""
-        if self._may_run(live) and live.mode is not Mode.OBSERVE:
+        free = live.state is State.RUNNING and self._killswitch.may_run(live)
+        if free and live.mode is not Mode.OBSERVE:
             self._held_back.add(live)
-
-    def _may_run(self, live: LiveSession) -> bool:
-        switch = self._killswitch
-        running = live.state is State.RUNNING
-        return running and not (switch.is_contained(live) or switch.is_stopped(live))
 
     def let_go_on(self, unread: Container[int] = (), *, at_once: bool = False) -> bool:
         """Who was held back may go on, unless he is in one of these slots; True while anybody is."""

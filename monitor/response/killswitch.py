@@ -26,6 +26,7 @@ from monitor.subjects import State
 
 _FROZEN = "frozen 1"
 _CONTAIN_NAPS_S = (0.00001, 0.00002, 0.00003, 0.0)
+_OVER = (State.KILLED, State.EXITED)
 _GONE = "the session ended by itself and its cgroup is gone"
 _DYING = "the session was killed already"
 _STOPPED_AGAIN = "the session was stopped again before it had its network back"
@@ -136,10 +137,9 @@ class KillSwitch:
         # It may have stood still before anybody wanted it to: a person froze it.
         frozen_ns = max(since_ns, begun_ns) if since_ns else self._now_ns()
         with standing.lock:
-            if standing.stop == begun.stop and target.state.alive:
+            if standing.stop == begun.stop and target.state not in _OVER:
                 target.state = State.FROZEN
-        frozen = {**steps, "frozen": frozen_ns}
-        return msgspec.structs.replace(begun, done=True, steps_ns=frozen, detail="")
+        return StopReport(done=True, steps_ns={**steps, "frozen": frozen_ns}, stop=begun.stop)
 
     def confirm_late(self, target: Target) -> bool:
         """Does one that nobody waits for any more stand still by now? True when that is news."""
@@ -182,6 +182,11 @@ class KillSwitch:
     def is_contained(self, target: Target) -> bool:
         """Does it stand still for a verdict that is still out?"""
         return bool(self._of(target).contained_ns)
+
+    def may_run(self, target: Target) -> bool:
+        """Neither contained nor stopped: one look, because it stands between an act and its freeze."""
+        standing = self._of(target)
+        return not (standing.begun or standing.contained_ns)
 
     def release(self, target: Target, pid: int, *, thaw: bool = True) -> bool:
         """The verdict is `pass`: continue what the kernel stopped, and with `thaw` undo `contain`.
@@ -233,7 +238,7 @@ class KillSwitch:
             if standing.killed:
                 return StopReport(done=False, steps_ns={}, detail=_DYING)
             standing.lift()
-            if target.state.alive:
+            if target.state not in _OVER:
                 target.state = State.RUNNING  # before it runs: what it does then is judged by that
             self._files(target).freeze(b"0")
             decided()
