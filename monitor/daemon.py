@@ -229,6 +229,7 @@ class Daemon:
             refuse=lambda slot, on: self._gate.refuse(slot, on=on),
             displaced=self.kernel.displaced,
             still_since=self.kernel.still_since,
+            followed=self.kernel.followed,
             deadline_ms=settings.freeze_deadline_ms,
         )
         self._stack.callback(self._killswitch.close)

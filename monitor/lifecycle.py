@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 import structlog
 
@@ -102,13 +101,16 @@ class Lifecycle:
             said += report.detail
         if not self._casebook.is_open(live.id):  # it ended before it could tell anybody
             session = SessionRef(id=live.id, name=live.name)
-            self._casebook.found_stopped(session, f"{said}.", _evidence_of(live))
+            evidence = collect(live.cgroup, live.history, live.tree.family())
+            self._casebook.found_stopped(session, f"{said}.", evidence)
 
     def end_empty_ones(self) -> None:
         """Sessions whose last process is gone have ended."""
         for live in self._registry.live():
             if not (live.populated and self._killswitch.is_empty(live)):
                 continue
+            if self._killswitch.gather(live):
+                continue  # somebody of it lives elsewhere, and is back
             if self._registry.end(live):
                 self._killswitch.forget(live)
                 self._grants.forget(live.id)
@@ -122,7 +124,7 @@ class Lifecycle:
         for live in self._registry.live():
             self._store.save_session(live.snapshot())
             self._memories.keep(live, all_of_it=True)
-            if self._killswitch.is_empty(live):
+            if self._killswitch.is_empty(live) and not self._killswitch.gather(live):
                 self._registry.close(live, State.EXITED)
                 self._store.save_session(live.snapshot())
             else:
@@ -133,10 +135,3 @@ class Lifecycle:
             return  # there was no session
         except OSError as error:
             _log.info("cgroup.kept", path=str(self._registry.sessions_dir), why=error.strerror)
-
-
-def _evidence_of(live: LiveSession) -> dict[str, Any] | None:
-    try:
-        return collect(live.cgroup, live.history, live.tree.family())
-    except OSError:  # its last process ended meanwhile
-        return None

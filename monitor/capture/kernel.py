@@ -231,6 +231,10 @@ class Kernel:
         row = self._tasks.get(pid)
         return row[0] if row else 0
 
+    def followed(self, slot: int) -> list[int]:
+        """Processes of the session, whatever cgroup they are in."""
+        return [pid for (pid,), row in self._tasks.items() if row[0] == slot]
+
     def watch_socket(self, slot: int, cookie: int) -> None:
         """Put a socket that existed before adoption in scope of the cut."""
         self._maps["inherited_sockets"].set((cookie,), (slot,))

@@ -63,3 +63,29 @@ def events_of(cgroup: Path) -> str:
         return (cgroup / "cgroup.events").read_text()
     except OSError:
         return "populated 0\nfrozen 0\n"
+
+
+def lives(pid: int) -> bool:
+    """Does the process run or stand still? False also for one that has ended and waits to be asked how."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def cgroup_line(file: int) -> str:
+    """The cgroup2 path of a process, from the root of the hierarchy; `file` is its /proc/PID/cgroup."""
+    text = os.pread(file, 65536, 0).decode("utf-8", "surrogateescape")
+    # On hybrid hosts version 1 hierarchies have lines of their own, which start with another number.
+    at = 0 if text.startswith("0::") else text.find("\n0::") + 1
+    return text[at + 3 :].partition("\n")[0] if text.startswith("0::", at) else "/"
+
+
+def write_to(cgroup: Path, name: str, value: bytes) -> None:
+    """To one file of a cgroup."""
+    file = os.open(f"{cgroup}/{name}", os.O_WRONLY)
+    try:
+        os.write(file, value)
+    finally:
+        os.close(file)

@@ -12,19 +12,21 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from monitor.errors import GuardError
-from monitor.response.cgroup_files import CgroupFiles, events_of
+from monitor.response.cgroup_files import CgroupFiles, cgroup_line, events_of, lives, write_to
 from monitor.response.holds import Holds, Reason
 from monitor.response.standing import Standing, StopReport, Target
 from monitor.subjects import State
 
 _FROZEN = "frozen 1"
+_ROUNDUPS = 5
+"""A fork bomb that is born elsewhere is frozen with its first parent that is brought back."""
 _CONTAIN_NAPS_S = (0.00001, 0.00002, 0.00003, 0.0)
 _OVER = (State.KILLED, State.EXITED)
 _GONE = "the session ended by itself and its cgroup is gone"
@@ -45,6 +47,7 @@ class KillSwitch:
         refuse: Callable[[int, bool], None] = lambda _slot, _on: None,
         displaced: Callable[[], int] | None = None,
         still_since: Callable[[int], int] = lambda _slot: 0,
+        followed: Callable[[int], Iterable[int]] = lambda _slot: (),
         deadline_ms: int = 1000,
         now_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
@@ -52,6 +55,7 @@ class KillSwitch:
 
         `displaced` counts how often init or the monitor was moved; without it, each act looks.
         `still_since` is the CLOCK_BOOTTIME since when the session in a slot stands still, 0 for none.
+        `followed` are the processes of the session in a slot, whatever cgroup they are in.
         """
         self._quarantine = quarantine
         self._held = held
@@ -61,6 +65,7 @@ class KillSwitch:
         self._numbers = itertools.count(1)
         self._open: dict[str, CgroupFiles] = {}
         self._still_since = still_since
+        self._followed = followed
         self._root = cgroup_root
         self._displaced = displaced
         self._guarded: dict[str, int] = {}
@@ -88,7 +93,7 @@ class KillSwitch:
             raise GuardError(f"{cgroup} is not the cgroup of a session below {root}")
         below = cgroup.removeprefix(root) + "/"
         for file, whose in self._never:
-            if f"{_cgroup_line(file)}/".startswith(below):
+            if f"{cgroup_line(file)}/".startswith(below):
                 raise GuardError(f"{whose} is in {cgroup}: it will not be stopped")
         if moves is not None:
             self._guarded[target.id] = moves
@@ -267,7 +272,7 @@ class KillSwitch:
             self._kill_all(target.cgroup)
             standing.killed = True
         steps["killed"] = self._now_ns()
-        done = self._wait(target, "populated 0")
+        done = self._wait(target, "populated 0") and self._kill_the_rest(target)
         if done:
             steps["empty"] = self._now_ns()
             target.state = State.KILLED
@@ -279,27 +284,34 @@ class KillSwitch:
 
     def _kill_all(self, cgroup: Path) -> None:
         try:
-            _write(cgroup, "cgroup.kill", b"1")
-        except OSError as error:
+            write_to(cgroup, "cgroup.kill", b"1")
+        except OSError:
             if cgroup.exists():
-                if not isinstance(error, FileNotFoundError):
-                    raise
-                self._kill_each(cgroup)  # before Linux 5.14
+                raise
 
-    def _kill_each(self, cgroup: Path) -> None:
-        # Frozen tasks cannot fork, so one pass over a frozen cgroup meets everybody.
-        for directory in (cgroup, *(p for p in cgroup.rglob("*") if p.is_dir())):
-            for pid in (directory / "cgroup.procs").read_text().split():
-                try:
-                    os.kill(int(pid), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+    def _kill_the_rest(self, target: Target) -> bool:
+        """Who was born in another cgroup, or went there a moment ago; False if somebody cannot be had."""
+        for _ in range(_ROUNDUPS):
+            if not self.gather(target):
+                return True
+            self._kill_all(target.cgroup)
+            if not self._wait(target, "populated 0"):
+                return False
+        return False
+
+    def gather(self, target: Target) -> list[int]:
+        """The cgroup is empty: bring whoever the kernel follows all the same back into it.
+
+        Those that live, whether they came or could not be brought.
+        """
+        away = [pid for pid in self._followed(target.slot) if lives(pid)]
+        return [pid for pid in away if self.recall(target, pid) or lives(pid)]
 
     def recall(self, target: Target, pid: int) -> bool:
         """Bring a process that left the session's cgroup back into it."""
         self._guard(target)
         try:
-            _write(target.cgroup, "cgroup.procs", b"%d" % pid)
+            write_to(target.cgroup, "cgroup.procs", b"%d" % pid)
         except OSError:
             return False
         return True
@@ -369,19 +381,3 @@ class KillSwitch:
         waited = (self._deadline_ns if patience_ns is None else patience_ns) // 1_000_000
         says = " ".join(events_of(cgroup).split())
         return f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); {network}"
-
-
-def _cgroup_line(file: int) -> str:
-    """The cgroup2 path of a process, from the root of the hierarchy; `file` is its /proc/PID/cgroup."""
-    text = os.pread(file, 65536, 0).decode("utf-8", "surrogateescape")
-    # On hybrid hosts version 1 hierarchies have lines of their own, which start with another number.
-    at = 0 if text.startswith("0::") else text.find("\n0::") + 1
-    return text[at + 3 :].partition("\n")[0] if text.startswith("0::", at) else "/"
-
-
-def _write(cgroup: Path, name: str, value: bytes) -> None:
-    file = os.open(f"{cgroup}/{name}", os.O_WRONLY)
-    try:
-        os.write(file, value)
-    finally:
-        os.close(file)

@@ -11,7 +11,6 @@ from aim import Aim
 from laboratory import until
 from wires import address, connect, listener
 
-from monitor.response import killswitch as killswitch_module
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.sessions import cgroups
@@ -69,20 +68,6 @@ def test_a_second_freeze_and_a_second_kill_change_nothing(inside, killswitch):
     assert killswitch.freeze(inside).done
     assert killswitch.kill(inside).done
     assert killswitch.kill(inside).done
-
-
-def test_a_kill_where_the_kernel_has_no_cgroup_kill_leaves_nobody(inside, killswitch, monkeypatch):
-    write = killswitch_module._write
-
-    def older(cgroup, name, value):
-        if name == "cgroup.kill":
-            raise FileNotFoundError(name)
-        write(cgroup, name, value)
-
-    monkeypatch.setattr(killswitch_module, "_write", older)
-    process = inside.ready("restless", "forks", "1")
-    assert killswitch.kill(inside).done
-    assert process.wait() == -9
 
 
 def test_the_stop_of_a_session_whose_cgroup_is_gone_is_done(lab, killswitch):

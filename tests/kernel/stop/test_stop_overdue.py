@@ -15,6 +15,7 @@ from monitor.config import FailMode
 from monitor.housekeeper import Housekeeper, Limits
 from monitor.lowered import Act, Lowered, Watch, Where
 from monitor.metrics import Metrics
+from monitor.response.verdicts import Verdicts
 from monitor.subjects import State
 
 
@@ -51,7 +52,16 @@ def housekeeper(kernel, live, responder, holds):
         observer = SimpleNamespace(unjudged=0)
         limits = Limits(fail_mode, hold_timeout_s=0.2, losses=10**9)
         return Housekeeper(
-            kernel, Hanging(live), observer, engine, responder, holds, Metrics(), limits, Gate()
+            kernel,
+            Hanging(live),
+            observer,
+            engine,
+            responder,
+            holds,
+            Metrics(),
+            limits,
+            Gate(),
+            Verdicts(kernel),
         )
 
     return made

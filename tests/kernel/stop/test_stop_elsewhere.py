@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who belongs to a session and lives in another cgroup is stopped with it, and keeps it from ending."""
+
+from __future__ import annotations
+
+import pytest
+from laboratory import until
+
+from monitor.response.holds import Holds
+from monitor.response.killswitch import KillSwitch
+from monitor.sessions import cgroups
+
+
+@pytest.fixture
+def killswitch(lab):
+    return KillSwitch(
+        lambda slot, on: lab.kernel.quarantine(slot, on=on),
+        Holds(lab.kernel),
+        cgroup_root=lab.cgroup_root,
+        followed=lab.kernel.followed,
+    )
+
+
+@pytest.fixture
+def away(lab):
+    """A cgroup of nobody's, which is empty when the test is over."""
+    cgroup = lab.empty_cgroup()
+    yield cgroup
+    lab.evict(cgroup)
+
+
+@pytest.fixture
+def escaped(inside, away):
+    """The session's only process, and it is elsewhere."""
+    process = inside.ready("family", "children", "0")
+    (away / "cgroup.procs").write_text(str(process.pid))
+    return process
+
+
+def test_a_kill_reaches_who_lives_in_another_cgroup(inside, escaped, killswitch):
+    report = killswitch.kill(inside)
+    assert report.done, report.detail
+    assert escaped.wait(5) == -9
+    assert killswitch.is_empty(inside)
+
+
+def test_a_session_of_which_somebody_lives_elsewhere_has_not_ended(inside, escaped, killswitch):
+    assert killswitch.is_empty(inside)
+    assert killswitch.gather(inside) == [escaped.pid]
+    assert list(cgroups.members(inside.cgroup)) == [escaped.pid]
+
+
+def test_who_has_ended_is_not_waited_for(inside, escaped, killswitch):
+    escaped.kill()
+    assert until(lambda: not killswitch.gather(inside))
