@@ -58,6 +58,12 @@ _PROTOCOLS = (33, 115, 132, 136, 256, 262)
 """DCCP, L2TP, SCTP, UDP-Lite, SMC, MPTCP: only TCP, UDP and ping ask the cgroup's connect hook
 (`pre_connect` in the kernel's struct proto). Programs that try MPTCP take TCP when it is refused."""
 
+_TYPES = {socket.SOCK_STREAM, socket.SOCK_DGRAM}
+"""Of AF_INET and AF_INET6. A raw socket says an address to no hook but the last; AF_INET with
+SOCK_PACKET is AF_PACKET to the kernel; SEQPACKET and DCCP are protocols of above without their number."""
+_SOCK_PACKET = 10  # of <linux/net.h>
+_PRIVILEGED = {socket.SOCK_RAW, _SOCK_PACKET}  # EPERM is what they give to who is not root
+
 _SOCKETCALL_SOCKET, _SOCKETCALL_CONNECT = 1, 3  # SYS_SOCKET, SYS_CONNECT of <linux/net.h>
 _SOCK_TYPE_MASK = 0xF  # of <linux/net.h>; above it lie SOCK_CLOEXEC and SOCK_NONBLOCK
 _FAN_CLASS_BITS = 0xC  # of <linux/fanotify.h>; not zero: a group that can hold other people's opens
@@ -87,7 +93,7 @@ def load(*, no_new_privileges: bool) -> None:
 
 
 def _refuse_sockets(made: seccomp.SyscallFilter) -> None:
-    """By family, by protocol, and raw ones, which say an address to no hook but the last."""
+    """By family, by protocol and by type: see `_FAMILIES`, `_PROTOCOLS` and `_TYPES`."""
     unknown = seccomp.ERRNO(errno.EAFNOSUPPORT)
     for family in sorted(set(range(_MAX_FAMILY)) - _FAMILIES):
         made.add_rule(unknown, "socket", _equal(0, family))
@@ -99,9 +105,11 @@ def _refuse_sockets(made: seccomp.SyscallFilter) -> None:
     made.add_rule(seccomp.ERRNO(errno.EPERM), "socketcall", _equal(0, _SOCKETCALL_CONNECT))
     for protocol in _PROTOCOLS:
         made.add_rule(seccomp.ERRNO(errno.EPROTONOSUPPORT), "socket", _equal(2, protocol))
-    for family in (socket.AF_INET, socket.AF_INET6):
-        raw = _equal(1, socket.SOCK_RAW, _SOCK_TYPE_MASK)
-        made.add_rule(seccomp.ERRNO(errno.EPERM), "socket", _equal(0, family), raw)
+    for kind in sorted(set(range(_SOCK_TYPE_MASK + 1)) - _TYPES):
+        error = errno.EPERM if kind in _PRIVILEGED else errno.ESOCKTNOSUPPORT
+        for family in (socket.AF_INET, socket.AF_INET6):
+            of_kind = _equal(1, kind, _SOCK_TYPE_MASK)
+            made.add_rule(seccomp.ERRNO(error), "socket", _equal(0, family), of_kind)
 
 
 def _refuse_arguments(made: seccomp.SyscallFilter) -> None:

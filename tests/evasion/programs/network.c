@@ -109,6 +109,15 @@ static void by_packet_socket(void)
 	must(sendto(fd, &p, sizeof(p), 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
 }
 
+// The first packet sockets: the kernel makes one of AF_PACKET, and is told the device by its name.
+static void by_oldest_packet_socket(void)
+{
+	struct packet p = udp_packet();
+	struct sockaddr to = {.sa_family = AF_PACKET, .sa_data = "lo"};
+	int fd = must(socket(AF_INET, SOCK_PACKET, htons(ETH_P_IP)), "socket");
+	must(sendto(fd, &p, sizeof(p), 0, &to, sizeof(to)), "sendto");
+}
+
 // N6: somebody outside of the session passes it on -----------------------------------------------
 
 static void by_local_proxy(void)
@@ -202,6 +211,7 @@ const struct technique techniques[] = {
 	{"N3-sendmmsg", by_datagrams},
 	{"N4-raw", by_raw_ip},
 	{"N5-packet", by_packet_socket},
+	{"N5-sockpacket", by_oldest_packet_socket},
 	{"N6-abstract", by_local_proxy},
 	{"N6-path", by_proxy_at_a_path},
 	{"N7-vsock", by_vsock},

@@ -37,6 +37,14 @@ NETWORK = (
         world=True,
     ),
     Technique(
+        "N5-sockpacket",
+        "network",
+        "send Ethernet frames by AF_INET and SOCK_PACKET",
+        arrived(),
+        gap=_PACKETS,
+        world=True,
+    ),
+    Technique(
         "N6-abstract",
         "network",
         "hand bytes to a proxy on an abstract socket",

@@ -18,7 +18,7 @@ ENTRIES = {"64": "unistd_64.h", "32": "unistd_32.h"}
 IOCTL_TYPE, IOCTL_TEXT = 0x5412, 0x541C
 ANY_INT = 1 << 32
 """Above an int: the kernel does not look at it."""
-INET, INET6, STREAM, DATAGRAM, RAW = 2, 10, 1, 2, 3
+INET, INET6, STREAM, DATAGRAM, RAW, PACKET = 2, 10, 1, 2, 3, 10
 
 CALLS = {
     "io_uring_setup": (),
@@ -52,13 +52,18 @@ ARGUMENTS = {
     "raw IP": ("socket", INET, RAW, 255),
     "raw ICMP": ("socket", INET, RAW | 0o2000000, 1),
     "raw IPv6": ("socket", INET6, RAW, 255),
+    "frames by the oldest way": ("socket", INET, PACKET, 0x300),
+    "frames, with a flag": ("socket", INET, PACKET | 0o2000000, 0),
 }
 FAMILIES = {"PACKET": 17, "TIPC": 30, "ALG": 38, "VSOCK": 40, "XDP": 44}
 PROTOCOLS = {"UDP-Lite": (DATAGRAM, 136), "MPTCP": (STREAM, 262), "SCTP": (STREAM, 132)}
+TYPES = {"none": 0, "RDM": 4, "SEQPACKET": 5, "DCCP": 6}
 HARMLESS = {
     "unix": ("socket", 1, STREAM, 0),
     "TCP": ("socket", INET, STREAM, 6),
     "UDP over IPv6": ("socket", INET6, DATAGRAM, 17),
+    "TCP, not to be waited for": ("socket", INET, STREAM | 0o2004000, 0),
+    "packets to a neighbour": ("socket", 1, 5, 0),
     "route questions": ("socket", 16, RAW, 0),
     "udev questions": ("socket", 16, RAW, 15),
     "watching files": ("fanotify_init", 0x200, 0),
@@ -132,6 +137,13 @@ def test_a_socket_family_that_no_hook_judges_is_refused(attempt, refusal, entry,
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_protocol_that_asks_no_hook_is_refused(attempt, refusal, protocol):
     assert refusal(attempt("64", "socket", INET, *PROTOCOLS[protocol])) == errno.EPROTONOSUPPORT
+
+
+@pytest.mark.parametrize("family", [INET, INET6])
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_protocol_cannot_be_had_by_its_type_alone(attempt, launch, kind, family):
+    words = attempt("64", "socket", family, TYPES[kind], 0)
+    assert int(launch(*words, stdin=subprocess.DEVNULL).stdout) == errno.ESOCKTNOSUPPORT
 
 
 def test_the_old_32_bit_way_to_a_socket_is_closed(attempt, refusal):
