@@ -34,7 +34,6 @@ from monitor.detection.engine import Engine
 from monitor.errors import (
     AttachError,
     GuardError,
-    NotAllowedError,
     RecordingError,
     RecordNotFoundError,
     SessionStateError,
@@ -49,6 +48,7 @@ from monitor.response.killswitch import KillSwitch
 from monitor.response.marks import Marks
 from monitor.response.verdicts import Verdicts
 from monitor.rulebook import Rulebook
+from monitor.sessions import adopt
 from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.observer import Observer
 from monitor.sessions.registry import Registry
@@ -133,7 +133,7 @@ class Supervisor:
 
     def launch(self, request: LaunchRequest, peer: Peer) -> Session:
         """Take in a child that waits to become the agent."""
-        self._own_process(request.pid, peer)
+        owner = self._own_process(request.pid, peer)
         live = self._registry.launch(
             request.pid,
             name=request.name,
@@ -141,6 +141,7 @@ class Supervisor:
             mode=request.mode,
             uid=psutil.Process(request.pid).uids().real,
             home=request.home,
+            owner=owner,
         )
         live.hardening = request.hardening
         self._opened(live, "launch", peer)
@@ -149,9 +150,9 @@ class Supervisor:
 
     def attach(self, request: AttachRequest, peer: Peer) -> Session:
         """Adopt a tree that runs already."""
-        self._own_process(request.pid, peer)
+        owner = self._own_process(request.pid, peer)
         live = self._registry.attach(
-            request.pid, name=request.name, mode=request.mode, home=request.home
+            request.pid, name=request.name, mode=request.mode, home=request.home, owner=owner
         )
         return self._opened(live, "attach", peer)
 
@@ -162,17 +163,17 @@ class Supervisor:
         while not self._registry.has_seen(born_ns) and time.monotonic() < deadline:
             time.sleep(_LOOK_S)
 
-    def _own_process(self, pid: int, peer: Peer) -> None:
+    def _own_process(self, pid: int, peer: Peer) -> int | None:
+        """The uid that all that is taken in must have, None for any; an error if the process has not."""
+        owner = None if peer.trusted else peer.uid
         try:
-            uid = psutil.Process(pid).uids().real
+            psutil.Process(pid)
         except (psutil.NoSuchProcess, ValueError) as error:
             raise AttachError(
                 f"process {pid} does not exist", mend="look with `ps` for the agent's pid"
             ) from error
-        if not peer.trusted and uid != peer.uid:
-            raise NotAllowedError(
-                f"process {pid} belongs to uid {uid}", mend="ask root, or run it as yourself"
-            )
+        adopt.refuse_others([pid], owner)
+        return owner
 
     def _opened(self, live: LiveSession, verb: str, peer: Peer) -> Session:
         self._killswitch.prepare(live)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ import psutil
 from pyroute2 import DiagSocket
 
 from monitor import events
-from monitor.errors import AttachError
+from monitor.errors import AttachError, NotAllowedError
 from monitor.sessions import cgroups
 from monitor.subjects import Origin
 
@@ -82,10 +83,59 @@ def choose_cgroup(pid: int, root: Path) -> tuple[Origin, Path | None]:
     return Origin.ATTACHED, cgroup
 
 
-def sweep(pid: int, slot: int, scope: Scope, cgroup: Path) -> list[int]:
+def refuse_others(pids: Iterable[int], owner: int | None) -> None:
+    """NotAllowedError if one of them is not the owner's by every uid it has; None may have everybody's.
+
+    Who starts a setuid program has another's process below him, and may not have it stopped as his own.
+    """
+    for pid in pids if owner is not None else ():
+        try:
+            uids = psutil.Process(pid).uids()
+        except psutil.NoSuchProcess:
+            continue
+        if others := set(uids) - {owner}:
+            raise NotAllowedError(
+                f"process {pid} belongs to uid {min(others)}",
+                mend="ask root, or name a process that has only your own below it",
+            )
+
+
+class Moves:
+    """Where processes were before they were moved, so that an adoption that fails can be undone."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._before: dict[int, Path] = {}
+
+    def move(self, pid: int, cgroup: Path) -> bool:
+        """Move a process; False if it ended first."""
+        with suppress(AttachError):
+            self._before.setdefault(pid, cgroups.cgroup_of(pid, self._root))
+        return cgroups.move(pid, cgroup)
+
+    def undo(self, root_pid: int, cgroup: Path) -> None:
+        """Move them back; who was born meanwhile goes where the tree's root was moved from."""
+        for _ in range(_MAX_SWEEPS):
+            back = {
+                pid: before
+                for pid in cgroups.members(cgroup)
+                if (before := self._before.get(pid) or self._before.get(root_pid))
+            }
+            for pid, before in back.items():
+                with suppress(OSError):  # systemd removes a scope that is left empty
+                    cgroups.move(pid, before)
+            if not back:
+                return
+
+
+def sweep(
+    pid: int, slot: int, scope: Scope, cgroup: Path, moves: Moves, owner: int | None = None
+) -> list[int]:
     """Put the whole tree in scope and into a cgroup, and who else is in there; every pid that was found.
 
-    Nobody is taken out of another session: AttachError.
+    Nobody is taken out of another session (AttachError), nor from another user than the owner, if there
+    is one (NotAllowedError). The last sweep looks at all of them once more: a number may have gone to
+    another process between the look and the move, and a process may become another user's at any time.
 
     A child whose parent was in scope and in the cgroup already is so by birth, and is not news. Who
     comes into the cgroup once it is a session's is taken in by the kernel side.
@@ -94,6 +144,7 @@ def sweep(pid: int, slot: int, scope: Scope, cgroup: Path) -> list[int]:
     for _ in range(_MAX_SWEEPS):
         there = set(cgroups.members(cgroup))
         tree = [p for p in dict.fromkeys((*tree_of(pid), *there)) if not _ended(p)]
+        refuse_others(tree, owner)
         slots = {p: scope.task_slot(p) for p in tree}
         if strangers := [p for p in tree if slots[p] not in {0, slot}]:
             raise AttachError(
@@ -105,9 +156,10 @@ def sweep(pid: int, slot: int, scope: Scope, cgroup: Path) -> list[int]:
         if not new:
             return list(found)
         for process in new:
+            refuse_others([process], owner)
             scope.watch_task(slot, process)
             if process not in there:
-                cgroups.move(process, cgroup)
+                moves.move(process, cgroup)
             if _ended(process):  # the kernel saw its end before our entry, which would stay
                 scope.forget_task(process)
     raise AttachError(

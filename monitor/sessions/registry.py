@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -109,10 +108,21 @@ class Registry:
     # Opening ------------------------------------------------------------------------------------
 
     def launch(
-        self, pid: int, *, name: str, argv: Sequence[str], mode: Mode, uid: int, home: str = ""
+        self,
+        pid: int,
+        *,
+        name: str,
+        argv: Sequence[str],
+        mode: Mode,
+        uid: int,
+        home: str = "",
+        owner: int | None = None,
     ) -> LiveSession:
-        """Take in a child that waits for our word before it becomes the agent."""
-        before = cgroups.cgroup_of(pid, self.cgroup_root)
+        """Take in a child that waits for our word before it becomes the agent.
+
+        It must be the owner's by every uid it has, if there is one: NotAllowedError.
+        """
+        moves = adopt.Moves(self.cgroup_root)
         with self._lock:
             if self.slot_of(pid):
                 raise NotAllowedError(f"process {pid} is in a session already")
@@ -120,18 +130,21 @@ class Registry:
             live.cgroup = cgroups.make(self.sessions_dir, live.id)
             self._open(live)
         try:
-            self._take_in_child(live)
+            self._take_in_child(live, moves, owner)
             self._facts.look_around(live)
         except Exception:
-            with suppress(OSError):
-                cgroups.move(pid, before)  # its cgroup goes, and must be empty for that
-            self.close(live, State.EXITED)
+            self._give_back(live, moves, State.EXITED)
             raise
         live.populated = True
         return live
 
-    def attach(self, pid: int, *, name: str, mode: Mode, home: str = "") -> LiveSession:
-        """Adopt a tree that runs already, in its own cgroup or in a new one."""
+    def attach(
+        self, pid: int, *, name: str, mode: Mode, home: str = "", owner: int | None = None
+    ) -> LiveSession:
+        """Adopt a tree that runs already, in its own cgroup or in a new one.
+
+        All of it must be the owner's, if there is one: NotAllowedError, and nobody is taken in.
+        """
         tree = adopt.tree_of(pid)
         if pid in {1, os.getpid()} or os.getpid() in tree:
             raise AttachError(
@@ -140,6 +153,7 @@ class Registry:
             )
         for process in tree:
             self._in_no_session(process)
+        adopt.refuse_others(tree, owner)
         origin, cgroup = adopt.choose_cgroup(pid, self.cgroup_root)
         root = read_process(pid, uid=psutil.Process(pid).uids().real)
         with self._lock:
@@ -149,11 +163,12 @@ class Registry:
             live.program = find_program(root.argv, root.cwd, home)
             live.user_home = home_of(pid)
             self._open(live)
+        moves = adopt.Moves(self.cgroup_root)
         try:
-            self._take_in(live)
+            self._take_in(live, moves, owner)
             self._facts.look_around(live)
         except Exception:
-            self.close(live, State.LOST)
+            self._give_back(live, moves, State.LOST)
             raise
         live.populated = True
         return live
@@ -203,14 +218,22 @@ class Registry:
                 if path.is_dir() and path not in known:
                     cgroups.remove(path)
 
-    def _take_in_child(self, live: LiveSession) -> None:
-        if not cgroups.move(live.root_pid, live.cgroup):
+    def _take_in_child(self, live: LiveSession, moves: adopt.Moves, owner: int | None) -> None:
+        adopt.refuse_others([live.root_pid], owner)
+        if not moves.move(live.root_pid, live.cgroup):
             raise AttachError(f"process {live.root_pid} ended before it could be taken in")
+        adopt.refuse_others([live.root_pid], owner)  # whoever had the number when it was moved
         self._take_open_files(live, [live.root_pid])  # what it inherited, nobody saw it open
 
-    def _take_in(self, live: LiveSession) -> None:
-        pids = adopt.sweep(live.root_pid, live.slot, self._scope, live.cgroup)
+    def _take_in(self, live: LiveSession, moves: adopt.Moves, owner: int | None) -> None:
+        pids = adopt.sweep(live.root_pid, live.slot, self._scope, live.cgroup, moves, owner)
         self._take_open_files(live, pids)
+
+    def _give_back(self, live: LiveSession, moves: adopt.Moves, state: State) -> None:
+        """Who was taken in goes back where it was: the session's cgroup must be empty to be removed."""
+        self._scope.forget(live.slot)  # first, or to leave the cgroup would be an incident
+        moves.undo(live.root_pid, live.cgroup)
+        self.close(live, state)
 
     def _take_open_files(self, live: LiveSession, pids: list[int]) -> None:
         """What these processes hold open counts as opened now, and its sockets can be cut."""

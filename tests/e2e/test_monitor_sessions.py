@@ -38,6 +38,35 @@ def test_attach_adopts_a_running_tree_and_says_what_it_did_with_its_cgroup(monit
                 os.killpg(agent.pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("below", [2, 0])
+def test_a_user_has_only_a_tree_of_his_own_taken_in(monitor, scratch, below):
+    child = f"os.setresuid({below}, {below}, {below})"
+    code = (
+        f"import os, time\nif os.fork() == 0: {child}; open({str(scratch / 'pid')!r}, 'w'); time.sleep(60)"
+        "\nos.setresuid(2, 2, 2); time.sleep(60)"
+    )
+    ask = (
+        "import os, sys; from agent.client import *; os.setresuid(2, 2, 2)\n"
+        "try: print(ask(sys.argv[1], 'POST', '/api/v1/sessions/attach', {'pid': int(sys.argv[2])})['id'])"
+        "\nexcept MonitorError as error: print(error.status, error)"
+    )
+    (scratch / "pid").unlink(missing_ok=True)
+    scratch.chmod(0o777)
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as agent:
+        try:
+            assert until((scratch / "pid").exists, 5)
+            done = subprocess.run([sys.executable, "-c", ask, monitor.socket, str(agent.pid)],
+                                  capture_output=True, text=True, check=True)  # fmt: skip
+            if below:
+                assert monitor.session(done.stdout.strip())["uid"] == 2
+            else:
+                assert done.stdout.startswith("403 ")
+                assert "belongs to uid 0" in done.stdout
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(agent.pid, signal.SIGKILL)
+
+
 def test_a_process_that_leaves_its_cgroup_is_brought_back_and_its_session_is_frozen(monitor):
     procs = find_root() / "cgroup.procs"
     code = f"import os, time; open({str(procs)!r}, 'w').write(str(os.getpid())); time.sleep(60)"

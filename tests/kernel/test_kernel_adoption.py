@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 
+import psutil
 import pytest
 from laboratory import Puppet, until
 from wires import address, connect, listener
@@ -301,9 +302,50 @@ def test_nobody_is_swept_out_of_another_session(frozen, lab, kernel):
     live, shell = frozen
     cgroup = lab.empty_cgroup()
     with pytest.raises(AttachError, match=str(live.root_pid)):
-        adopt.sweep(shell.pid, live.slot + 1, kernel, cgroup)
+        adopt.sweep(shell.pid, live.slot + 1, kernel, cgroup, adopt.Moves(lab.cgroup_root))
     assert kernel.task_slot(shell.pid) == 0
     cgroup.rmdir()
+
+
+@pytest.mark.parametrize("place", ["free", "shared"])
+@pytest.mark.parametrize("which", ["real", "effective", "saved"])
+def test_who_has_a_process_of_another_user_below_it_is_refused_whole(
+    request, registry, place, which, lab, kernel
+):
+    where = request.getfixturevalue(place)
+    tree = where.ready("family", "owners", "3", which)
+    there, before = set(lab.base.iterdir()), set(cgroups.members(where.cgroup))
+    [foreign] = [p for p in adopt.tree_of(tree.pid) if 3 in psutil.Process(p).uids()]
+    with pytest.raises(NotAllowedError, match=f"{foreign} belongs to uid 3") as refused:
+        registry.attach(tree.pid, name="agent", mode=Mode.ENFORCE, owner=0)
+    assert refused.value.mend
+    assert registry.snapshots() == []
+    assert set(lab.base.iterdir()) == there
+    assert set(cgroups.members(where.cgroup)) == before
+    assert {kernel.task_slot(pid) for pid in before} == {0}
+
+
+@pytest.mark.parametrize("act", ["attach", "launch"])
+def test_who_becomes_another_user_s_while_it_is_taken_in_is_given_back(
+    act, registry, lab, kernel, shared, monkeypatch
+):
+    puppet = Puppet(shared.ready("puppet"))
+    there, before = set(lab.base.iterdir()), set(cgroups.members(shared.cgroup))
+    move = cgroups.move
+
+    def and_become_another(pid, cgroup):
+        if cgroup != shared.cgroup:
+            puppet("setresuid", 3, 0, 0)
+        return move(pid, cgroup)
+
+    monkeypatch.setattr(cgroups, "move", and_become_another)
+    more = {"argv": ["a"], "uid": 0} if act == "launch" else {}
+    with pytest.raises(NotAllowedError, match=f"{puppet.pid} belongs to uid 3"):
+        getattr(registry, act)(puppet.pid, name="agent", mode=Mode.ENFORCE, owner=0, **more)
+    assert registry.live() == []
+    assert set(lab.base.iterdir()) == there
+    assert set(cgroups.members(shared.cgroup)) == before
+    assert kernel.task_slot(puppet.pid) == 0
 
 
 @pytest.mark.parametrize("act", ["attach", "launch"])

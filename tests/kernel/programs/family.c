@@ -7,6 +7,7 @@
 //   thread-yields PATH        a thread makes itself less important, then touches PATH
 //   born-into CGROUP PATH     a child made straight into a cgroup touches PATH
 //   children COUNT            that many children, each waiting
+//   owners UID WHICH          two children, one with that as its real, effective or saved user id
 //   zombie                    a child that ended and is not asked for
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -120,6 +121,26 @@ static int children(int count)
 	return pause();
 }
 
+static int owners(int uid, const char *which)
+{
+	int ready[2];
+	char byte;
+
+	if (pipe(ready))
+		return 1;
+	if (fork() == 0)
+		pause();
+	if (fork() == 0) {
+		if (!setresuid(*which == 'r' ? uid : -1, *which == 'e' ? uid : -1, *which == 's' ? uid : -1)
+		    && write(ready[1], "", 1) == 1)
+			pause();
+	}
+	if (read(ready[0], &byte, 1) == 1)
+		printf("ready\n");
+	fflush(stdout);
+	return pause();
+}
+
 static int zombie(void)
 {
 	siginfo_t info;
@@ -154,6 +175,8 @@ int main(int argc, char **argv)
 		return born_into(argv[2], argv[3]);
 	if (!strcmp(act, "children"))
 		return children(atoi(argv[2]));
+	if (!strcmp(act, "owners"))
+		return owners(atoi(argv[2]), argv[3]);
 	if (!strcmp(act, "zombie"))
 		return zombie();
 	return 2;
