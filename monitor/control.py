@@ -12,6 +12,10 @@ from monitor.incidents import Grant, Incident, Role, Token
 from monitor.recording.taps import Tap
 from monitor.subjects import Mode, Session
 
+PathText = Annotated[str, msgspec.Meta(max_length=4096)]
+"""No longer than PATH_MAX."""
+SessionName = Annotated[str, msgspec.Meta(max_length=200)]
+
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks. `supervised` is true for a process of a session, which may ask nothing at all."""
@@ -30,11 +34,11 @@ class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`estop run`: adopt the stopped-at-birth child `pid`, which will exec `argv` when told."""
 
     pid: int
-    name: str
+    name: SessionName
     argv: tuple[str, ...]
     mode: Mode = Mode.ENFORCE
-    cwd: str = ""
-    home: str = ""
+    cwd: PathText = ""
+    home: PathText = ""
     """The agent's home directory (its program's own files are found from argv)."""
     hardening: tuple[str, ...] = ()
     """What the child is under already: see `Session.hardening`."""
@@ -44,9 +48,9 @@ class AttachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`estop attach`: adopt the tree under `pid`, which already runs."""
 
     pid: int
-    name: str = ""
+    name: SessionName = ""
     mode: Mode = Mode.ENFORCE
-    home: str = ""
+    home: PathText = ""
 
 
 class ActRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

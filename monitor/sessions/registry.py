@@ -29,7 +29,11 @@ from monitor.sessions.program import find_program
 from monitor.subjects import Mode, Origin, Process, Session, State
 
 _MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
+_MAX_OF_ONE = 128
+"""Sessions at a time of one user that is not trusted: the slots are everybody's."""
 _NAME_CHARACTERS = 40
+_ARGV_CHARACTERS = 4096
+"""As much of a command line as the kernel tells of: it is kept in the record, and may be a megabyte."""
 _MAX_ENDED = 1_000
 _WHOLE_NS = 60_000_000_000
 """So long an ended session stays whole: evidence of its last act is taken, what it wrote is looked at."""
@@ -126,6 +130,7 @@ class Registry:
         with self._lock:
             if self.slot_of(pid):
                 raise NotAllowedError(f"process {pid} is in a session already")
+            self._refuse_too_many(owner)
             live = self._new(pid, name, argv, mode, uid, Origin.LAUNCHED, home)
             live.cgroup = cgroups.make(self.sessions_dir, live.id)
             self._open(live)
@@ -158,6 +163,7 @@ class Registry:
         root = read_process(pid, uid=psutil.Process(pid).uids().real)
         with self._lock:
             self._in_no_session(pid)  # somebody else may have asked for it at the same time
+            self._refuse_too_many(owner)
             live = self._new(pid, name or _name_of(root), root.argv, mode, root.uid, origin, home)
             live.cgroup = cgroup or cgroups.make(self.sessions_dir, live.id)
             live.program = find_program(root.argv, root.cwd, home)
@@ -267,10 +273,18 @@ class Registry:
             cgroup=self.sessions_dir,
             root_pid=pid,
             uid=uid,
-            argv=tuple(argv),
+            argv=_kept(argv),
             home=home,
             history_events=self._history_events,
         )
+
+    def _refuse_too_many(self, owner: int | None) -> None:
+        """AttachError if the owner, unless that is anybody, has as many sessions as one user may."""
+        if owner is not None and sum(s.uid == owner for s in self._slots.values()) >= _MAX_OF_ONE:
+            raise AttachError(
+                f"uid {owner} has {_MAX_OF_ONE} sessions already",
+                mend="end one (see `estop sessions`), or ask root",
+            )
 
     def _free_slot(self) -> int:
         """Round and round, so that late events of an ended session find nobody in its slot."""
@@ -357,6 +371,17 @@ class Registry:
         with self._lock:
             waiting, self._pending = self._pending, []
         return waiting
+
+
+def _kept(argv: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command line that begin within its bound; the last one may be cut."""
+    kept, room = [], _ARGV_CHARACTERS
+    for word in argv:
+        if room <= 0:
+            break
+        kept.append(word[:room])
+        room -= len(word) + 1
+    return tuple(kept)
 
 
 def _name_of(process: Process) -> str:

@@ -348,6 +348,30 @@ def test_who_becomes_another_user_s_while_it_is_taken_in_is_given_back(
     assert kernel.task_slot(puppet.pid) == 0
 
 
+def test_one_user_cannot_take_all_the_slots(free, attach, registry, lab, monkeypatch):
+    monkeypatch.setattr(registry_module, "_MAX_OF_ONE", 2)
+    for act, more in (("attach", {}), ("launch", {"argv": ["a"], "uid": 0})):
+        with lab.session(watched=False) as place:
+            pid = place.ready("family", "children", "0").pid
+            live = getattr(registry, act)(pid, name="a", mode=Mode.ENFORCE, owner=0, **more)
+            lab.accept(live.slot)
+    pid = free.ready("family", "children", "0").pid
+    for act, more in (("attach", {}), ("launch", {"argv": ["a"], "uid": 0})):
+        with pytest.raises(AttachError, match="uid 0 has 2 sessions") as refused:
+            getattr(registry, act)(pid, name="a", mode=Mode.ENFORCE, owner=0, **more)
+        assert refused.value.mend
+    assert len(registry.live()) == 2
+    attach(pid)  # root has what is left
+
+
+def test_a_command_line_is_kept_as_far_as_the_kernel_tells_of_it(registry, lab, free):
+    child = free.ready("family", "children", "0")
+    argv = ["x", "y" * 5000, *[""] * 9000]
+    live = registry.launch(child.pid, name="a", argv=argv, mode=Mode.ENFORCE, uid=0)
+    lab.accept(live.slot)
+    assert live.snapshot().argv == ("x", "y" * 4094)
+
+
 @pytest.mark.parametrize("act", ["attach", "launch"])
 def test_of_two_who_take_a_process_in_at_once_one_is_refused(act, registry, lab, free, monkeypatch):
     pid = free.ready("family", "children", "0").pid

@@ -81,6 +81,14 @@ def test_a_body_without_end_is_refused(api):
     problem(found, 413)
 
 
+@pytest.mark.parametrize(("field", "bound"), [("name", 200), ("home", 4096), ("cwd", 4096)])
+def test_a_text_that_is_kept_has_a_bound(api, field, bound):
+    request = {"pid": 77, "name": "agent", "argv": ["sh"]}
+    with api.local() as client:
+        problem(client.post("/sessions", json={**request, field: "x" * (bound + 1)}), 400)
+        assert client.post("/sessions", json={**request, field: "x" * bound}).status_code == 201
+
+
 def test_an_unknown_path_method_or_parameter_is_a_problem_too(api):
     with api.local() as client:
         problem(client.get("/nothing"), 404)
