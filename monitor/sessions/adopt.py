@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Protocol
 
 import psutil
+import structlog
 from pyroute2 import DiagSocket
 
 from monitor import events
 from monitor.errors import AttachError, NotAllowedError
 from monitor.sessions import cgroups
 from monitor.subjects import Origin
+
+_log = structlog.get_logger()
 
 _MAX_SWEEPS = 50
 _TCP_UDP = (6, 17)
@@ -81,6 +84,19 @@ def choose_cgroup(pid: int, root: Path) -> tuple[Origin, Path | None]:
     if any(not _ended(stranger) for stranger in strangers):
         return Origin.MOVED, None
     return Origin.ATTACHED, cgroup
+
+
+def new_cgroup(pid: int, parent: Path, name: str, root: Path) -> Path:
+    """A cgroup for the session of a process, with the limits of the one that it will be taken out of.
+
+    Who asks for a session must not get rid of what the administrator allows him. A limit that cannot
+    be had there is told in the log.
+    """
+    limits = cgroups.limits_of(cgroups.cgroup_of(pid, root), root)
+    cgroup = cgroups.make(parent, name)
+    if missing := cgroups.limit(cgroup, limits):
+        _log.warning("session.without_limits", session=name, limits=missing)
+    return cgroup
 
 
 def refuse_others(pids: Iterable[int], owner: int | None) -> None:

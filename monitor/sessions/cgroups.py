@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cgroup2 directories of sessions: found, made, filled and removed; freezing and killing is not here.
+"""cgroup2 directories of sessions: found, made, limited, filled and removed.
+
+Freezing and killing is not here.
 
 Paths are absolute. A cgroup's id is the inode number of its directory; its level counts from the
 root of the hierarchy, which is level 0 and never a session's.
@@ -9,7 +11,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 
 from monitor.errors import AttachError, RequirementError
@@ -17,6 +20,7 @@ from monitor.errors import AttachError, RequirementError
 CGROUP2_MAGIC = 0x63677270
 DEEPEST_LEVEL = 12
 """MAX_LEVEL of bpf/maps.h: a session's cgroup further down would not be found by the kernel side."""
+_LIMITS = ("pids.max", "memory.max", "cpu.max")
 _STATFS_BYTES = 256
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -83,6 +87,40 @@ def make(parent: Path, name: str) -> Path:
     cgroup = parent / name
     cgroup.mkdir()
     return cgroup
+
+
+def limits_of(cgroup: Path, root: Path) -> dict[str, str]:
+    """What binds a process in a cgroup: of each limit the smallest there and above, as its file has it.
+
+    What is unlimited, or has no controller there, is left out. The root itself has no limits.
+    """
+    levels = [at for at in (cgroup, *cgroup.parents) if at != root and at.is_relative_to(root)]
+    found = {}
+    for name in _LIMITS:
+        rows = [text.split() for at in levels if (text := _text(at / name))]
+        if bound := [row for row in rows if row[0] != "max"]:
+            # One number, or for cpu.max a quota and the period that it is of.
+            found[name] = " ".join(min(bound, key=lambda row: Fraction(*map(int, row))))
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
+def limit(cgroup: Path, limits: Mapping[str, str]) -> list[str]:
+    """Put limits on a session's cgroup; the names of those that its place in the hierarchy cannot have."""
+    missing = []
+    for name, value in limits.items():
+        try:
+            (cgroup.parent / "cgroup.subtree_control").write_text(f"+{name.partition('.')[0]}")
+            (cgroup / name).write_text(value)
+        except OSError:  # above us it is not enabled, and that is not ours to change
+            missing.append(name)
+    return missing
 
 
 def move(pid: int, cgroup: Path) -> bool:

@@ -132,7 +132,7 @@ class Registry:
                 raise NotAllowedError(f"process {pid} is in a session already")
             self._refuse_too_many(owner)
             live = self._new(pid, name, argv, mode, uid, Origin.LAUNCHED, home)
-            live.cgroup = cgroups.make(self.sessions_dir, live.id)
+            live.cgroup = adopt.new_cgroup(pid, self.sessions_dir, live.id, self.cgroup_root)
             self._open(live)
         try:
             self._take_in_child(live, moves, owner)
@@ -165,7 +165,9 @@ class Registry:
             self._in_no_session(pid)  # somebody else may have asked for it at the same time
             self._refuse_too_many(owner)
             live = self._new(pid, name or _name_of(root), root.argv, mode, root.uid, origin, home)
-            live.cgroup = cgroup or cgroups.make(self.sessions_dir, live.id)
+            live.cgroup = cgroup or adopt.new_cgroup(
+                pid, self.sessions_dir, live.id, self.cgroup_root
+            )
             live.program = find_program(root.argv, root.cwd, home)
             live.user_home = home_of(pid)
             self._open(live)

@@ -14,6 +14,7 @@ from contextlib import suppress
 import psutil
 import pytest
 from laboratory import Puppet, until
+from structlog.testing import capture_logs
 from wires import address, connect, listener
 
 from monitor.errors import AttachError, CaptureError, NotAllowedError, SessionNotFoundError
@@ -346,6 +347,25 @@ def test_who_becomes_another_user_s_while_it_is_taken_in_is_given_back(
     assert set(lab.base.iterdir()) == there
     assert set(cgroups.members(shared.cgroup)) == before
     assert kernel.task_slot(puppet.pid) == 0
+
+
+@pytest.mark.parametrize("act", ["attach", "launch"])
+def test_a_session_keeps_the_limits_it_had_or_it_is_said_that_it_does_not(
+    act, registry, lab, shared, monkeypatch
+):
+    monkeypatch.setattr(cgroups, "limits_of", lambda *_: {"pids.max": "77"})
+    pid = shared.ready("family", "children", "0").pid
+    more = {"argv": ["a"], "uid": 0} if act == "launch" else {}
+    with capture_logs() as logs:
+        live = getattr(registry, act)(pid, name="a", mode=Mode.ENFORCE, **more)
+    lab.accept(live.slot)
+    if "pids" in (lab.base / "cgroup.controllers").read_text().split():
+        assert (live.cgroup / "pids.max").read_text() == "77\n"
+        assert logs == []
+    else:
+        assert [(row["event"], row["limits"]) for row in logs] == [
+            ("session.without_limits", ["pids.max"])
+        ]
 
 
 def test_one_user_cannot_take_all_the_slots(free, attach, registry, lab, monkeypatch):
