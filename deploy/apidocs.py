@@ -55,8 +55,8 @@ is resumed with the header `Last-Event-ID`.
 The answer is `application/problem+json` with `type`, `title`, `status`, `detail` and `mend`: `type` is
 for programs and stays, `detail` says why and `mend` what to do. After an act, a 503 says in `detail`
 that it is done, but not yet recorded. Who may not come in hears `no-token`, `wrong-token`, `role`,
-`supervised`, `host` or `too-many-requests`; what cannot be read is `bad-body`, `bad-parameters` or
-`http`; the rest is
+`supervised`, `caller-gone`, `host` or `too-many-requests`; what cannot be read is `bad-body`,
+`bad-parameters` or `http`; the rest is
 
 | Type | Status |
 |---|---|

@@ -28,6 +28,8 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """Root, the monitor's own user, or the bearer of a token: sees every session."""
     role: Role = Role.RESPONDER
     supervised: bool = False
+    gone: bool = False
+    """The process that connected has ended, so nobody can say whose it was."""
 
 
 class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

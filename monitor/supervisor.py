@@ -313,17 +313,26 @@ class Supervisor:
 
     def refuse_supervised(self, peer: Peer) -> None:
         """A supervised process knocked at the API."""
-        slot = self._registry.slot_of(peer.pid)
-        live = next((s for s in self._registry.live() if s.slot == slot), None)
+        live = self._session_of(peer)
         now = time.monotonic()
         if live is None or now - self._knocked.get(live.id, -_KNOCK_S) < _KNOCK_S:
             return
         self._knocked[live.id] = now
         self._responder.own_alert(API_KNOCK, live, {"ProcessId": peer.pid})
 
+    def _session_of(self, peer: Peer) -> LiveSession | None:
+        if not peer.gone:
+            return self._registry.live_in(self._registry.slot_of(peer.pid))
+        # Its pid may be another's by now; but a session remembers those that ended last.
+        living = self._registry.live()
+        return next((s for s in living if any(p.pid == peer.pid for p in s.tree.family())), None)
+
     def is_supervised(self, pid: int) -> bool:
-        """Is the process in a session? Asked for every connection to the unix socket."""
-        return self._registry.slot_of(pid) != 0
+        """Is the process in a session? Asked for every request over the unix socket.
+
+        So it is taken to be if it is not there: nobody can say any more whose it was.
+        """
+        return self._registry.slot_of(pid) != 0 or not psutil.pid_exists(pid)
 
     def health(self) -> Health:
         """What works and what does not, asked of the kernel and not of our memory."""

@@ -71,7 +71,6 @@ def create_app(
         control=control,
         tokens=tokens,
         requests_per_s=requests_per_s,
-        is_supervised=is_supervised,
         peer_of=peer_of,
         open_paths=console_routes.PATHS,
     )

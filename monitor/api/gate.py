@@ -4,8 +4,9 @@
 Over the unix socket the kernel says who asks. Over TCP the bearer token does, and the Host header
 must be a loopback name, so that a web page cannot reach the API through a name of its own. The
 console's own files are for whoever asks by such a name: they know nothing that a token guards.
-A supervised process is told 403 whatever it asks, and the monitor hears of it. A viewer may only
-read, and nobody may ask without end; but the way to the stop is never narrowed.
+A supervised process is told 403 whatever it asks, and the monitor hears of it; so is who asks over the
+connection of a process that has ended, for that may have been supervised. A viewer may only read, and
+nobody may ask without end; but the way to the stop is never narrowed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from monitor.api.peers import IsSupervised, describe, nobody_supervised
+from monitor.api.peers import Caller, describe
 from monitor.api.problems import problem
 from monitor.api.tokens import Tokens
 from monitor.control import Control, Peer
@@ -57,7 +58,6 @@ class Gate:
         control: Control,
         tokens: Tokens,
         requests_per_s: int = 200,
-        is_supervised: IsSupervised = nobody_supervised,
         peer_of: PeerOf = nobody_known,
         open_paths: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -67,7 +67,6 @@ class Gate:
         self._tokens = tokens
         self._most = RateLimitItemPerSecond(requests_per_s)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._is_supervised = is_supervised
         self._peer_of = peer_of
         self._open_paths = open_paths
         self._clock = clock
@@ -79,11 +78,11 @@ class Gate:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        peer: Peer | None = state.get("peer")
-        found = self._unix(peer) if peer else await self._tcp(scope)
-        if isinstance(found, Peer) and found.supervised:
+        caller: Caller | None = state.get("caller")
+        found = caller.judge() if caller else await self._tcp(scope)
+        if isinstance(found, Peer) and (found.supervised or found.gone):
             await run_in_threadpool(self._report, found)
-            found = problem(403, "supervised", "a supervised process may ask nothing here")
+            found = _refuse_process(found)
         if isinstance(found, Peer):
             found = self._may(found, scope) or found
         if isinstance(found, Response):
@@ -114,12 +113,6 @@ class Gate:
                 {"Retry-After": "1"},
             )
         return None
-
-    def _unix(self, peer: Peer) -> Peer:
-        # Asked again for each request: `estop attach` may have come after the connection.
-        # Pid 0 is a process of a namespace we cannot see into, so it may well be an agent.
-        supervised = peer.pid == 0 or self._is_supervised(peer.pid)
-        return msgspec.structs.replace(peer, supervised=supervised)
 
     async def _tcp(self, scope: Scope) -> Peer | Response:
         address = scope.get("client")
@@ -160,6 +153,17 @@ class Gate:
     def _report(self, peer: Peer) -> None:
         name = peer.name or describe(peer.uid)
         self._control.refuse_supervised(msgspec.structs.replace(peer, name=name))
+
+
+def _refuse_process(peer: Peer) -> Response:
+    if peer.supervised:
+        return problem(403, "supervised", "a supervised process may ask nothing here")
+    return problem(
+        403,
+        "caller-gone",
+        "the process that connected has ended, so nobody can say whose it was",
+        "let the process that connects live until it has its answer",
+    )
 
 
 def _without_port(host: str) -> str:

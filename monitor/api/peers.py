@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is at the other end of a connection, by the kernel's word; it decides nothing.
 
-A connection over the unix socket carries the credentials its process had when it connected. One
-user can hold only so many connections, and all supervised processes together few, so that neither
+A connection over the unix socket carries the credentials its process had when it connected. That
+process is judged, whoever sends: an agent could have a child connect and end, so one that has ended
+may ask nothing. Who hands a connected socket to an agent asks for it, like a proxy, while he lives.
+
+One user can hold only so many connections, and all supervised processes together few, so that neither
 another user nor an agent that runs as root can keep a person from reaching the emergency stop.
 """
 
@@ -10,18 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import errno
 import os
 import pwd
+import select
 import socket
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
+from msgspec.structs import replace
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.control import Peer
 from monitor.incidents import Role
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid
+_SO_PEERPIDFD = 77  # Linux 6.5
 
 IsSupervised = Callable[[int], bool]
 """Does this pid belong to a session? Called on the server's loop: be quick."""
@@ -51,13 +59,70 @@ def credentials(connection: socket.socket) -> Peer:
     return Peer(uid=uid, pid=pid, trusted=own, role=Role.ADMIN if own else Role.RESPONDER)
 
 
+class Caller:
+    """The process that connected over the unix socket; one for each connection.
+
+    It is known again by when it started: a descriptor of it would be one more for each connection.
+    """
+
+    def __init__(self, connection: socket.socket, is_supervised: IsSupervised) -> None:
+        self._peer = credentials(connection)
+        self._is_supervised = is_supervised
+        self._supervised = False
+        started = _started(self._peer.pid)
+        # Asked second: if who connected still lives, it was he of whom we read.
+        self._started = started if _still_lives(connection) else ""
+
+    def judge(self) -> Peer:
+        """Who asks now. Asked for each request: `estop attach` may have come after the connection.
+
+        `supervised` once it was seen to be, for it may leave its session; `gone` if it has ended.
+        """
+        pid = self._peer.pid
+        if pid == 0:  # a process of a namespace we cannot see into, so it may well be an agent
+            return replace(self._peer, supervised=True)
+        supervised = self._is_supervised(pid)
+        # Asked second: if it is there still, nobody else had its pid when we looked.
+        gone = not self._started or _started(pid) != self._started
+        self._supervised |= supervised and not gone
+        return replace(self._peer, supervised=self._supervised, gone=gone)
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty for one that has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return ""
+    # The name may hold spaces and parentheses; behind it come the fields from the third on.
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _still_lives(connection: socket.socket) -> bool:
+    """False if the process that connected has ended, even if another has its pid by now.
+
+    Before Linux 6.5 the kernel does not say: then whoever has the pid when we accept is taken for it.
+    """
+    try:
+        pidfd = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError as error:
+        return error.errno == errno.ENOPROTOOPT
+    try:
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+        return not ended.poll(0)
+    finally:
+        os.close(pidfd)
+
+
 def nobody_supervised(_pid: int) -> bool:
     """For an API without sessions of its own."""
     return False
 
 
 def protocol(is_supervised: IsSupervised = nobody_supervised) -> type[H11Protocol]:
-    """HTTP/1.1 that puts `peer` and `abort` into every request's state; for one server."""
+    """HTTP/1.1 that puts `caller` (None over TCP) and `abort` into every request's state; for one server."""
     open_connections: collections.Counter[int] = collections.Counter()
 
     class PeerProtocol(H11Protocol):
@@ -65,14 +130,16 @@ def protocol(is_supervised: IsSupervised = nobody_supervised) -> type[H11Protoco
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             connection = transport.get_extra_info("socket")
-            peer = credentials(connection) if connection.family == socket.AF_UNIX else None
+            unix = connection.family == socket.AF_UNIX
+            caller = Caller(connection, is_supervised) if unix else None
             most = MAX_PER_USER
-            if peer is not None:
+            if caller is not None:
+                peer = caller.judge()
                 self.user = peer.uid
-                if is_supervised(peer.pid):
+                if peer.supervised or peer.gone:
                     self.user, most = _SUPERVISED, MAX_SUPERVISED
             open_connections[self.user] += 1
-            self.app_state = {**self.app_state, "peer": peer, "abort": transport.abort}
+            self.app_state = {**self.app_state, "caller": caller, "abort": transport.abort}
             super().connection_made(transport)
             if open_connections[self.user] > most:
                 transport.abort()

@@ -90,6 +90,25 @@ def test_a_supervised_process_is_refused_by_the_api_even_as_root_and_that_is_an_
     assert "A Supervised Process Asked The Monitor's API" in titles
 
 
+def test_a_child_that_connects_and_ends_is_no_way_to_the_api_and_that_is_an_alert(monitor):
+    code = (
+        "import os, socket, time\n"
+        "for _ in range(20):  # the alert knows the child once the pipeline has seen it\n"
+        "    s = socket.socket(socket.AF_UNIX)\n"
+        "    if not os.fork():\n"
+        f"        s.connect({monitor.socket!r}); os._exit(0)\n"
+        "    os.wait()\n"
+        "    s.sendall(b'GET /api/v1/sessions HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n')\n"
+        "    status = int(s.recv(100).split()[1])\n"
+        "    assert status == 403, status\n"
+        "    time.sleep(0.1)"
+    )
+    with started(monitor, "parent", code) as agent:
+        assert agent.wait(30) == 0
+    titles = [a["rule"]["title"] for a in monitor.alerts(session_id(monitor, "parent"))]
+    assert titles == ["A Supervised Process Asked The Monitor's API"]
+
+
 def test_no_session_reaches_the_api_by_tcp_and_the_attempt_is_an_alert(scratch, rules):
     options = ("--listen", "127.0.0.1:0", "--rules", "rules")
     with private_monitor(scratch, *options) as monitor:

@@ -27,6 +27,7 @@ from monitor.sessions.places import HostMounts, Roots
 from monitor.sessions.registry import Registry
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Mode, Origin, State
+from monitor.supervisor import Supervisor
 from monitor.tier import Tier
 
 CWD = -100
@@ -475,6 +476,16 @@ def test_a_launched_child_is_in_its_cgroup_and_in_scope(registry, lab, kernel, f
     assert kernel.task_slot(child.pid) == live.slot
     assert live.name == "a-b-c"
     assert registry.slot_of(child.pid) == live.slot
+
+
+def test_a_process_that_is_not_there_counts_as_supervised(registry, free):
+    supervisor = object.__new__(Supervisor)
+    supervisor._registry = registry
+    child = free.ready("family", "children", "0")
+    assert not supervisor.is_supervised(child.pid)
+    child.kill()
+    child.wait()
+    assert supervisor.is_supervised(child.pid)
 
 
 def test_files_that_a_launched_child_inherited_become_events(registry, lab, free, scratch):

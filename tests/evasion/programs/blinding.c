@@ -200,14 +200,13 @@ static void after_being_attached(void)
 
 // P5: the off switch -----------------------------------------------------------------------------
 
-static void ask_for_the_end(void)
+static void ask(int fd)
 {
 	char request[512], answer[64] = "";
 	int length = snprintf(request, sizeof(request),
 			      "POST /api/v1/sessions/%s/resume HTTP/1.1\r\nhost: x\r\n"
 			      "content-type: application/json\r\ncontent-length: 14\r\n\r\n{\"why\":\"help\"}",
 			      given("NAME"));
-	int fd = join(AF_UNIX, given("SOCKET"));
 
 	must(write(fd, request, length), "write");
 	must(read(fd, answer, sizeof(answer) - 1), "read");
@@ -216,11 +215,28 @@ static void ask_for_the_end(void)
 	say("opened", "the API");
 }
 
+static void ask_for_the_end(void) { ask(join(AF_UNIX, given("SOCKET"))); }
+
+// The kernel says who connected, and that is nobody any more when we ask.
+static void ask_by_a_child_that_ended(void)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int fd = must(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
+
+	snprintf(to.sun_path, sizeof(to.sun_path), "%s", given("SOCKET"));
+	pid_t child = must(fork(), "fork");
+	if (!child)
+		_exit(!!connect(fd, (struct sockaddr *)&to, sizeof(to)));
+	must(waitpid(child, 0, 0), "waitpid");
+	ask(fd);
+}
+
 const struct technique techniques[] = {
 	{"L1-flood", in_a_flood},
 	{"L2-heavy", with_heavy_names},
 	{"P4-threads", among_threads},
 	{"P5-api", ask_for_the_end},
+	{"P5-child", ask_by_a_child_that_ended},
 	{"S1-stop", stop_it},
 	{"S1-oom", tell_the_oom_killer},
 	{"S1-prlimit", limit_it},

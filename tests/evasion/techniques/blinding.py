@@ -29,6 +29,13 @@ BLINDING = (
         control=False,
     ),
     Technique(
+        "P5-child",
+        "blinding",
+        "ask the API over a connection of a child that has ended",
+        said("opened the API"),
+        control=False,
+    ),
+    Technique(
         "S1-stop",
         "blinding",
         "SIGSTOP to the monitor",
