@@ -138,7 +138,7 @@ class RuleChanges(msgspec.Struct, frozen=True, kw_only=True):
 class Control(Protocol):
     """What `daemon.py` offers to the API. Every method may raise `errors.EstopError`.
 
-    `session` arguments take an id or a unique name. Methods are called from API threads.
+    `session` arguments take an id. Methods are called from API threads.
     """
 
     def sessions(self) -> list[Session]:

@@ -6,6 +6,7 @@
     ├── RequirementError           this host cannot run estop (kernel, BTF, cgroup2, privileges)
     ├── RuleError                  a rule file is wrong: carries every problem with file and line
     ├── SessionNotFoundError       no such session, living or recorded
+    ├── AmbiguousSessionError      a name that several living sessions have
     ├── RecordNotFoundError        no such incident, alert, grant or token
     ├── SessionStateError          the session's state forbids the action (resume a killed one)
     ├── GuardError                 a guard refused to stop something (pid 1, the monitor, no session)
@@ -41,6 +42,10 @@ class RequirementError(EstopError):
 
 class SessionNotFoundError(EstopError):
     """No session has this id or name."""
+
+
+class AmbiguousSessionError(EstopError):
+    """Several living sessions have this name."""
 
 
 class RecordNotFoundError(EstopError):

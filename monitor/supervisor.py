@@ -127,7 +127,7 @@ class Supervisor:
         return self._registry.snapshots()
 
     def session(self, session: str) -> Session:
-        """One session by id or name."""
+        """One session by id."""
         self._lifecycle.end_empty_ones()
         return self._registry.find(session).snapshot()
 

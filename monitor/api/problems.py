@@ -25,6 +25,7 @@ STATUS: dict[type[errors.EstopError], int] = {
     errors.RequirementError: 503,
     errors.RuleError: 422,
     errors.SessionNotFoundError: 404,
+    errors.AmbiguousSessionError: 409,
     errors.RecordNotFoundError: 404,
     errors.SessionStateError: 409,
     errors.GuardError: 409,

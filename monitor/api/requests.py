@@ -2,6 +2,7 @@
 """What every route needs: the monitor behind the API, who asks, the body, the JSON answer."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -12,7 +13,12 @@ from pydantic import Field
 from monitor.api.peers import describe
 from monitor.api.tokens import Tokens
 from monitor.control import Control, Peer
-from monitor.errors import NotAllowedError, SessionNotFoundError, StoreError
+from monitor.errors import (
+    AmbiguousSessionError,
+    NotAllowedError,
+    SessionNotFoundError,
+    StoreError,
+)
 from monitor.incidents import Role
 from monitor.metrics import Metrics
 from monitor.record.encode import to_json
@@ -90,21 +96,41 @@ def recorded(monitor: Monitor, value: object, *, status: int = 200) -> Response:
 
 
 def visible_session(monitor: Monitor, peer: Peer, session: str) -> Session:
-    """A session that the peer may know of, living or recorded; others do not exist for them."""
-    found = _living_or_recorded(monitor, session)
-    if found is None or not (peer.trusted or found.uid == peer.uid):
+    """A session that the peer may know of, living or recorded; others do not exist for them.
+
+    Its id comes before a name, and of a name who lives before who ended last: AmbiguousSessionError if
+    several live, for one must not be stopped instead of another. The living are found without the disk.
+    """
+    with suppress(SessionNotFoundError):
+        found = monitor.control.session(session)
+        if visible(peer, found):
+            return found
+    ours = [one for one in monitor.control.sessions() if visible(peer, one)]
+    living = [one for one in ours if one.name == session and one.state.alive]
+    if len(living) > 1:
+        raise AmbiguousSessionError(
+            f"{len(living)} sessions are named {session!r}",
+            mend=f"use an id: {', '.join(one.id for one in living)}",
+        )
+    known = living or _past(monitor, peer, session, ours)
+    if not known:
         raise SessionNotFoundError(
             f"there is no session {session!r}", mend="see `estop sessions` for those there are"
         )
-    return found
+    return known[0]
 
 
-def _living_or_recorded(monitor: Monitor, session: str) -> Session | None:
-    try:
-        return monitor.control.session(session)
-    except SessionNotFoundError:
-        recorded = (as_recorded(old) for old in monitor.store.sessions())
-        return next((old for old in recorded if session in {old.id, old.name}), None)
+def _past(monitor: Monitor, peer: Peer, session: str, ours: list[Session]) -> list[Session]:
+    """Those of this run come before what the record says of the same; of a name the newest first."""
+    recorded = [as_recorded(old) for old in monitor.store.sessions() if visible(peer, old)]
+    named = [one for one in (*ours, *recorded) if one.name == session]
+    named.sort(key=lambda one: one.id, reverse=True)
+    return [one for one in recorded if one.id == session] + named
+
+
+def visible(peer: Peer, session: Session) -> bool:
+    """May the peer know of it?"""
+    return peer.trusted or session.uid == peer.uid
 
 
 def as_recorded(old: Session) -> Session:

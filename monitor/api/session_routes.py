@@ -13,6 +13,7 @@ from monitor.api.requests import (
     as_recorded,
     body_of,
     recorded,
+    visible,
     visible_session,
 )
 from monitor.api.schema import answers, list_of, reference, takes
@@ -40,7 +41,7 @@ def list_sessions(monitor: Behind, asker: Asker, *, past: Past = False) -> Respo
     if past:
         known = {session.id for session in sessions}
         sessions += [as_recorded(old) for old in monitor.store.sessions() if old.id not in known]
-    return answer([found for found in sessions if asker.trusted or found.uid == asker.uid])
+    return answer([found for found in sessions if visible(asker, found)])
 
 
 @router.get("/{session}", responses=answers(reference(Session), "The session."))

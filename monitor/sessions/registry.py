@@ -81,21 +81,13 @@ class Registry:
         return sorted((s.snapshot() for s in known), key=lambda s: s.id)
 
     def find(self, session: str) -> LiveSession:
-        """By id, or by a name that one living session has, or else the latest ended one."""
+        """By id. Names are the API's to resolve: whose they are depends on who asks."""
         with self._lock:
-            living, ended = list(self._slots.values()), list(self._ended.values())
-        for known in (*living, *ended):
-            if known.id == session:
-                return known
-        named = [s for s in living if s.name == session]
-        named = named or [s for s in ended if s.name == session][-1:]
-        if len(named) == 1:
-            return named[0]
-        if named:
-            ids = ", ".join(s.id for s in named)
-            raise SessionNotFoundError(
-                f"{len(named)} sessions are named {session!r}", mend=f"use an id: {ids}"
-            )
+            for known in self._slots.values():
+                if known.id == session:
+                    return known
+            if session in self._ended:
+                return self._ended[session]
         raise SessionNotFoundError(f"no session {session!r}", mend="see `estop sessions`")
 
     def slot_of(self, pid: int) -> int:

@@ -60,10 +60,10 @@ class MemoryControl:
         self.given = {}
         self.casebook = None
 
-    def add(self, session, *, uid=0, state=State.RUNNING):
+    def add(self, session, *, uid=0, state=State.RUNNING, name=""):
         self.known[session] = Session(
             id=session,
-            name=f"name-{session}",
+            name=name or f"name-{session}",
             state=state,
             mode=Mode.ENFORCE,
             origin=Origin.LAUNCHED,
@@ -78,9 +78,8 @@ class MemoryControl:
         return list(self.known.values())
 
     def session(self, session):
-        for found in self.known.values():
-            if session in {found.id, found.name}:
-                return found
+        if session in self.known:
+            return self.known[session]
         raise SessionNotFoundError(f"there is no session {session!r}", mend="estop sessions")
 
     def launch(self, request, peer):

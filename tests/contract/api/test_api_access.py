@@ -179,6 +179,52 @@ def test_a_name_in_the_session_filter_does_not_show_anothers_alerts(api, ask):
         assert "a1" not in text, (query, status)
 
 
+def test_a_name_that_two_who_live_have_is_an_error_that_names_both(api):
+    api.store.save_session(api.control.add("past", name="claw"))
+    api.control.known.clear()
+    api.control.add("s1", name="claw")
+    api.control.add("s2", name="claw")
+    api.control.add("s3", name="claw", state=State.EXITED)
+    with api.local() as client:
+        refused = client.post("/sessions/claw/freeze")
+        assert refused.status_code == 409
+        assert refused.json()["type"] == "urn:estop:problem:ambiguous-session"
+        assert refused.json()["mend"] == "use an id: s1, s2"
+        states = [api.control.known[one].state for one in ("s1", "s2")]
+        assert states == [State.RUNNING, State.RUNNING]
+        assert client.post("/sessions/s2/freeze").json()["session"]["id"] == "s2"
+        api.control.add("s1", name="claw", state=State.KILLED)
+        assert client.post("/sessions/claw/kill").json()["session"]["id"] == "s2"
+
+
+def test_an_id_comes_before_a_name_and_who_ended_last_before_who_ended_first(api):
+    for session in ("p1", "p2"):
+        api.store.save_session(api.control.add(session, name="claw"))
+    api.control.known.clear()
+    api.control.add("s1")
+    api.control.add("s2", name="s1")
+    with api.local() as client:
+        assert client.get("/sessions/s1").json()["id"] == "s1"
+        assert client.get("/sessions/claw").json()["id"] == "p2"
+        assert client.get("/sessions/p1").json()["state"] == "lost"
+
+
+@needs_root
+def test_nobody_can_take_the_name_of_anothers_session(api, ask):
+    api.control.add("mine", uid=1234, name="claw")
+    api.control.add("theirs", uid=1, name="claw")
+    api.store.save_session(api.control.add("past", uid=1, name="old"))
+    api.store.save_session(api.control.add("later", uid=1, name="old"))
+    del api.control.known["past"], api.control.known["later"]
+    (killed, missing) = ask(
+        1234, "POST /api/v1/sessions/claw/kill", "POST /api/v1/sessions/old/kill"
+    )
+    assert killed[0] == "200"
+    assert missing[0] == "404"
+    assert api.control.known["mine"].state is State.KILLED
+    assert api.control.known["theirs"].state is State.RUNNING
+
+
 def connect(api, count):
     opened = []
     for _ in range(count):
