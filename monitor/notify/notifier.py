@@ -30,6 +30,8 @@ _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 600.0
 _END_S = 5.0
 _TOLD = msgspec.json.Decoder(Told)
+_HANDED_ON = -1
+"""The cursor under a name of earlier versions, once those it stood for have their own."""
 
 
 class Notifier:
@@ -46,6 +48,8 @@ class Notifier:
     ) -> None:
         self._store = store
         self._lines = [_Line(store, t, metrics, console_url, spacing_s) for t in targets]
+        for former in {line.target.former for line in self._lines if line.inherited}:
+            store.save_told(former, Told(seq=_HANDED_ON))
         metrics.notices_waiting.set_function(lambda: sum(line.waiting for line in self._lines))
         store.subscribe(self._committed)
         for line in self._lines:
@@ -85,10 +89,21 @@ class _Line:
         self._console_url = console_url
         self._spacing_s = spacing_s
         self._stop = threading.Event()
-        # A new target hears of what happens from now on, not of all that ever happened.
-        known = store.told_to(target.name)
-        self._told = _TOLD.decode(known) if known else Told(seq=store.seq)
+        self.inherited = False
+        self._told = self._where_it_stood()
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+
+    def _where_it_stood(self) -> Told:
+        name, former = self.target.name, self.target.former
+        if known := self._store.told_to(name):
+            return _TOLD.decode(known)
+        left = self._store.told_to(former) if former != name else None
+        if left and (told := _TOLD.decode(left)).seq != _HANDED_ON:
+            self.inherited = True
+            self._store.save_told(name, told)
+            return told
+        # A new target hears of what happens from now on, not of all that ever happened.
+        return Told(seq=self._store.seq)
 
     def start(self) -> None:
         """Also for what an earlier monitor did not come to tell."""

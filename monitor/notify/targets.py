@@ -32,6 +32,8 @@ class Target(Protocol):
 
     name: str
     """For logs, metrics and the cursor's row: without secrets, and the same after a restart."""
+    former: str
+    """What earlier versions called it, for the cursor that they left."""
 
     def deliver(self, notices: Sequence[Notice]) -> None:
         """Tell all of them, or raise DeliveryError."""
@@ -48,7 +50,8 @@ class Webhook:
     def __init__(self, url: str, secret: bytes) -> None:
         self._url = url
         self._secret = secret
-        self.name = f"webhook {_without_secrets(url)}"
+        self.name = f"webhook {_without_path(url)}"
+        self.former = self.name
 
     def deliver(self, notices: Sequence[Notice]) -> None:
         """One request for each; those that arrived come again if a later one does not."""
@@ -80,10 +83,13 @@ class People:
 
         self._wording = wording
         self._apprise = apprise.Apprise()
-        self.name = f"notice {_without_secrets(url)} {hashlib.sha256(url.encode()).hexdigest()[:8]}"
+        # The scheme alone: for many services what stands in the place of the host is the secret.
+        scheme = urlsplit(url).scheme
+        self.name = f"notice {scheme} {_hash(url)}"
+        self.former = f"notice {_without_path(url)} {_hash(url)}"
         if not self._apprise.add(url):
             raise ConfigError(
-                f"apprise knows no service for {_without_secrets(url)!r}",
+                f"apprise knows no service for the URL that begins with {scheme + ':'!r}",
                 mend="see https://github.com/caronc/apprise/wiki for the URLs there are",
             )
 
@@ -141,7 +147,12 @@ def _must_be_private(file: Path) -> None:
         raise ConfigError(f"others may read {file}", mend=f"chmod 600 {file}")
 
 
-def _without_secrets(url: str) -> str:
+def _without_path(url: str) -> str:
     """Scheme and host: user, path and query hold what nobody else should know."""
     split = urlsplit(url)
     return f"{split.scheme}://{split.hostname or ''}"
+
+
+def _hash(url: str) -> str:
+    """Tells targets apart of which no more may be said."""
+    return hashlib.sha256(url.encode()).hexdigest()[:8]

@@ -220,6 +220,44 @@ def test_a_message_says_what_happened_and_what_to_do(book, tell, receiver):
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "wecombot://0a1b2c3d-1111-2222-3333-444455556666/",
+        "dingtalk://0123456789abcdef0123456789abcdef01234567/",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/",
+        "ntfy://our-topic",
+    ],
+)
+def test_of_a_url_to_people_no_more_is_said_than_its_scheme(url):
+    scheme, _, secret = url.partition("://")
+    name = People(url, Wording()).name
+    assert name.split()[:2] == ["notice", scheme]
+    assert not any(part.lower() in name for part in secret.split("/") if part)
+    assert name != People(f"{scheme}://{secret[::-1].strip('/')}", Wording()).name
+
+
+def test_of_a_url_that_is_wrong_no_more_is_said_than_its_scheme():
+    with pytest.raises(ConfigError) as told:
+        People("nonsense://password", Wording())
+    assert "'nonsense:'" in str(told.value)
+    assert "password" not in str(told.value)
+
+
+def test_what_earlier_versions_had_not_told_yet_is_told_once(book, store, tell, receiver):
+    people = People(f"json://{receiver.address}", Wording())
+    store.save_told(people.former, Told(seq=0))
+    stop(book, "one")
+    store.settle()
+    for _ in range(2):
+        notifier = tell(People(f"json://{receiver.address}", Wording()))
+        assert until(lambda: receiver.got)
+        store.settle()
+        notifier.close()
+    time.sleep(0.2)
+    assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize(
     ("urls", "webhooks", "said"),
     [(["nonsense"], [], "knows no service"), ([], ["https://x"], "there is no secret")],
 )
