@@ -97,13 +97,14 @@ class _Line:
         name, former = self.target.name, self.target.former
         if known := self._store.told_to(name):
             return _TOLD.decode(known)
-        left = self._store.told_to(former) if former != name else None
-        if left and (told := _TOLD.decode(left)).seq != _HANDED_ON:
-            self.inherited = True
-            self._store.save_told(name, told)
-            return told
         # A new target hears of what happens from now on, not of all that ever happened.
-        return Told(seq=self._store.seq)
+        told = Told(seq=self._store.seq)
+        left = self._store.told_to(former)
+        if left and (before := _TOLD.decode(left)).seq != _HANDED_ON:
+            self.inherited = True
+            told = before
+        self._store.save_told(name, told)  # or it would be new again after the next start
+        return told
 
     def start(self) -> None:
         """Also for what an earlier monitor did not come to tell."""

@@ -50,8 +50,9 @@ class Webhook:
     def __init__(self, url: str, secret: bytes) -> None:
         self._url = url
         self._secret = secret
-        self.name = f"webhook {_without_path(url)}"
-        self.former = self.name
+        # The hash keeps those apart that one host receives: each is told, so each has a cursor.
+        self.former = f"webhook {_without_path(url)}"
+        self.name = f"{self.former} {_hash(url)}"
 
     def deliver(self, notices: Sequence[Notice]) -> None:
         """One request for each; those that arrived come again if a later one does not."""

@@ -40,15 +40,19 @@ class Receiver:
 
     def __init__(self):
         self.got = []
+        self.paths = []
         self.status = 204
+        self.closed_paths = ()
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver.status < 300:
+                status = 500 if self.path in receiver.closed_paths else receiver.status
+                if status < 300:
                     receiver.got.append((dict(self.headers), body))
-                self.send_response(receiver.status)
+                    receiver.paths.append(self.path)
+                self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -241,6 +245,37 @@ def test_of_a_url_that_is_wrong_no_more_is_said_than_its_scheme():
         People("nonsense://password", Wording())
     assert "'nonsense:'" in str(told.value)
     assert "password" not in str(told.value)
+
+
+def hooks_of(receiver, *paths):
+    return [Webhook(f"http://{receiver.address}{path}", SECRET) for path in paths]
+
+
+def test_of_two_webhooks_on_one_host_each_is_told(book, store, tell, receiver):
+    receiver.closed_paths = ("/two",)
+    notifier = tell(*hooks_of(receiver, "/one", "/two"))
+    stop(book)
+    assert until(lambda: receiver.paths == ["/one"] and notifier.problems())
+    store.settle()
+    notifier.close()
+    receiver.closed_paths = ()
+    tell(*hooks_of(receiver, "/one", "/two"))
+    assert until(lambda: receiver.paths == ["/one", "/two"])
+
+
+def test_the_cursor_of_earlier_versions_is_for_those_who_are_there_when_it_is_found(
+    book, store, tell, receiver
+):
+    store.save_told(f"webhook http://{receiver.address.rpartition(':')[0]}", Told(seq=0))
+    stop(book)
+    store.settle()
+    notifier = tell(*hooks_of(receiver, "/one", "/two"))
+    assert until(lambda: sorted(receiver.paths) == ["/one", "/two"])
+    store.settle()
+    notifier.close()
+    tell(*hooks_of(receiver, "/one", "/two", "/three"))  # which hears of nothing that is over
+    time.sleep(0.3)
+    assert sorted(receiver.paths) == ["/one", "/two"]
 
 
 def test_what_earlier_versions_had_not_told_yet_is_told_once(book, store, tell, receiver):
