@@ -5,8 +5,9 @@ A connection over the unix socket carries the credentials its process had when i
 process is judged, whoever sends: an agent could have a child connect and end, so one that has ended
 may ask nothing. Who hands a connected socket to an agent asks for it, like a proxy, while he lives.
 
-One user can hold only so many connections, and all supervised processes together few, so that neither
-another user nor an agent that runs as root can keep a person from reaching the emergency stop.
+One user can hold only so many connections, and all supervised processes together few, and nobody one
+over which nothing is asked, so that neither another user nor an agent that runs as root can keep a person
+from reaching the emergency stop.
 """
 
 from __future__ import annotations
@@ -14,19 +15,24 @@ from __future__ import annotations
 import asyncio
 import collections
 import errno
+import logging
 import os
 import pwd
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from monitor.api.origin import uid_of
 from monitor.control import Peer
 from monitor.incidents import Role
+
+_LOG = logging.getLogger(__name__)
 
 _UCRED = struct.Struct("3i")  # pid, uid, gid
 _SO_PEERPIDFD = 77  # Linux 6.5
@@ -38,9 +44,14 @@ MAX_PER_USER = 512
 """Dashboards that follow, and the calls between."""
 MAX_SUPERVISED = 4
 """Enough to be told 403."""
-_TCP = -1
-"""Stands for the uid of all TCP clients together: who they are is not known at this point."""
-_SUPERVISED = -2
+_REQUEST_S = 5.0
+"""So long may a client take to send a whole request."""
+_WARN_S = 60.0
+
+_User = tuple[str, int]
+"""Way and uid. Over TCP it may be a proxy's, which must not use up what its user has to the socket."""
+_SUPERVISED = "supervised", 0
+_UNKNOWN = "TCP", -1
 
 
 def describe(uid: int) -> str:
@@ -121,31 +132,80 @@ def nobody_supervised(_pid: int) -> bool:
     return False
 
 
+class _Crowd:
+    """Who has how many connections."""
+
+    def __init__(self) -> None:
+        self._open: collections.Counter[_User] = collections.Counter()
+        self._warned: dict[_User, float] = {}
+
+    def enter(self, user: _User) -> bool:
+        """Count one more; False if that is too many."""
+        self._open[user] += 1
+        most = MAX_SUPERVISED if user == _SUPERVISED else MAX_PER_USER
+        if self._open[user] <= most:
+            return True
+        now = time.monotonic()
+        if now - self._warned.get(user, -_WARN_S) >= _WARN_S:
+            self._warned[user] = now
+            _LOG.warning("clients are turned away: %s uid %d has %d connections", *user, most)
+        return False
+
+    def leave(self, user: _User) -> None:
+        """Count one less."""
+        self._open[user] -= 1
+
+
 def protocol(is_supervised: IsSupervised = nobody_supervised) -> type[H11Protocol]:
     """HTTP/1.1 that puts `caller` (None over TCP) and `abort` into every request's state; for one server."""
-    open_connections: collections.Counter[int] = collections.Counter()
+    crowd = _Crowd()
 
     class PeerProtocol(H11Protocol):
-        user = _TCP
+        user = _UNKNOWN
+        deadline: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             connection = transport.get_extra_info("socket")
             unix = connection.family == socket.AF_UNIX
             caller = Caller(connection, is_supervised) if unix else None
-            most = MAX_PER_USER
-            if caller is not None:
-                peer = caller.judge()
-                self.user = peer.uid
-                if peer.supervised or peer.gone:
-                    self.user, most = _SUPERVISED, MAX_SUPERVISED
-            open_connections[self.user] += 1
+            self.user = _user(caller.judge()) if caller else ("TCP", _tcp_uid(connection))
             self.app_state = {**self.app_state, "caller": caller, "abort": transport.abort}
             super().connection_made(transport)
-            if open_connections[self.user] > most:
+            self.expect_request(_REQUEST_S)
+            if not crowd.enter(self.user):
                 transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            open_connections[self.user] -= 1
+            crowd.leave(self.user)
+            if self.deadline is not None:
+                self.deadline.cancel()
             super().connection_lost(exc)
 
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            # Who sends nothing at all is closed by uvicorn before; who sends a part is not.
+            self.expect_request(self.timeout_keep_alive + _REQUEST_S)
+
+        def expect_request(self, within_s: float) -> None:
+            if self.deadline is not None:
+                self.deadline.cancel()
+            self.deadline = self.loop.call_later(within_s, self.abort_without_request)
+
+        def abort_without_request(self) -> None:
+            asked = self.cycle is not None and not self.cycle.more_body
+            if not asked or self.cycle.response_complete:
+                self.transport.abort()
+
     return PeerProtocol
+
+
+def _user(peer: Peer) -> _User:
+    return _SUPERVISED if peer.supervised or peer.gone else ("unix", peer.uid)
+
+
+def _tcp_uid(connection: socket.socket) -> int:
+    try:
+        uid = uid_of(connection)
+    except OSError:  # it has hung up already
+        uid = None
+    return _UNKNOWN[1] if uid is None else uid

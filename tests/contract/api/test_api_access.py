@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 import httpx
 import pytest
 
+from monitor.api import peers
 from monitor.api.peers import MAX_PER_USER, MAX_SUPERVISED
 from monitor.control import Peer
 from monitor.subjects import State
@@ -251,6 +253,61 @@ def test_one_user_cannot_use_up_all_connections(api):
         except httpx.TransportError:
             time.sleep(0.05)
     pytest.fail("closed connections still count")
+
+
+HOLD = """
+import os, socket, sys
+os.setgid(1234); os.setuid(1234)
+held = [socket.create_connection((sys.argv[1], int(sys.argv[2]))) for _ in range(int(sys.argv[3]))]
+for one in held:
+    one.settimeout(10)
+print(held[-1].recv(1), flush=True)
+input()
+"""
+
+
+@needs_root
+def test_another_user_cannot_use_up_the_connections_to_the_console(api, caplog):
+    host, port = api.server.address
+    words = [sys.executable, "-c", HOLD, host, str(port), str(MAX_PER_USER + 1)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as held:
+        assert held.stdout.readline() == b"b''\n"
+        with api.tcp() as client:
+            assert client.get("/health").status_code == 200
+        held.kill()
+    assert "turned away: TCP uid 1234" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["unix", "tcp"])
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"request and half of the next"])
+def test_a_connection_over_which_no_whole_request_comes_is_closed(api, way, sent, monkeypatch):
+    monkeypatch.setattr(peers, "_REQUEST_S", 0.3)
+    path = str(api.socket_path)
+    with socket.socket(socket.AF_UNIX if way == "unix" else socket.AF_INET) as client:
+        client.settimeout(10)
+        client.connect(path if way == "unix" else api.server.address)
+        if sent.startswith(b"request"):
+            client.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert client.recv(10) == b"HTTP/1.1 2"
+            sent = b"GET / HTTP"
+        client.sendall(sent)
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(65536):
+                pass
+
+
+def test_a_connection_that_is_answered_slowly_or_used_again_stays_open(api, monkeypatch):
+    monkeypatch.setattr(peers, "_REQUEST_S", 0.3)
+    with api.local() as client, client.stream("GET", "/alerts/stream") as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        time.sleep(1)
+        api.alert(1)
+        assert any("a1" in line for line in lines)
+    with api.tcp() as client:
+        for _ in range(3):
+            assert client.get("/health").status_code == 200
+            time.sleep(0.5)
 
 
 def test_an_agent_that_runs_as_root_cannot_use_up_roots_connections(api):
