@@ -85,18 +85,23 @@ def conceive(plan: Plan) -> Newborn:
     os.close(go_read)
     os.close(report_write)
     newborn = Newborn(pid, os.pidfd_open(pid), go_write, report_read)
-    if os.read(report_read, 1) != _READY:
+    first = os.read(report_read, 1)
+    if first != _READY:
         try:
-            _raise_if_failed(os.dup(report_read))
+            _raise_if_failed(os.dup(report_read), first)
         finally:
             newborn.abandon()
+        raise BirthError(f"{plan.argv[0]}: its process ended at its birth", NOT_EXECUTABLE)
     return newborn
 
 
-def _raise_if_failed(report: int) -> None:
-    """Read the child's last words; end of file without a word means the exec succeeded."""
+def _raise_if_failed(report: int, begun: bytes = b"") -> None:
+    """Read the child's last words; end of file without a word means the exec succeeded.
+
+    `begun` is what was read of them already.
+    """
     with open(report, "rb") as pipe:
-        words = pipe.read()
+        words = begun + pipe.read()
     if words:
         code, _, message = words.decode("utf-8", "surrogateescape").partition(" ")
         raise BirthError(message, int(code))
