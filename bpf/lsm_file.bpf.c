@@ -115,7 +115,8 @@ int lsm__file_receive(struct bpf_raw_tracepoint_args *ctx)
 /* The use of a descriptor of a watched file. It is remembered once it is let through or was held
  * afterwards: until then another process that has the descriptor is asked as well. */
 static __always_inline int judge_known_use(struct estop_record *r, struct estop_task_state *state,
-					   struct file *file, __u32 acts, struct estop_watch *w)
+					   struct file *file, __u32 acts, __u32 hold,
+					   __u32 certain)
 {
 	struct dentry *d = KERNEL(file, file, f_path.dentry);
 	struct vfsmount *mnt = KERNEL(file, file, f_path.mnt);
@@ -126,8 +127,8 @@ static __always_inline int judge_known_use(struct estop_record *r, struct estop_
 	fill_header(&e->header, ESTOP_OPEN, state->session);
 	put_file(r, &e->file, file);
 	e->access = acts & (ESTOP_READ | ESTOP_WRITE);
-	r->hold = w->hold;
-	r->certain = w->certain;
+	r->hold = hold;
+	r->certain = certain;
 	if (refuse(r, state->session, acts))
 		verdict = REFUSE_IT;
 	else
@@ -146,6 +147,7 @@ static __always_inline int judge_use(struct file *file, __u32 acts)
 	struct estop_task_state *state = judged();
 	struct estop_inode_key key = {};
 	struct estop_record *r;
+	__u32 hold = 0, certain = 0;
 	int verdict;
 
 	if (!state || observed(state->session))
@@ -158,9 +160,17 @@ static __always_inline int judge_use(struct file *file, __u32 acts)
 	key.dev = KERNEL(super_block, sb, s_dev);
 	struct estop_watch *w = watched_inodes.lookup(&key);
 	int cgroupfs = acts & ESTOP_WRITE && is_cgroupfs(inode);
-	if (!cgroupfs && (!w || !((w->hold | w->certain) & acts) || forgives(w, state->image_inode)))
+	if (w && !forgives(w, state->image_inode, 0)) {
+		hold = w->hold;
+		certain = w->certain;
+	}
+	if (w && !forgives(w, state->image_inode, 1)) {
+		hold |= w->hold_below;
+		certain |= w->certain_below;
+	}
+	if (!cgroupfs && !(hold & acts))
 		return 0;
-	if (!cgroupfs && !(w->certain & acts)) {
+	if (!cgroupfs && !(certain & acts)) {
 		struct estop_opened_key known = {.file = (__u64)file, .session = state->session};
 		known.inode = key.inode;
 		if (opened.lookup(&known))
@@ -172,7 +182,7 @@ static __always_inline int judge_use(struct file *file, __u32 acts)
 	if (cgroupfs)
 		verdict = refuse_file(r, state, file, acts);
 	else
-		verdict = judge_known_use(r, state, file, acts, w);
+		verdict = judge_known_use(r, state, file, acts, hold, certain);
 	give_back(r);
 	return said(verdict);
 }

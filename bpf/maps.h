@@ -88,7 +88,8 @@ BPF_HASH(inherited_sockets, __u64, __u32, MAX_SOCKETS);
 /*
  * Watches: the part of the signatures that the kernel can judge, made by monitor/detection/lower.py
  * and written by monitor/response/verdicts.py. `hold` are the acts (event.h) for which a rule that
- * stops may match, `certain` those for which one does; the same for what lies below a directory.
+ * stops may match, `certain` those for which one does; the same for what lies below a directory. A row
+ * that is found by inode or by name speaks in its second half for the directories above.
  */
 struct estop_watch {
 	__u32 hold;
@@ -96,7 +97,7 @@ struct estop_watch {
 	__u32 hold_below;
 	__u32 certain_below;
 	__u32 exempt; /* group of programs that the rule forgives; 0 for none */
-	__u32 reserved;
+	__u32 exempt_below; /* the same for what lies below */
 };
 
 #define NAMES_BYTES 256 /* the longest key that an LPM trie takes */

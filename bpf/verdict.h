@@ -207,16 +207,18 @@ static __always_inline int was_told(__u32 operation)
 
 /* Weighing ----------------------------------------------------------------------------------- */
 
-static __always_inline int forgives(struct estop_watch *w, __u64 image_inode)
+static __always_inline int forgives(struct estop_watch *w, __u64 image_inode, int below)
 {
-	struct estop_exempt_key key = {.image_inode = image_inode, .group = w->exempt};
+	struct estop_exempt_key key = {.image_inode = image_inode};
+
+	key.group = below ? w->exempt_below : w->exempt;
 	return key.group && exempt_programs.lookup(&key);
 }
 
 static __always_inline void weigh(struct estop_record *r, struct estop_watch *w, __u64 image_inode,
 				  int below)
 {
-	if (!w || forgives(w, image_inode))
+	if (!w || forgives(w, image_inode, below))
 		return;
 	r->hold |= below ? w->hold_below : w->hold;
 	r->certain |= below ? w->certain_below : w->certain;
@@ -286,6 +288,7 @@ static __always_inline int weigh_by_inode(struct estop_record *r, struct inode *
 	key.dev = KERNEL(super_block, sb, s_dev);
 	struct estop_watch *known = watched_inodes.lookup(&key);
 	weigh(r, known, image_inode, 0);
+	weigh(r, known, image_inode, 1);
 	return known != 0;
 }
 
@@ -303,7 +306,9 @@ static __always_inline void weigh_by_name(struct estop_record *r, struct estop_w
 	s->name.dev = file->path.dev;
 	bpf_probe_read_kernel_str(s->name.name, sizeof(s->name.name),
 				  KERNEL(dentry, d, d_name.name));
-	weigh(r, watched_names.lookup(&s->name), image_inode, 0);
+	struct estop_watch *named = watched_names.lookup(&s->name);
+	weigh(r, named, image_inode, 0);
+	weigh(r, named, image_inode, 1);
 	weigh_names(r, s, at, file->path.len, image_inode, 0);
 	weigh_within(r, s, &file->path, at, image_inode);
 	if (settings->watches_below)

@@ -7,7 +7,7 @@ on a host. Paths are the kernel's: absolute, as bytes, with regard to case.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
 
@@ -88,6 +88,27 @@ class Watch:
                 return path.startswith(self.path)
             case Where.ENDING:
                 return path.endswith(self.path)
+
+
+REPLACED = Act.RENAME_FROM | Act.RENAME_TO
+"""A directory above a watched path: who renames it, replaces the file."""
+_REPLACING = Act.WRITE | Act.CREATE | Act.RENAME_TO
+"""A rule about one of these means that the path shall keep its content."""
+
+
+def above(watch: Watch) -> Iterator[Watch]:
+    """The directories that lead to a file which nobody may replace, and what would replace it.
+
+    Nobody is forgiven: a rule forgives a program the file, not what else is in the directory.
+    """
+    if watch.where is Where.ENDING or not watch.certain & (_REPLACING | Act.MOUNT):
+        return
+    acts = REPLACED if watch.certain & _REPLACING else Act.NOTHING
+    acts |= watch.certain & Act.MOUNT
+    path = watch.path.rpartition("/")[0]
+    while path:
+        yield Watch(Where.EXACT, path, acts, acts, rules=watch.rules)
+        path = path.rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)

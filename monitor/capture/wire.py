@@ -243,7 +243,7 @@ WATCH = Layout(
         ("hold_below", "I"),
         ("certain_below", "I"),
         ("exempt", "I"),
-        ("reserved", "I"),
+        ("exempt_below", "I"),
     ),
 )
 NAMES_KEY = Layout("estop_names_key", (("prefixlen", "I"), ("names", f"{NAMES_BYTES}s")))

@@ -20,7 +20,7 @@ from monitor.detection.cases import CASES, Case, Kind
 from monitor.detection.condition import Condition, Leaf
 from monitor.detection.exempt import without_exempt
 from monitor.detection.fold import FALSE, TRUE, Decide, fold, forget, holds, leaves
-from monitor.detection.merge import Entry, Reach, Socket
+from monitor.detection.merge import Entry, Reach, Shared, Socket
 from monitor.detection.necessary import Atom, atom_of, necessary, port
 from monitor.detection.ruleset import RuleSet, Signature
 from monitor.lowered import Act, Lowered, Part, RuleLowering, Where
@@ -41,14 +41,16 @@ def lower(ruleset: RuleSet) -> Lowered:
         for name in one.operations:
             operations[name].add(signature.rule.id)
     forget()
-    shared = {(watch.where, watch.path): watch.certain for watch in watches}
+    sockets = merge.sockets([socket for one in found for socket in one.sockets])
+    shared = merge.shared(watches, sockets)
+    names = {s.rule.id: s.rule.name or s.rule.title for s in wanted}
     return Lowered(
         watches=watches,
         networks=merge.networks([reach for one in found for reach in one.reaches]),
         operations={name: frozenset(rules) for name, rules in sorted(operations.items())},
-        sockets=merge.sockets([socket for one in found for socket in one.sockets]),
+        sockets=sockets,
         taint_connects=frozenset(one.rule for one in found if one.taint_connects),
-        rules={s.rule.id: _told(one, shared) for s, one in zip(wanted, found, strict=True)},
+        rules={s.rule.id: _told(one, shared, names) for s, one in zip(wanted, found, strict=True)},
     )
 
 
@@ -141,7 +143,9 @@ def _with_ports(atom: OnAddress, rest: Condition) -> Iterator[tuple[OnAddress, C
             yield OnAddress(atom.network, one.port), after
 
 
-def _told(found: _Findings, shared: Mapping[tuple[Where, str], Act]) -> RuleLowering:
+def _told(
+    found: _Findings, shared: Mapping[tuple[Where, str], Shared], names: Mapping[str, str]
+) -> RuleLowering:
     """What became of one signature; what it must share with others can make it less."""
     lowering = RuleLowering(
         Part.WHOLE,
@@ -165,7 +169,9 @@ def _told(found: _Findings, shared: Mapping[tuple[Where, str], Act]) -> RuleLowe
         reason = "an operation can be held, and not refused"
         return replace(lowering, part=Part.PART, reason=reason)
     for watch in lowering.watches:
-        if watch.hold & ~shared[watch.where, watch.path]:
-            reason = f"another signature forgives other programs on {watch.path}"
+        among = shared[watch.where, watch.path]
+        if watch.hold & ~among.certain:
+            others = ", ".join(f"`{names[rule]}`" for rule in sorted(among.rules - {found.rule}))
+            reason = f"{others or 'the rule itself'} forgives other programs on {watch.path}"
             return replace(lowering, part=Part.PART, reason=reason)
     return lowering

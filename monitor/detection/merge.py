@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from monitor.detection.atoms import OnAddress, OnPath
-from monitor.lowered import Act, NetworkWatch, SocketWatch, Watch, Where
+from monitor.lowered import Act, NetworkWatch, SocketWatch, Watch, Where, above
 
 ANYWHERE = ("0.0.0.0/0", "::/0")
 
@@ -67,6 +68,52 @@ def _watch(where: Where, path: str, entries: Sequence[Entry]) -> Watch:
             certain |= act
     rules = frozenset(entry.rule for entry in entries)
     return Watch(where, path, hold, certain, exempt, rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What stays certain of a watch, and the signatures that make it less."""
+
+    certain: Act
+    rules: frozenset[str]
+
+
+def shared(
+    watches: Iterable[Watch], sockets: Iterable[SocketWatch]
+) -> dict[tuple[Where, str], Shared]:
+    """What the kernel has certain of each watch, where others speak of the same files.
+
+    It finds one row for what is said of a path by its whole name and by its end, and one for the
+    directories above it, and a row forgives one set of programs or nobody.
+    """
+    watches = tuple(watches)
+    all_: list[Watch] = [*watches, *(one for watch in watches for one in above(watch))]
+    all_ += [Watch(s.where, s.path, Act.CONNECT, Act(0), rules=s.rules) for s in sockets]
+    known: defaultdict[tuple[Where, str], list[Watch]] = defaultdict(list)
+    for watch in all_:
+        known[watch.where, watch.path].append(watch)
+    others: defaultdict[tuple[Where, str], set[str]] = defaultdict(set)
+    for (where, path), here in known.items():
+        there = [one for key in _wider(where, path) for one in known.get(key, ())]
+        for one, other in product(here, here + there):
+            if one.exempt != other.exempt:
+                others[where, path] |= other.rules
+                others[other.where, other.path] |= one.rules
+    return {
+        (watch.where, watch.path): Shared(Act(0), frozenset(others[watch.where, watch.path]))
+        if watch.exempt and (watch.where, watch.path) in others
+        else Shared(watch.certain, watch.rules)
+        for watch in watches
+    }
+
+
+def _wider(where: Where, path: str) -> Iterator[tuple[Where, str]]:
+    """Watches that mean all paths which this one means, and are in the same half of a row."""
+    slashes = [at for at, letter in enumerate(path) if letter == "/"]
+    if where is Where.BELOW:
+        yield from ((where, path[: at + 1]) for at in slashes[:-1])
+    else:
+        yield from ((Where.ENDING, path[at:]) for at in slashes[where is Where.ENDING :])
 
 
 def networks(reaches: Iterable[Reach]) -> tuple[NetworkWatch, ...]:

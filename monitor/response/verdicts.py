@@ -21,10 +21,12 @@ from monitor.lowered import (
     NAMES_BYTES,
     PARENT_BYTES,
     PARENTS,
+    REPLACED,
     Act,
     Lowered,
     Watch,
     Where,
+    above,
 )
 from monitor.response.devices import unknown_to_the_kernel
 from monitor.response.holds import Row, Tables
@@ -32,11 +34,6 @@ from monitor.response.networks import network_rows
 from monitor.response.room import Found, Inode, fitting, too_many
 
 _MINOR_BITS = 20  # of the kernel's dev_t
-_DIRECTORY_ACTS = Act.RENAME_FROM | Act.RENAME_TO
-"""A directory above a watched path: who renames it, replaces the file."""
-_REPLACING = Act.WRITE | Act.CREATE | Act.RENAME_TO
-"""A rule about one of these means that the path shall keep its content."""
-
 _UNRECOGNISED = -1
 """The group of those who are exempt and whom the kernel cannot tell from others."""
 
@@ -54,39 +51,56 @@ class Judge(Tables, Protocol):
 
 
 @dataclass
-class _Acts:
-    """The value of a watch in the making. `certain` holds only for who has its exemptions."""
+class _Half:
+    """What a row says of the path itself, or of all below it, in the making."""
 
     hold: Act = Act.NOTHING
-    certain: Act = Act.NOTHING
-    hold_below: Act = Act.NOTHING
-    certain_below: Act = Act.NOTHING
-    groups: set[int] = field(default_factory=set)
+    certain: dict[int, Act] = field(default_factory=dict)
+    """Group -> what is certain for who is not of it."""
 
-    def add(self, watch: Watch, group: int, *, directly: bool = False) -> None:
-        if watch.where is Where.BELOW and not directly:
-            self.hold_below |= watch.hold
-            self.certain_below |= watch.certain
-        else:
-            self.hold |= watch.hold
-            self.certain |= watch.certain
-        self.groups.add(group)
+    def add(self, hold: Act, certain: Act, group: int) -> None:
+        self.hold |= hold
+        self.certain[group] = self.certain.get(group, Act.NOTHING) | certain
+
+    def take_in(self, shorter: _Half) -> None:
+        self.hold |= shorter.hold
+        for group, certain in shorter.certain.items():
+            self.add(Act.NOTHING, certain, group)
+
+    def spoken(self) -> tuple[int, int, int]:
+        """What is held, what is certain, and the group of whom it forgives."""
+        # Where rules that forgive different programs meet, or programs that the kernel does not know,
+        # nobody is exempt, and certain is only what is forgiven nobody (`merge.shared` tells so).
+        group = next(iter(self.certain)) if len(self.certain) == 1 else 0
+        group = 0 if group == _UNRECOGNISED else group
+        return int(self.hold), int(self.certain.get(group, Act.NOTHING)), group
+
+
+@dataclass
+class _Acts:
+    """The value of a watch in the making."""
+
+    itself: _Half = field(default_factory=_Half)
+    below: _Half = field(default_factory=_Half)
+
+    @property
+    def hold(self) -> Act:
+        return self.itself.hold | self.below.hold
+
+    def add(self, watch: Watch, group: int) -> None:
+        half = self.below if watch.where is Where.BELOW else self.itself
+        half.add(watch.hold, watch.certain, group)
 
     def take_in(self, shorter: _Acts) -> None:
         """The kernel finds the longest key only, so that one has to speak for the shorter ones."""
-        self.hold |= shorter.hold
-        self.certain |= shorter.certain
-        self.groups |= shorter.groups
+        self.itself.take_in(shorter.itself)
+        self.below.take_in(shorter.below)
 
     def row(self) -> Row:
         """`struct estop_watch`."""
-        if len(self.groups) == 1 and _UNRECOGNISED not in self.groups:
-            (group,) = self.groups
-            acts = (self.hold, self.certain, self.hold_below, self.certain_below)
-            return (*map(int, acts), group, 0)
-        # Rules that forgive different programs meet here, or programs that the kernel does not
-        # know: nobody is exempt, and nothing is certain.
-        return (int(self.hold), 0, int(self.hold_below), 0, 0, 0)
+        hold, certain, exempt = self.itself.spoken()
+        hold_below, certain_below, exempt_below = self.below.spoken()
+        return hold, certain, hold_below, certain_below, exempt, exempt_below
 
 
 class Verdicts:
@@ -188,7 +202,7 @@ class Verdicts:
             acts = self._by_path[path] = _Acts()
             for watch in self._lowered.watches:
                 if watch.matches(path):
-                    acts.add(watch, self._groups[watch.exempt], directly=True)
+                    acts.add(watch, self._groups[watch.exempt])
         return acts
 
     def refresh(self) -> None:
@@ -238,8 +252,8 @@ class Verdicts:
             acts.setdefault(names, _Acts()).add(watch, self._groups[watch.exempt])
             if watch.where is Where.ENDING:
                 ending.add(names)
-            for above in _above(watch):
-                acts.setdefault(names_of(above.path, whole=True), _Acts()).add(above, 0)
+            for directory in above(watch):
+                acts.setdefault(names_of(directory.path, whole=True), _Acts()).add(directory, 0)
         for socket in self._lowered.sockets:
             certain = Act.CONNECT if socket.certain else Act.NOTHING
             watch = Watch(socket.where, socket.path, Act.CONNECT, certain)
@@ -268,7 +282,7 @@ class Verdicts:
                 leaf(parts[-1]).add(watch.hold, parts[:-1], rooted=watch.where is Where.EXACT)
             for depth in range(1, len(parts)):
                 leaf(parts[depth - 1]).add(
-                    _DIRECTORY_ACTS, parts[: depth - 1], rooted=watch.where is not Where.ENDING
+                    REPLACED, parts[: depth - 1], rooted=watch.where is not Where.ENDING
                 )
         for socket in self._lowered.sockets:
             parts = os.fsencode(socket.path).strip(b"/").split(b"/")
@@ -302,21 +316,6 @@ class _Leaf:
         anywhere = self.any_parent or len(parents) > PARENTS
         padded = ([] if anywhere else parents) + [b""] * PARENTS
         return (int(self.hold), int(self.hold_below), int(anywhere), 0, *padded[:PARENTS])
-
-
-def _above(watch: Watch) -> Iterable[Watch]:
-    """The directories that lead to a file which nobody may replace, and what would replace it.
-
-    Nobody is forgiven: a rule forgives a program the file, not what else is in the directory.
-    """
-    if watch.where is Where.ENDING or not watch.certain & (_REPLACING | Act.MOUNT):
-        return
-    acts = _DIRECTORY_ACTS if watch.certain & _REPLACING else Act.NOTHING
-    acts |= watch.certain & Act.MOUNT
-    path = watch.path if watch.where is Where.BELOW else os.path.dirname(watch.path)
-    while len(path) > 1:
-        yield Watch(Where.EXACT, path, acts, acts)
-        path = os.path.dirname(path)
 
 
 def names_of(path: str, *, whole: bool) -> bytes:

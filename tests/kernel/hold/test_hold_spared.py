@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import struct
 
@@ -43,12 +44,50 @@ def test_what_one_rule_forgives_and_another_does_not_is_held_and_not_certain(
         Lowered(
             watches=(
                 Watch(Where.EXACT, str(secret), Act.READ, Act.READ, frozenset({puppet.image})),
-                Watch(Where.ENDING, "/secret", Act.READ, Act.READ),
+                Watch(Where.ENDING, "/secret", Act.READ, Act(0)),
             )
         )
     )
     event = held_by(inside, puppet, *opening(puppet, secret))
     assert not event.verdict & Verdict.CERTAIN
+    go_on(holds, inside, puppet)
+
+
+@pytest.mark.usefixtures("certainty_holds")
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_forgiven_nobody_stays_certain_beside_what_is_forgiven_some(
+    inside, puppet, verdicts, scratch, holds, known
+):
+    secret = scratch / "secret"
+    secret.write_text("x")
+    some = frozenset({puppet.image})
+    watches = (
+        Watch(Where.EXACT, str(secret), Act.READ, Act.READ),
+        Watch(Where.ENDING, "/secret", Act.READ, Act.READ, some),
+        Watch(Where.BELOW, f"{scratch}/", Act.READ, Act(0), some),
+    )
+    verdicts.replace(Lowered(watches=watches))
+    verdicts.follow({str(secret): {(secret.stat().st_dev, secret.stat().st_ino)}} if known else {})
+    assert held_by(inside, puppet, *opening(puppet, secret)).verdict & Verdict.CERTAIN
+    go_on(holds, inside, puppet)
+
+
+@pytest.mark.usefixtures("certainty_holds")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_directory_that_nobody_may_replace_forgives_what_is_in_it_and_is_certain_of_the_rest(
+    inside, puppet, verdicts, lab, scratch, holds, known
+):
+    kept = scratch / "kept"
+    kept.write_text("x")
+    files = {str(kept): {(kept.stat().st_dev, kept.stat().st_ino)}} if known else {}
+    watching(verdicts, Where.BELOW, scratch, Act.WRITE, Act.WRITE, [puppet.image])
+    verdicts.follow(files)
+    puppet(*opening(puppet, kept, os.O_RDWR))
+    assert inside.wait(Opened).verdict == Verdict.PASS
+    watching(verdicts, Where.BELOW, scratch, Act.WRITE, Act.WRITE, [lab.program("enter")])
+    inside.forget_events()
+    event = held_by(inside, puppet, *opening(puppet, kept, os.O_WRONLY))
+    assert event.verdict & Verdict.CERTAIN
     go_on(holds, inside, puppet)
 
 

@@ -16,7 +16,7 @@ from laboratory import Puppet
 from refusals import KEPT, REFUSED, calling, refused, told
 
 from monitor.events import Executed, Linked, Opened, Privileged, Renamed, Truncated, Unlinked
-from monitor.lowered import Act
+from monitor.lowered import Act, Lowered, Watch, Where
 
 pytestmark = pytest.mark.tier("lsm")
 
@@ -135,6 +135,25 @@ def test_an_inherited_descriptor_neither_reads_nor_writes_nor_truncates(inside, 
     os.close(fd)
     assert hosts.read_bytes() == KEPT
     assert {type(e) for e in inside.events() if e.verdict == REFUSED} == {Opened, Truncated}
+
+
+def test_an_inherited_descriptor_is_judged_by_the_directory_and_by_whom_that_forgives(
+    inside, verdicts, hosts, lab
+):
+    fd = os.open(hosts, os.O_RDWR)
+    found = {str(hosts): {(hosts.stat().st_dev, hosts.stat().st_ino)}}
+    for exempt, forgiven in (("enter", False), ("puppet", True)):
+        some = frozenset({lab.program(exempt)})
+        watch = Watch(Where.BELOW, f"{hosts.parent}/", Act.WRITE, Act.WRITE, some)
+        verdicts.replace(Lowered(watches=(watch,)))
+        verdicts.follow(found)
+        puppet = Puppet(inside.ready("puppet", pass_fds=(fd,)))
+        if forgiven:
+            assert puppet("pwrite64", fd, puppet.place(KEPT), 1, 0) == 1
+        else:
+            with pytest.raises(PermissionError):
+                puppet("pwrite64", fd, puppet.place(KEPT), 1, 0)
+    os.close(fd)
 
 
 def test_a_descriptor_that_is_passed_does_not_arrive(inside, puppet, hosts, scratch):

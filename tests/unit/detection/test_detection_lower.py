@@ -178,8 +178,57 @@ def test_two_rules_on_one_path_exempt_only_whom_both_forgive(lowered):
     assert watch.certain == Act.DELETE
     assert watch.rules == {ID, OTHER}
     assert found.rules[ID].part is Part.PART
-    assert "another signature" in found.rules[ID].reason
+    assert found.rules[ID].reason == "`A rule` forgives other programs on /etc/shadow"
     assert found.rules[OTHER].part is Part.WHOLE
+
+
+WHOLE, ENDING, BELOW, DEEPER = (
+    {"TargetFilename|cased": "/srv/app/key"},
+    {"TargetFilename|endswith|cased": "/app/key"},
+    {"TargetFilename|startswith|cased": "/srv/"},
+    {"TargetFilename|startswith|cased": "/srv/app/"},
+)
+
+
+def forgiving(selection):
+    but = {"Image|cased": "/usr/bin/su"}
+    return {"selection": selection, "but": but, "condition": "selection and not but"}
+
+
+@pytest.mark.parametrize(
+    ("forgives", "other", "part"),
+    [
+        (WHOLE, ENDING, Part.PART),  # one row speaks for both
+        (ENDING, WHOLE, Part.PART),
+        (BELOW, DEEPER, Part.PART),
+        (DEEPER, BELOW, Part.PART),
+        (WHOLE, BELOW, Part.WHOLE),
+        (BELOW, ENDING, Part.WHOLE),
+        (DEEPER, {"TargetFilename|cased": "/srv/app"}, Part.WHOLE),
+    ],
+)
+def test_certain_is_only_what_stays_so_beside_all_rules_on_the_same_files(
+    lowered, forgives, other, part
+):
+    found = lowered(
+        rule("file_access", detection=forgiving(forgives), response="deny"),
+        detecting(other, "file_access", response="freeze", id=OTHER, title="Other"),
+    )
+    assert found.rules[ID].part is part
+    assert part is Part.WHOLE or "`Other` forgives other programs" in found.rules[ID].reason
+    assert found.rules[OTHER].part is Part.WHOLE  # it forgives nobody
+
+
+def test_a_directory_above_a_file_is_forgiven_nobody(lowered):
+    found = lowered(
+        rule(
+            "file_delete",
+            detection=forgiving({"TargetFilename|cased": "/srv/app"}),
+            response="deny",
+        ),
+        detecting(DEEPER, "file_event", response="freeze", id=OTHER, title="Other"),
+    )
+    assert found.rules[ID].reason == "`Other` forgives other programs on /srv/app"
 
 
 def test_rules_that_only_tell_are_not_lowered(lowered):
