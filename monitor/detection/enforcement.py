@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +14,7 @@ from monitor.alerts import Response, Rule
 from monitor.detection.correlation import CATEGORY
 from monitor.detection.ruleset import RuleSet
 from monitor.errors import RuleProblem
-from monitor.lowered import Act, Lowered, Part, RuleLowering, Where
+from monitor.lowered import NAME_BYTES, Act, Lowered, Part, RuleLowering, Where
 from monitor.tier import Tier
 
 
@@ -63,6 +64,12 @@ _REFUSED_OPENS = Act.READ | Act.WRITE
 """Not EXEC: what a program is started with is not known yet when its file is asked about."""
 
 
+_FOLLOWING = Act.TRUNCATE | Act.CHMOD | Act.LINK_FROM
+"""On the tracepoint tier these are known by the caller's words; their last name may be that of a link."""
+_SPELT = Act.RENAME_TO | Act.RENAME_FROM | Act.DELETE | Act.LINK_TO | Act.SYMLINK
+"""These too, and their last name is the file's own."""
+
+
 def enforcement(rule: Rule, lowering: RuleLowering | None, host: Host) -> Enforcement:
     """What becomes of an act that the rule forbids. `lowering` is None for a rule that only tells."""
     if rule.category == CATEGORY:
@@ -71,10 +78,10 @@ def enforcement(rule: Rule, lowering: RuleLowering | None, host: Host) -> Enforc
     if lowering is None:
         why = f"its response is {rule.response}: there is nothing to hold"
         return Enforcement(word=Word.DETECTED, why=why)
-    if lowering.part in {Part.SOME, Part.NONE}:
-        holds = lowering.part is Part.SOME and Facility.HOLD in host.facilities
+    if why := _not_held(lowering, host):
+        holds = lowering.part is not Part.NONE and Facility.HOLD in host.facilities
         also = "; what is watched is held" if holds else ""
-        return Enforcement(word=Word.DETECTED, why=lowering.reason + also)
+        return Enforcement(word=Word.DETECTED, why=why + also)
     if lowering.part is Part.WHOLE and not (not_refused := _not_refused(lowering, host)):
         return Enforcement(word=Word.PREVENTED, why=lowering.reason)
     if Facility.HOLD not in host.facilities:
@@ -123,6 +130,25 @@ def _not_refused(lowering: RuleLowering, host: Host) -> str:
             return f"{_names(watch.hold & ~opens)} of {watch.path} is not refused on this tier"
         if watch.where is not Where.EXACT:
             return f"only whole paths are refused on this tier, not {watch.where} {watch.path}"
+    return ""
+
+
+def _not_held(lowering: RuleLowering, host: Host) -> str:
+    """Why a way to do what the rule forbids passes by what is watched on this host, or nothing."""
+    if lowering.part in {Part.SOME, Part.NONE}:
+        return lowering.reason
+    for watch in lowering.watches if host.tier is not Tier.LSM else ():
+        parts = os.fsencode(watch.path).strip(b"/").split(b"/")
+        several = watch.where is Where.BELOW or (watch.where is Where.ENDING and len(parts) > 1)
+        if acts := watch.hold & _FOLLOWING:
+            why = "is known by the caller's words, which may be those of a link"
+        elif (acts := watch.hold & _SPELT) and several:
+            why = "is known by the last two of the caller's words, which may be others"
+        elif acts and max(map(len, parts)) >= NAME_BYTES:
+            why = f"is known by names shorter than {NAME_BYTES} bytes"
+        else:
+            continue
+        return f"{_names(acts)} of {watch.path} {why}"
     return ""
 
 

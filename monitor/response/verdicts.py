@@ -305,10 +305,11 @@ class _Leaf:
 
     def add(self, acts: Act, above: list[bytes], *, rooted: bool) -> None:
         self.hold |= acts
-        if above and len(above[-1]) < PARENT_BYTES:
+        # A whole path is reached through links whose last name is any, and a name of `/etc` is rare.
+        if rooted or not above or len(above[-1]) >= PARENT_BYTES:
+            self.any_parent = True
+        else:
             self.parents.add(above[-1])
-        else:  # at the root the name above is empty, and so is that of a relative text
-            self.any_parent = self.any_parent or not rooted or not above
 
     def row(self) -> Row:
         """`struct estop_leaf`."""

@@ -164,6 +164,23 @@ Named = {
 }
 
 
+def test_a_whole_path_is_held_by_its_last_name_whatever_leads_to_it(
+    inside, puppet, verdicts, holds, scratch
+):
+    etc = scratch / ("e" * 32)
+    etc.mkdir()
+    (scratch / "link").symlink_to(etc)
+    watching(verdicts, Where.EXACT, etc / "hosts", Act.RENAME_TO)
+    for directory in (etc, scratch / "link"):
+        (scratch / "mine").write_text("x")
+        names = (scratch / "mine", directory / "hosts")
+        held_by(
+            inside, puppet, "rename", *(puppet.place(os.fsencode(n)) for n in names), kind=Renamed
+        )
+        go_on(holds, inside, puppet)
+        inside.forget_events()
+
+
 def test_a_name_of_another_directory_is_not_held(inside, puppet, verdicts, scratch):
     git = scratch / ".git"
     git.mkdir()

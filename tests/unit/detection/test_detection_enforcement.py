@@ -22,6 +22,13 @@ PREVENTED, HELD, DETECTED = "prevented in kernel", "held in kernel", "detected i
 READ = ("file_access", {"TargetFilename|cased": "/etc/shadow"})
 READ_BELOW = ("file_access", {"TargetFilename|startswith|cased": "/etc/x/"})
 DELETE = ("file_delete", {"TargetFilename|cased": "/etc/hosts"})
+DELETE_BELOW = ("file_delete", {"TargetFilename|startswith|cased": "/etc/x/"})
+DELETE_ENDING = ("file_delete", {"TargetFilename|endswith|cased": "/.kube/config"})
+DELETE_LAST = ("file_delete", {"TargetFilename|endswith|cased": "/.netrc"})
+DELETE_LONG = ("file_delete", {"TargetFilename|cased": f"/etc/{'n' * 64}"})
+TRUNCATE = ("file_event", {"Operation": "truncate", "TargetFilename|cased": "/etc/hosts"})
+CHMOD = ("file_event", {"Operation": "chmod", "TargetFilename|cased": "/etc/hosts"})
+LINK_FROM = ("file_event", {"Operation": "link", "SourceFilename|cased": "/etc/hosts"})
 NARROWED = ("file_access", {"TargetFilename|cased": "/a", "WrittenBySession": True})
 SOME = ("file_access", {"TargetFilename|endswith|cased": ["/a", ".kdbx"]})
 SEARCHED = ("file_access", {"TargetFilename|contains|cased": "/a/"})
@@ -38,6 +45,16 @@ TABLE = [
     (READ_BELOW, TRACEPOINT, HELD),
     (DELETE, LSM, PREVENTED),
     (DELETE, TRACEPOINT, HELD),
+    (DELETE_BELOW, LSM, PREVENTED),
+    (DELETE_BELOW, TRACEPOINT, DETECTED),  # two levels down, or through a link
+    (DELETE_ENDING, TRACEPOINT, DETECTED),
+    (DELETE_LAST, TRACEPOINT, HELD),
+    (DELETE_LONG, LSM, PREVENTED),
+    (DELETE_LONG, TRACEPOINT, DETECTED),
+    (TRUNCATE, LSM, PREVENTED),
+    (TRUNCATE, TRACEPOINT, DETECTED),  # of a link to it
+    (CHMOD, TRACEPOINT, DETECTED),
+    (LINK_FROM, TRACEPOINT, DETECTED),
     (NARROWED, LSM, HELD),
     (NARROWED, TRACEPOINT, HELD),
     (NARROWED, ONLY_TELLS, DETECTED),
