@@ -22,6 +22,9 @@ MAX_WATCHES = 16384
 MOST_ROWS = MAX_WATCHES // 2
 """Of one map: while rules are exchanged, the rows before and the ones after are there both."""
 
+KERNELS_OWN = ("/dev/", "/proc/", "/sys/")
+"""Nobody is asked before an open here: to ask, the kernel opens the file for us, and that may be an act."""
+
 
 class Act(IntFlag):
     """What is done to a file. The numbers are those of `enum estop_act` in bpf/event.h."""

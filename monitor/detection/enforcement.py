@@ -14,7 +14,7 @@ from monitor.alerts import Response, Rule
 from monitor.detection.correlation import CATEGORY
 from monitor.detection.ruleset import RuleSet
 from monitor.errors import RuleProblem
-from monitor.lowered import NAME_BYTES, Act, Lowered, Part, RuleLowering, Where
+from monitor.lowered import KERNELS_OWN, NAME_BYTES, Act, Lowered, Part, RuleLowering, Where
 from monitor.tier import Tier
 
 
@@ -128,8 +128,9 @@ def _not_refused(lowering: RuleLowering, host: Host) -> str:
     for watch in lowering.watches:
         if watch.hold & ~opens:
             return f"{_names(watch.hold & ~opens)} of {watch.path} is not refused on this tier"
-        if watch.where is not Where.EXACT:
-            return f"only whole paths are refused on this tier, not {watch.where} {watch.path}"
+        if watch.where is not Where.EXACT or watch.path.startswith(KERNELS_OWN):
+            which = "whole paths outside /dev, /proc and /sys"
+            return f"only {which} are refused on this tier, not {watch.where} {watch.path}"
     return ""
 
 

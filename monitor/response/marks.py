@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from monitor.lowered import Act, Lowered, Where
+from monitor.lowered import KERNELS_OWN, Act, Lowered, Where
 
 Inode = tuple[int, int]
 Tables = Mapping[str, Mapping[str, Inode]]
@@ -24,8 +24,6 @@ _OPENS = Act.READ | Act.WRITE | Act.CREATE
 _NOTHING = (0, 0)
 _SHARED = {".config", ".local", ".local/share", ".local/state", ".local/bin", ".cache"}
 """Dot directories of a home in which every program looks for its own (the XDG base directories)."""
-_KERNELS_OWN = ("/dev/", "/proc/", "/sys/")
-"""To ask, the kernel opens the file for us: here that may be an act of its own."""
 _MOST_ENTRIES = 64
 _LEAST_DEPTH = 2
 
@@ -107,7 +105,7 @@ class Marks:
     def _asked_about(self, path: str) -> bool:
         found = self._asks.get(path)
         if found is None:
-            found = self._asks[path] = not path.startswith(_KERNELS_OWN) and any(
+            found = self._asks[path] = not path.startswith(KERNELS_OWN) and any(
                 watch.hold & _OPENS and watch.matches(path) for watch in self._lowered.watches
             )
         return found
@@ -161,7 +159,7 @@ class Marks:
 
 def _small(root: str, directories: Iterable[str]) -> Iterator[tuple[Inode, str]]:
     for directory in directories:
-        if directory.count("/") < _LEAST_DEPTH or f"{directory}/".startswith(_KERNELS_OWN):
+        if directory.count("/") < _LEAST_DEPTH or f"{directory}/".startswith(KERNELS_OWN):
             continue
         reachable = _join(root, directory)
         found = _inode(reachable)

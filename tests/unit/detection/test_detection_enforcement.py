@@ -20,6 +20,11 @@ ONLY_TELLS = Host(Tier.TRACEPOINT, frozenset())
 PREVENTED, HELD, DETECTED = "prevented in kernel", "held in kernel", "detected in user space"
 
 READ = ("file_access", {"TargetFilename|cased": "/etc/shadow"})
+READ_OF_KERNEL = ("file_access", {"TargetFilename|cased": ["/etc/shadow", "/proc/kcore"]})
+WRITE_TO_KERNEL = (
+    "file_event",
+    {"Operation": "open", "TargetFilename|cased": "/proc/sys/kernel/core_pattern"},
+)
 READ_BELOW = ("file_access", {"TargetFilename|startswith|cased": "/etc/x/"})
 DELETE = ("file_delete", {"TargetFilename|cased": "/etc/hosts"})
 DELETE_BELOW = ("file_delete", {"TargetFilename|startswith|cased": "/etc/x/"})
@@ -41,6 +46,9 @@ TABLE = [
     (READ, TRACEPOINT, PREVENTED),
     (READ, NO_FANOTIFY, HELD),
     (READ, ONLY_TELLS, DETECTED),
+    (READ_OF_KERNEL, LSM, PREVENTED),
+    (READ_OF_KERNEL, TRACEPOINT, HELD),
+    (WRITE_TO_KERNEL, TRACEPOINT, HELD),
     (READ_BELOW, LSM, PREVENTED),
     (READ_BELOW, TRACEPOINT, HELD),
     (DELETE, LSM, PREVENTED),
