@@ -234,6 +234,8 @@ class Verdicts:
         rows: Rows = {}
         for programs, group in self._groups.items():
             for program in programs if group != _UNRECOGNISED else ():
+                if os.path.realpath(program) != program:
+                    continue  # what a link leads to runs under its own name, which no rule forgives
                 try:
                     found = os.stat(program)
                 except OSError:

@@ -34,6 +34,17 @@ def test_a_program_that_the_rule_forgives_is_not_held(inside, verdicts, lab, scr
 
 
 @pytest.mark.usefixtures("certainty_holds")
+def test_what_a_forgiven_name_links_to_is_not_forgiven(inside, puppet, verdicts, scratch, holds):
+    secret, link = scratch / "secret", scratch / "link"
+    secret.write_text("x")
+    link.symlink_to(puppet.image)
+    watching(verdicts, Where.EXACT, secret, Act.READ, Act.READ, [str(link)])
+    event = held_by(inside, puppet, *opening(puppet, secret))
+    assert event.verdict & Verdict.CERTAIN
+    go_on(holds, inside, puppet)
+
+
+@pytest.mark.usefixtures("certainty_holds")
 def test_what_one_rule_forgives_and_another_does_not_is_held_and_not_certain(
     inside, verdicts, lab, scratch, holds
 ):
