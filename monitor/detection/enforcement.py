@@ -14,7 +14,17 @@ from monitor.alerts import Response, Rule
 from monitor.detection.correlation import CATEGORY
 from monitor.detection.ruleset import RuleSet
 from monitor.errors import RuleProblem
-from monitor.lowered import KERNELS_OWN, NAME_BYTES, Act, Lowered, Part, RuleLowering, Where
+from monitor.lowered import (
+    KERNELS_OWN,
+    NAME_BYTES,
+    NAMES_BYTES,
+    Act,
+    Lowered,
+    Part,
+    RuleLowering,
+    Watch,
+    Where,
+)
 from monitor.tier import Tier
 
 
@@ -138,19 +148,28 @@ def _not_held(lowering: RuleLowering, host: Host) -> str:
     """Why a way to do what the rule forbids passes by what is watched on this host, or nothing."""
     if lowering.part in {Part.SOME, Part.NONE}:
         return lowering.reason
-    for watch in lowering.watches if host.tier is not Tier.LSM else ():
-        parts = os.fsencode(watch.path).strip(b"/").split(b"/")
-        several = watch.where is Where.BELOW or (watch.where is Where.ENDING and len(parts) > 1)
-        if acts := watch.hold & _FOLLOWING:
-            why = "is known by the caller's words, which may be those of a link"
-        elif (acts := watch.hold & _SPELT) and several:
-            why = "is known by the last two of the caller's words, which may be others"
-        elif acts and max(map(len, parts)) >= NAME_BYTES:
-            why = f"is known by names shorter than {NAME_BYTES} bytes"
-        else:
-            continue
-        return f"{_names(acts)} of {watch.path} {why}"
+    for watch in lowering.watches:
+        acts, why = _passes_by(watch, host.tier)
+        if acts:
+            return f"{_names(acts)} of {watch.path} {why}"
     return ""
+
+
+def _passes_by(watch: Watch, tier: Tier) -> tuple[Act, str]:
+    """Acts on what is watched that the kernel side does not always see, and why."""
+    parts = os.fsencode(watch.path).strip(b"/").split(b"/")
+    if sum(len(part) + 1 for part in parts) + 1 >= NAMES_BYTES:
+        return watch.hold, f"is longer than {NAMES_BYTES - 2} bytes, which the kernel side compares"
+    if tier is Tier.LSM:
+        return Act.NOTHING, ""
+    if acts := watch.hold & _FOLLOWING:
+        return acts, "is known by the caller's words, which may be those of a link"
+    acts = watch.hold & _SPELT
+    if watch.where is Where.BELOW or (watch.where is Where.ENDING and len(parts) > 1):
+        return acts, "is known by the last two of the caller's words, which may be others"
+    if max(map(len, parts)) >= NAME_BYTES:
+        return acts, f"is known by names shorter than {NAME_BYTES} bytes"
+    return Act.NOTHING, ""
 
 
 def _names(acts: Iterable[Act]) -> str:

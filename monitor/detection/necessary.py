@@ -127,6 +127,8 @@ def _path(leaf: Leaf) -> Atom | str:
         where, path = Where.EXACT, text
     else:
         return f"`{leaf.field}|{how}` would have to be searched for"
+    if where is Where.BELOW and path == "/":
+        return f"`{leaf.field}|{how}` of `/` is every file"
     if not path:
         return f"`{leaf.field}|{how}` of `{text}` ends within a name"
     if not leaf.cased and not (path.isascii() and path.lower() == path.upper()):

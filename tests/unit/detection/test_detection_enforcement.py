@@ -34,6 +34,12 @@ DELETE_LONG = ("file_delete", {"TargetFilename|cased": f"/etc/{'n' * 64}"})
 TRUNCATE = ("file_event", {"Operation": "truncate", "TargetFilename|cased": "/etc/hosts"})
 CHMOD = ("file_event", {"Operation": "chmod", "TargetFilename|cased": "/etc/hosts"})
 LINK_FROM = ("file_event", {"Operation": "link", "SourceFilename|cased": "/etc/hosts"})
+LONG = "/etc/" + "/".join(["n" * 49] * 5)  # 254 bytes
+READ_LONG = ("file_access", {"TargetFilename|cased": LONG + "n"})
+READ_SHORTER = ("file_access", {"TargetFilename|cased": LONG[:-1]})
+READ_LONG_BELOW = ("file_access", {"TargetFilename|startswith|cased": LONG + "nn/"})
+READ_LONG_ENDING = ("file_access", {"TargetFilename|endswith|cased": LONG + "nn"})
+READ_ALL = ("file_access", {"TargetFilename|startswith|cased": "/"})
 NARROWED = ("file_access", {"TargetFilename|cased": "/a", "WrittenBySession": True})
 SOME = ("file_access", {"TargetFilename|endswith|cased": ["/a", ".kdbx"]})
 SEARCHED = ("file_access", {"TargetFilename|contains|cased": "/a/"})
@@ -63,6 +69,13 @@ TABLE = [
     (TRUNCATE, TRACEPOINT, DETECTED),  # of a link to it
     (CHMOD, TRACEPOINT, DETECTED),
     (LINK_FROM, TRACEPOINT, DETECTED),
+    (READ_LONG, LSM, DETECTED),
+    (READ_LONG, TRACEPOINT, DETECTED),
+    (READ_SHORTER, LSM, PREVENTED),
+    (READ_LONG_BELOW, LSM, DETECTED),
+    (READ_LONG_ENDING, LSM, DETECTED),
+    (READ_ALL, LSM, DETECTED),
+    (READ_ALL, TRACEPOINT, DETECTED),
     (NARROWED, LSM, HELD),
     (NARROWED, TRACEPOINT, HELD),
     (NARROWED, ONLY_TELLS, DETECTED),
