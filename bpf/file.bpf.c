@@ -120,6 +120,9 @@ static __always_inline int judge_open_first(struct estop_record *r, struct estop
 	struct dentry *d = KERNEL(file, file, f_path.dentry);
 	struct vfsmount *mnt = KERNEL(file, file, f_path.mnt);
 
+	/* Who cuts it short is refused by a hook behind this one, which tells it as that. */
+	if (r->certain & ESTOP_ACT_TRUNCATE && !granted(state->session))
+		acts &= ~ESTOP_ACT_TRUNCATE;
 	if (refuse(r, state->session, acts))
 		return REFUSE_IT;
 	if (!(r->hold & acts) || observed(state->session))

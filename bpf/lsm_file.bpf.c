@@ -79,6 +79,14 @@ static __always_inline int judge_descriptor(struct estop_task_state *state, stru
 	return said(verdict);
 }
 
+/* Who writes to what he made goes on making it: to a rule, that is no open. */
+static __always_inline __u32 made_or_opened(__u32 acts, __u32 mode)
+{
+	if (mode & FMODE_CREATED_ && acts & ESTOP_ACT_WRITE)
+		return (acts & ~ESTOP_ACT_WRITE) | ESTOP_ACT_CREATE;
+	return acts;
+}
+
 /* do_dentry_open(), before the file system's own open and before O_TRUNC. O_PATH does not come
  * here. */
 int lsm__file_open(struct bpf_raw_tracepoint_args *ctx)
@@ -93,7 +101,7 @@ int lsm__file_open(struct bpf_raw_tracepoint_args *ctx)
 	if (glance.flags & EXEC_OPEN_ || glance.type == S_IFDIR_)
 		return 0;
 	return judge_descriptor(state, file, &glance,
-				access_by(glance.mode) |
+				made_or_opened(access_by(glance.mode), glance.mode) |
 					(glance.flags & O_TRUNC_ ? ESTOP_ACT_TRUNCATE : 0));
 }
 
@@ -126,7 +134,7 @@ static __always_inline int judge_known_use(struct estop_record *r, struct estop_
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_OPEN, state->session);
 	put_file(r, &e->file, file);
-	e->access = acts & (ESTOP_READ | ESTOP_WRITE);
+	e->access = (acts & (ESTOP_READ | ESTOP_WRITE)) | (acts & ESTOP_ACT_CREATE ? ESTOP_WRITE : 0);
 	r->hold = hold;
 	r->certain = certain;
 	if (refuse(r, state->session, acts))
@@ -160,6 +168,7 @@ static __always_inline int judge_use(struct file *file, __u32 acts)
 	key.dev = KERNEL(super_block, sb, s_dev);
 	struct estop_watch *w = watched_inodes.lookup(&key);
 	int cgroupfs = acts & ESTOP_WRITE && is_cgroupfs(inode);
+	acts = made_or_opened(acts, KERNEL(file, file, f_mode));
 	if (w && !forgives(w, state->image_inode, 0)) {
 		hold = w->hold;
 		certain = w->certain;

@@ -44,6 +44,27 @@ def test_a_watched_name_is_not_created_and_the_name_beside_it_is(inside, puppet,
     assert puppet(*opening(puppet, scratch / "present", os.O_CREAT | os.O_WRONLY)) >= 0
 
 
+def test_a_rule_about_opens_lets_a_file_be_made_and_its_maker_write(inside, puppet, scratch, watch):
+    new = scratch / "new"
+    watch(new, hold=Act.WRITE, certain=Act.WRITE)
+    fd = puppet(*opening(puppet, new, os.O_CREAT | os.O_WRONLY))
+    watch(new, hold=Act.WRITE, certain=Act.WRITE)  # its inode is known by now
+    assert puppet("pwrite64", fd, puppet.place(b"x"), 1, 0) == 1
+    assert not [e for e in inside.events() if e.verdict]
+    with pytest.raises(PermissionError):
+        puppet(*opening(puppet, new, os.O_WRONLY))
+    assert new.read_bytes() == b"x"
+
+
+def test_an_open_that_cuts_a_file_short_is_told_as_that(inside, puppet, hosts, watch):
+    watch(hosts, hold=Act.TRUNCATE, certain=Act.TRUNCATE)
+    with pytest.raises(PermissionError):
+        puppet(*opening(puppet, hosts, os.O_WRONLY | os.O_TRUNC))
+    told(inside, Truncated)
+    assert hosts.read_bytes() == KEPT
+    assert puppet(*opening(puppet, hosts, os.O_WRONLY)) >= 0
+
+
 def test_only_the_acts_that_the_rule_names_are_refused(inside, puppet, hosts, watch):
     watch(hosts, hold=Act.WRITE, certain=Act.WRITE)
     assert puppet(*opening(puppet, hosts)) >= 0
