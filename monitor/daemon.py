@@ -37,6 +37,7 @@ from monitor.record.lock import StateLock
 from monitor.record.store import Store
 from monitor.recording.taps import Taps
 from monitor.responder import Responder
+from monitor.response.devices import unknown_to_the_kernel
 from monitor.response.grants import Grants
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
@@ -180,6 +181,8 @@ class Daemon:
     def _check(self, ruleset: RuleSet, lowered: Lowered) -> None:
         """Rules that ask for more than this host can do are an error, and no surprise later."""
         found = {Facility.HOLD, Facility.NETWORK} | ({Facility.OPENS} if self._gate.pid else set())
+        forgiven = (program for watch in lowered.watches for program in watch.exempt)
+        found |= set() if unknown_to_the_kernel(forgiven) else {Facility.PROGRAMS}
         self._host = Host(self.kernel.tier, frozenset(found))
         if unenforceable := problems(ruleset, lowered, self._host):
             raise RuleError(unenforceable)

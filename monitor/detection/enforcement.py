@@ -37,6 +37,8 @@ class Facility(StrEnum):
     """Opens of files that exist are refused, by fanotify."""
     NETWORK = "network"
     """Connections and packets are refused, by cgroup hooks."""
+    PROGRAMS = "programs"
+    """Whom a rule forgives is known, by inode: not on btrfs, nor on an overlay over two filesystems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,10 @@ def _short(found: Enforcement) -> str:
 def _not_refused(lowering: RuleLowering, host: Host) -> str:
     """The first thing the rule forbids that this host cannot refuse, or nothing."""
     if host.tier is Tier.LSM:
-        return ""
+        known = Facility.PROGRAMS in host.facilities or not any(w.exempt for w in lowering.watches)
+        return (
+            "" if known else "the programs that the rule forgives are not known in the kernel here"
+        )
     if lowering.networks and Facility.NETWORK not in host.facilities:
         return "connections are not refused here"
     if lowering.sockets:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ruletext import ID, detecting, loaded, written
+from ruletext import ID, detecting, loaded, rule, written
 
 from monitor.detection.enforcement import USUAL_HOST, Facility, Host, of_rules, problems
 from monitor.detection.explain import explain, in_force, matching
@@ -15,6 +15,7 @@ from monitor.tier import Tier
 LSM = Host(Tier.LSM, frozenset(Facility))
 TRACEPOINT = USUAL_HOST
 NO_FANOTIFY = Host(Tier.TRACEPOINT, frozenset({Facility.HOLD, Facility.NETWORK}))
+NO_PROGRAMS = Host(Tier.LSM, frozenset(Facility) - {Facility.PROGRAMS})
 ONLY_TELLS = Host(Tier.TRACEPOINT, frozenset())
 
 PREVENTED, HELD, DETECTED = "prevented in kernel", "held in kernel", "detected in user space"
@@ -115,6 +116,20 @@ def test_a_deny_that_is_not_prevented_is_an_error_with_its_line(tmp_path, what, 
     can = "can only hold" if word == HELD else "can only detect"
     assert f"this host {can}" in problem.message
     assert "use `freeze`" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("host", "word"), [(LSM, PREVENTED), (NO_PROGRAMS, HELD), (TRACEPOINT, PREVENTED)]
+)
+def test_who_is_forgiven_has_to_be_known_where_the_kernel_refuses_by_itself(tmp_path, host, word):
+    but = {"Image|cased": "/usr/bin/su"}
+    detection = {"selection": READ[1], "but": but, "condition": "selection and not but"}
+    ruleset = loaded(tmp_path, rule(READ[0], detection=detection, response="deny"))
+    lowered = lower(ruleset)
+    assert of_rules(ruleset, lowered, host)[ID].word == word
+    assert bool(problems(ruleset, lowered, host)) is (word == HELD)
+    forgives_nobody = loaded(tmp_path, detecting(READ[1], READ[0], response="deny"))
+    assert problems(forgives_nobody, lower(forgives_nobody), host) == []
 
 
 @pytest.mark.parametrize("response", ["ask", "freeze", "kill", "alert"])
