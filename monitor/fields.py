@@ -24,7 +24,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _PROCESS = {
-    "Image": "the kernel's path of the program that acts (the interpreter for a script)",
+    "Image": "the kernel's path of the program that acts (the interpreter for a script); see below",
     "Script": "the script an interpreter was started for, by `#!` or as its first file argument",
     "CommandLine": "its arguments joined by spaces, as given to exec",
     "CurrentDirectory": "its working directory at exec",

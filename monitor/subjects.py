@@ -61,6 +61,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int = 0
     uid: int = 0
     image: str = ""
+    lies_at: str = ""
+    """Where its program is, if `image` led to another file when the session began."""
     script: str = ""
     argv: tuple[str, ...] = ()
     argv_truncated: bool = False

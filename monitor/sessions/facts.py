@@ -16,6 +16,7 @@ from typing import Any
 from monitor import events
 from monitor.fields import Fact
 from monitor.sessions import facts_network, facts_privilege
+from monitor.sessions.disguise import MountTable, lies_at, own_name
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, outer, resolve, view_of
 from monitor.sessions.settle import Settled
@@ -53,7 +54,32 @@ class FactMaker:
     def facts(self, event: events.Event, live: LiveSession, process: Process) -> Sequence[Fact]:
         """All facts of an event, none for a kind that no rule speaks of."""
         maker = self._makers.get(type(event))
-        return tuple(self._at_home(maker(event, live, process), live)) if maker else ()
+        return self._told(maker(event, live, process), live, process, event) if maker else ()
+
+    def _told(
+        self,
+        facts: Iterable[Fact],
+        live: LiveSession,
+        process: Process,
+        event: events.Event | None = None,
+    ) -> Sequence[Fact]:
+        """What only looks like a program of the host's goes by where it lies too: no rule forgives it."""
+        found = tuple(self._at_home(facts, live))
+        other = live.tree.other_names(process)
+        if not other:
+            return found
+        own = ""
+        if event is not None:
+            target = getattr(event, "target", None)
+            named = (
+                isinstance(target, events.Name) and resolve(target, self._root(event, live)).path
+            )
+            own = own_name(event, named or "", live.mounts, self._mounts)
+        return found + tuple(
+            Fact(category=fact.category, fields={**fact.fields, **other})
+            for fact in found
+            if not own or fact.fields.get("TargetFilename") != own
+        )
 
     def _at_home(self, facts: Iterable[Fact], live: LiveSession) -> Iterable[Fact]:
         """Rules know the homes of the machine's users; an agent may have been given another one."""
@@ -73,8 +99,12 @@ class FactMaker:
 
     def look_around(self, live: LiveSession) -> None:
         """Know the watched paths as a session sees them before it has done anything."""
-        live.view = view_of(live.root_pid)
+        live.view, live.mounts = view_of(live.root_pid), MountTable.of(live.root_pid)
         self._watched.read(self._roots.root(live.view, (live.root_pid,)), slot=live.slot)
+
+    def lies_at(self, path: events.Path, live: LiveSession) -> str:
+        """As `disguise.lies_at`, for a program that is started."""
+        return lies_at(path, live.mounts, self._mounts)
 
     def reachable(self, event: events.Opened, live: LiveSession) -> str:
         """A path by which the monitor itself can read the opened file."""
@@ -154,7 +184,7 @@ class FactMaker:
             SelfNamed=not found.copy,
             Operation="settled",
         )
-        return tuple(self._at_home(facts, found.live))
+        return self._told(facts, found.live, found.process)
 
     def _renamed(
         self, event: events.Renamed, live: LiveSession, process: Process

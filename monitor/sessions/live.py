@@ -13,6 +13,7 @@ from typing import Any
 
 from monitor.events import Event, View
 from monitor.fields import Fact
+from monitor.sessions.disguise import MountTable
 from monitor.sessions.latest import Latest
 from monitor.sessions.process_tree import ProcessTree, has_terminal
 from monitor.sessions.program import AgentProgram
@@ -118,6 +119,8 @@ class LiveSession:
     """The agent's own directory, if the user named one."""
     view: View = field(default_factory=lambda: View(0, 0))
     """From where its root process saw the file system at first."""
+    mounts: MountTable | None = None
+    """What its root process had mounted at first; None where that cannot be known."""
     user_home: str = ""
     """HOME of its root process, resolved; what `~` means to the agent."""
     state: State = State.RUNNING

@@ -84,7 +84,7 @@ class Observer:
             case events.Forked():
                 live.tree.fork(event)
             case events.Executed():
-                process = live.tree.exec(event)
+                process = live.tree.exec(event, self._facts.lies_at(event.image.path, live))
                 if event.tgid == live.root_pid and events.Verdict.REFUSED not in event.verdict:
                     argv = (event.image.path.text, *event.argv[1:])
                     live.program = find_program(argv, event.cwd.text, live.home)

@@ -15,7 +15,7 @@ import select
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -235,7 +235,7 @@ def _followed(text: str, root: str) -> Place:
 
 def _seen(path: str, root: str) -> tuple[str, str]:
     """A path of procfs as a process with this root sees it; and itself, if that is another one."""
-    seen = below(path, _base(root))
+    seen = below(path, base_of(root))
     return (path, "") if seen == path else (seen, path)
 
 
@@ -246,10 +246,10 @@ def below(path: str, base: str) -> str:
 
 def outer(path: str, root: str) -> str:
     """The other way round: a path below this root as its mount namespace has it."""
-    return _base(root).rstrip("/") + path
+    return base_of(root).rstrip("/") + path
 
 
-def _base(root: str) -> str:
+def base_of(root: str) -> str:
     """Where a root directory lies in its mount namespace; `Roots` gives `/` or links of procfs."""
     if root == "/":
         return root
@@ -276,6 +276,26 @@ def _base_text(name: Name) -> str:
     return name.base.text if name.base else "/"
 
 
+class Mount(msgspec.Struct, frozen=True):
+    """A line of a mount table; `root` and `point` are empty where they are `/`."""
+
+    number: int
+    above: int
+    device: int
+    root: str
+    point: str
+
+
+def mounts_of(table: Path) -> Iterator[Mount]:
+    """All lines of a mount table; OSError."""
+    for line in os.fsdecode(table.read_bytes()).splitlines():
+        fields = line.split(" ")
+        major, minor = fields[2].split(":")
+        root, point = (unescape(field).rstrip("/") for field in fields[3:5])
+        device = os.makedev(int(major), int(minor))
+        yield Mount(int(fields[0]), int(fields[1]), device, root, point)
+
+
 class HostMounts:
     """Where the host's mount table shows a file of some filesystem: the second spelling of a path."""
 
@@ -289,12 +309,8 @@ class HostMounts:
 
     def _read(self) -> None:
         mounts: dict[int, list[tuple[str, str]]] = {}
-        for line in os.fsdecode(self._table.read_bytes()).splitlines():
-            fields = line.split(" ")
-            major, minor = fields[2].split(":")
-            device = os.makedev(int(major), int(minor))
-            pair = (unescape(fields[3]).rstrip("/"), unescape(fields[4]).rstrip("/"))
-            mounts.setdefault(device, []).append(pair)
+        for mount in mounts_of(self._table):
+            mounts.setdefault(mount.device, []).append((mount.root, mount.point))
         self._mounts = mounts
 
     def refresh(self) -> None:

@@ -133,8 +133,8 @@ class ProcessTree:
             )
         )
 
-    def exec(self, event: events.Executed) -> Process:
-        """The process runs another program."""
+    def exec(self, event: events.Executed, lies_at: str = "") -> Process:
+        """The process runs another program; `lies_at` as in `Process`."""
         before = self._living.get(event.tgid)
         return self.add(
             Process(
@@ -144,6 +144,7 @@ class ProcessTree:
                 started_ns=event.started_ns,
                 uid=event.uid,
                 image=event.image.path.text,
+                lies_at=lies_at,
                 script=event.script or _script_argument(event.image.path.text, event.argv),
                 argv=event.argv,
                 argv_truncated=event.argv_truncated,
@@ -200,6 +201,17 @@ class ProcessTree:
             known = self._fields[process.pid] = self._build(process)
         return known
 
+    def other_names(self, process: Process) -> dict[str, Any]:
+        """Those of the fields that programs are named in, by where they lie; none if that is the same."""
+        if not (process.lies_at or any(ancestor.lies_at for ancestor in _ancestors(process))):
+            return {}
+        names: dict[str, Any] = {"Image": _where(process)}
+        if process.parent is not None:
+            names["ParentImage"] = _where(process.parent)
+        if self.fields(process)["ParentImages"]:
+            names["ParentImages"] = [_where(ancestor) for ancestor in _ancestors(process)]
+        return names
+
     def _build(self, process: Process) -> dict[str, Any]:
         fields = {
             "Image": process.image,
@@ -234,12 +246,16 @@ class ProcessTree:
 
     def _same_program(self, child: Process, parent: Process) -> bool:
         """An interpreter, or a program that is many, is only the same with a script of the agent's."""
-        if child.image != parent.image:
+        if (child.image, child.lies_at) != (parent.image, parent.lies_at):
             return False
         if is_interpreter(child.image) or child.image.rpartition("/")[2] in _MANY_IN_ONE:
             script, started = (os.path.join(p.cwd, p.script) for p in (child, parent))
             return bool(child.script) and (script == started or self._is_own(script))
         return True
+
+
+def _where(process: Process) -> str:
+    return process.lies_at or process.image
 
 
 def _ancestors(process: Process) -> Iterator[Process]:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from monitor import events
 from monitor.capture import wire
 from monitor.events import Access, Event, Name
 from monitor.fields import CATEGORIES, Fact
+from monitor.sessions.disguise import MountTable
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Roots, view_of
@@ -286,6 +288,53 @@ def test_only_the_first_of_its_kind_is_seen_first(maker, live, event):
     live.seen.add(first)
     (again,) = maker.facts(event, live, process)
     assert (first.fields["FirstSeen"], again.fields["FirstSeen"]) == (True, False)
+
+
+def test_what_only_looks_like_a_program_is_told_by_both_names(maker, live, here):
+    live.tree.exec(ran(file_of(here / "unit.py"), ("ssh",)), lies_at="/tmp/e")
+    event = _event(events.Opened, file=file_of(here / "hosts"), access=Access.READ, repeats=0)
+    told = maker.facts(event, live, live.tree.get(CHILD))
+    named = {(f.fields["TargetFilename"], f.fields["Image"]) for f in told}
+    images = {str(here / "unit.py"), "/tmp/e"}
+    assert named == {(str(here / "hosts"), image) for image in images}
+
+
+@pytest.mark.kernel
+def test_what_only_a_root_directory_of_its_own_has_is_told_by_the_program_as_it_sees_it(
+    maker, live, here
+):
+    """A container's passwd, and the container's shadow; and the host's, which it sees as well."""
+    live.mounts = MountTable.of(os.getpid())
+    hosts, away = str(here / "hosts"), str(here / "away")
+    Path(away).mkdir()
+    script = f"mount -t tmpfs none {away} && touch {away}/shadow && echo && read line"
+    words = ("unshare", "-m", "sh", "-c", script)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        child = live.tree.exec(ran(file_of(here / "unit.py"), ("x",), process.pid), lies_at="/e")
+        view = view_of(process.pid)
+        happened = {}
+        for path in (hosts, f"{away}/shadow"):
+            device = os.stat(f"/proc/{process.pid}/root{path}").st_dev
+            within = MountTable.of(process.pid).file(path)[1]
+            file = events.File(events.Path(path, within, device), 7, 1, 0o600, 1)
+            happened[path] = [
+                _event(events.Opened, file=file, access=Access.READ, repeats=0),
+                _event(events.Unlinked, target=Name(None, path)),
+            ]
+        told = {
+            path: [
+                fact.fields["Image"]
+                for event in made
+                for fact in maker.facts(
+                    msgspec.structs.replace(event, tgid=process.pid, view=view), live, child
+                )
+            ]
+            for path, made in happened.items()
+        }
+        process.communicate(b"\n")
+    image = str(here / "unit.py")
+    assert told == {hosts: [image, "/e"] * 2, f"{away}/shadow": [image] * 2}
 
 
 @pytest.mark.parametrize(("target", "inside"), [(ROOT, True), (OUTSIDER, False)])

@@ -15,7 +15,7 @@ from techniques.ways_out import WAYS_OUT
 IDS = (
     "B0",
     *(f"F{n}" for n in range(1, 23)),
-    *(f"X{n}" for n in range(1, 9)),
+    *(f"X{n}" for n in range(1, 11)),
     *(f"N{n}" for n in range(1, 10)),
     *(f"C{n}" for n in range(1, 7)),
     *(f"D{n}" for n in range(1, 9)),

@@ -23,6 +23,7 @@ def furnish(place: Path, ground: Path) -> None:
         with suppress(FileNotFoundError):
             shutil.copy(f"/etc/{name}", etc / name)
     (etc / "hosts").write_text(ORIGINAL)
+    (etc / "shadow").write_text(f"ann:{SECRET}:20000:0:99999:7:::\n")
     (etc / "older-name").hardlink_to(etc / "hosts")
     (etc / "systemd" / "resolved.conf").write_text(SETTINGS)
     (place / "core_pattern").write_text("core\n")

@@ -89,6 +89,9 @@ class Theatre:
             subprocess.Popen(["cc", *flags, "-o", ground / source.stem, source, "-lpthread"])
             for source in PROGRAMS.glob("*.c")
         ]
+        library = ["-shared", "-fPIC", *flags[:-1]]
+        source = PROGRAMS / "loaded" / "reader.c"
+        compilers.append(subprocess.Popen(["cc", *library, "-o", ground / "reader.so", source]))
         for compiler in compilers:
             assert compiler.wait() == 0
 
@@ -277,6 +280,7 @@ class Theatre:
             "AWAY": str(self.base / name / "away"),
             "CGROUPS": str(cgroups.find_root()),
             "DISK": disk(),
+            "LIBRARY": str(self.ground / "reader.so"),
             "SINK": world.SINK,
             "SINK_PORT": str(world.SINK_PORT),
             "SLOW_PORT": str(world.SLOW_PORT),

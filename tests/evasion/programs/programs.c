@@ -218,8 +218,66 @@ static void by_system_preload(void)
 	put_file("/etc/ld.so.preload", "/tmp/none.so\n");
 }
 
+// X9, X10: a program that rules forgive -----------------------------------------------------------
+
+#define FORGIVEN "/usr/bin/passwd"
+
+static void just_read(void)
+{
+	take(must(open("/etc/shadow", O_RDONLY), "open"));
+}
+
+static void run_forgiven(void)
+{
+	must(execl(FORGIVEN, "passwd", "X0-read", (char *)0), "execl");
+}
+
+static void in_own_mounts(void)
+{
+	must(unshare(CLONE_NEWNS), "unshare");
+	must(mount(0, "/", 0, MS_REC | MS_PRIVATE, 0), "mount private");
+}
+
+static void mounted_over(void)
+{
+	char own[4096] = "";
+	must(readlink("/proc/self/exe", own, sizeof(own) - 1), "readlink");
+	in_own_mounts();
+	must(mount(own, FORGIVEN, 0, MS_BIND, 0), "mount");
+	run_forgiven();
+}
+
+static void mounted_over_from_nowhere(void)
+{
+	in_own_mounts();
+	must(mount("none", "/usr/bin", "tmpfs", 0, 0), "mount");
+	copy_self_to(FORGIVEN);
+	run_forgiven();
+}
+
+static void below_own_root(void)
+{
+	must(chdir(".."), "chdir");
+	must(mkdir("usr", 0755), "mkdir");
+	must(mkdir("usr/bin", 0755), "mkdir");
+	copy_self_to("." FORGIVEN);
+	must(chroot("."), "chroot");
+	unsetenv("GATE"); // which is open, and nowhere to be seen from here
+	run_forgiven();
+}
+
+static void loaded_by(const char *variable)
+{
+	must(setenv(variable, given("LIBRARY"), 1), "setenv");
+	run_forgiven(); // it goes no further than loaded/reader.c
+}
+
+static void by_preload(void) { loaded_by("LD_PRELOAD"); }
+static void by_audit(void) { loaded_by("LD_AUDIT"); }
+
 const struct technique techniques[] = {
 	{"X0-edit", just_edit},
+	{"X0-read", just_read},
 	{"X1-memfd", from_memory},
 	{"X1-memfd-path", from_memory_by_path},
 	{"X2-unlinked", from_an_unlinked_file},
@@ -235,5 +293,10 @@ const struct technique techniques[] = {
 	{"X7-open", racing_open},
 	{"X8-startup", by_startup_file},
 	{"X8-preload", by_system_preload},
+	{"X9-bind", mounted_over},
+	{"X9-tmpfs", mounted_over_from_nowhere},
+	{"X9-chroot", below_own_root},
+	{"X10-preload", by_preload},
+	{"X10-audit", by_audit},
 	{0},
 };

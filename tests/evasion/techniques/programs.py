@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from effects import HOSTS, created, exists
+from effects import HOSTS, created, exists, secret_taken
 from technique import Technique
+from techniques.reasons import LOADED
 
 PROGRAMS = (
     Technique(
@@ -35,4 +36,27 @@ PROGRAMS = (
         "name a library in /etc/ld.so.preload",
         exists("/etc/ld.so.preload"),
     ),
+    Technique(
+        "X9-bind",
+        "programs",
+        "mount a program over passwd in one's own namespace, and read /etc/shadow as passwd",
+        secret_taken,
+    ),
+    Technique(
+        "X9-tmpfs",
+        "programs",
+        "the same with a file system that only this namespace has",
+        secret_taken,
+    ),
+    Technique(
+        "X9-chroot", "programs", "the same in a root directory with its own passwd", secret_taken
+    ),
+    Technique(
+        "X10-preload",
+        "programs",
+        "have passwd load a library by LD_PRELOAD, which reads /etc/shadow",
+        secret_taken,
+        gap=LOADED,
+    ),
+    Technique("X10-audit", "programs", "the same by LD_AUDIT", secret_taken, gap=LOADED),
 )

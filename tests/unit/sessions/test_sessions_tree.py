@@ -224,3 +224,31 @@ def test_a_name_with_spaces_and_parentheses_does_not_make_a_terminal():
         process.stdout.readline()
         assert not has_terminal(process.pid)
         process.communicate(b"\n")
+
+
+def test_what_only_looks_like_a_program_has_other_names_and_so_have_its_children(tree):
+    tree.add(Process(pid=10, image="/usr/bin/node", argv=("node",)))
+    assert tree.other_names(tree.get(10)) == {}
+    tree.fork(forked(10, 11))
+    tree.exec(executed(11, "/usr/bin/ssh", "ssh"), "/tmp/e")
+    tree.fork(forked(11, 12))
+    ran = tree.exec(executed(12, "/bin/cat", "cat"))
+    assert tree.fields(tree.get(11))["Image"] == "/usr/bin/ssh"
+    assert tree.other_names(tree.get(11)) == {
+        "Image": "/tmp/e",
+        "ParentImage": "/usr/bin/node",
+        "ParentImages": ["/usr/bin/node"],
+    }
+    assert tree.other_names(ran) == {
+        "Image": "/bin/cat",
+        "ParentImage": "/tmp/e",
+        "ParentImages": ["/tmp/e", "/usr/bin/node"],
+    }
+
+
+def test_what_only_looks_like_the_agent_is_not_the_agent_itself():
+    tree = ProcessTree("session", root_pid=10)
+    tree.add(Process(pid=10, image="/opt/agent"))
+    tree.fork(forked(10, 11))
+    ran = tree.exec(executed(11, "/opt/agent"), "/tmp/e")
+    assert tree.fields(ran)["ParentImages"] == ["/opt/agent"]

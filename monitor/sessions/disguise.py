@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that only look like the host's: by a mount, or in a root directory of the agent's own.
+
+The kernel has the path as the process sees it. What a rule means by `/usr/bin/ssh` is the file that
+was there when the session began.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from monitor import events
+from monitor.sessions.places import HostMounts, Mount, base_of, mounts_of, view_of
+
+
+class MountTable:
+    """What a path leads to: a filesystem, and the path within it, as the kernel side tells them.
+
+    By names and not by inode: `os.stat` has another device for a file of btrfs or of an overlay than
+    the kernel side has, and a program may be upgraded while it runs.
+    """
+
+    def __init__(self, table: Path, base: str = "/") -> None:
+        """`base`: the root directory in this table of who looks. OSError."""
+        self._base = base.rstrip("/")
+        self._on: dict[int, list[Mount]] = {}
+        mounts = list(mounts_of(table))
+        known = {mount.number for mount in mounts}
+        for mount in mounts:
+            if mount.above != mount.number:
+                self._on.setdefault(mount.above, []).append(mount)
+        roots = (m for m in mounts if not m.point and m.above not in known - {m.number})
+        self._root = next(roots, None)
+        self.devices = frozenset(mount.device for mount in mounts)
+
+    @classmethod
+    def of(cls, pid: int) -> MountTable | None:
+        """As this process sees it; None where it is gone, or its root directory is in no table of ours."""
+        with suppress(OSError):
+            table = cls(Path(f"/proc/{pid}/mountinfo"))
+            if table._root is not None:
+                return table
+            if view_of(pid).mnt_ns == view_of().mnt_ns:  # a chroot to a directory that is no mount
+                return cls(Path("/proc/self/mountinfo"), base_of(f"/proc/{pid}/root"))
+        return None
+
+    def file(self, path: str) -> tuple[int, str]:
+        """Device and path within it; (0, "") where nothing is known to be mounted."""
+        path, mount, below = self._base + path, self._root, self._root
+        while below is not None:  # as a walk along the path meets them: what is covered is not met
+            mount = below
+            met = [
+                m for m in self._on.get(mount.number, ()) if f"{path}/".startswith(m.point + "/")
+            ]
+            below = min(met, key=lambda m: len(m.point), default=None)
+        return (mount.device, mount.root + path[len(mount.point) :]) if mount else (0, "")
+
+
+def lies_at(path: events.Path, first: MountTable | None, host: HostMounts) -> str:
+    """Where a program is that the session did not have at this path when it began; else empty.
+
+    No rule has the name that it gets if the host shows it nowhere.
+    """
+    if first is None or _has(first, path):
+        return ""
+    shown = host.spellings(path.device, path.within)
+    nowhere = f"{os.major(path.device)}:{os.minor(path.device)}:{path.within}"
+    return next((spelling for spelling in shown if spelling != path.text), nowhere)
+
+
+def own_name(event: events.Event, named: str, first: MountTable | None, host: HostMounts) -> str:
+    """Path of the file acted on, if only who has such a root directory or such mounts has it; else empty.
+
+    A container's own passwd may read the container's own /etc/shadow. `named`: where the event's name
+    leads, if it has one.
+    """
+    path = event.file.path if isinstance(event, events.Opened) else None
+    if first is None or not (path or named) or (path and _has(first, path)):
+        return ""
+    seen = MountTable.of(event.tgid)
+    if seen is None:
+        return ""
+    if path is None:
+        device, within = seen.file(named)
+        path = events.Path(named, within, device)
+        # An open is told by the host's names too. This is not: the host must not have it anywhere.
+        if device in first.devices:
+            return ""
+    # A device that no mount has is one of `os.stat`, of which nothing can be said.
+    known = path.device not in seen.devices or path.text in host.spellings(path.device, path.within)
+    return "" if known else path.text
+
+
+def _has(table: MountTable, path: events.Path) -> bool:
+    return table.file(path.text) == (path.device, path.within)
