@@ -80,6 +80,8 @@ CATEGORIES: dict[str, dict[str, str]] = {
         "SelfNamed": "`true` if an argument names the agent's own program or home",
         "FirstSeen": "`true` if the session never ran this program before",
         "Downloaded": "`true` if the program, or a file it was told to run, a download tool wrote",
+        "Preloaded": "`true` if the environment has the dynamic linker load a library from another"
+        " place than the system's (`LD_PRELOAD`, `LD_AUDIT`, `LD_LIBRARY_PATH`); see below",
         "Deleted": "`true` if the program has no name on disk (memfd, unlinked)",
     },
     "process_termination": {**_PROCESS, "ExitCode": "exit status, or 128 + signal"},

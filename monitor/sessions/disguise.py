@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that only look like the host's: by a mount, or in a root directory of the agent's own.
+"""Programs that only look like the host's: by a mount, a root directory of the agent's own, a library.
 
 The kernel has the path as the process sees it. What a rule means by `/usr/bin/ssh` is the file that
-was there when the session began.
+was there when the session began, with the libraries of the system.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from monitor import events
 from monitor.sessions.places import HostMounts, Mount, base_of, mounts_of, view_of
+
+_LOADING = (b"LD_PRELOAD=", b"LD_AUDIT=", b"LD_LIBRARY_PATH=")
+_OF_THE_SYSTEM = re.compile(rb"/(?:usr|lib\w*|opt|snap|nix/store|gnu/store)(?:/|$)")
+_MOST_ENVIRONMENT_BYTES = 256 << 10
 
 
 class MountTable:
@@ -95,3 +100,30 @@ def own_name(event: events.Event, named: str, first: MountTable | None, host: Ho
 
 def _has(table: MountTable, path: events.Path) -> bool:
     return table.file(path.text) == (path.device, path.within)
+
+
+def is_preloaded(pid: int) -> bool:
+    """Does its environment make the dynamic linker load a library of another place than the system's?
+
+    It is what the process has there now: it may have written over it since its exec, or be gone.
+    """
+    try:
+        with Path(f"/proc/{pid}/environ").open("rb", buffering=0) as file:
+            environ = file.read(_MOST_ENVIRONMENT_BYTES)
+            if file.read(1):
+                return True  # more than anybody needs, and something may be behind it
+    except OSError:
+        return False
+    return any(
+        _is_foreign(item, variable)
+        for pair in environ.split(b"\0")
+        for variable in _LOADING
+        if pair.startswith(variable) and pair != variable
+        for item in re.split(rb"[:; ]", pair.removeprefix(variable))
+    )
+
+
+def _is_foreign(item: bytes, variable: bytes) -> bool:
+    if variable != b"LD_LIBRARY_PATH=" and b"/" not in item:
+        return False  # a mere name is looked for in the library path
+    return not _OF_THE_SYSTEM.match(os.path.normpath(item))

@@ -16,7 +16,7 @@ from typing import Any
 from monitor import events
 from monitor.fields import Fact
 from monitor.sessions import facts_network, facts_privilege
-from monitor.sessions.disguise import MountTable, lies_at, own_name
+from monitor.sessions.disguise import MountTable, is_preloaded, lies_at, own_name
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, outer, resolve, view_of
 from monitor.sessions.settle import Settled
@@ -138,6 +138,7 @@ class FactMaker:
             "SelfNamed": event.tgid != live.root_pid
             and not live.program.owns(image.path.text)
             and live.program.named_by(event.argv[1:], event.cwd.text),
+            "Preloaded": is_preloaded(event.tgid),
             "Deleted": image.links == 0,
         }
         fields["FirstSeen"] = live.seen.first("process_creation", fields)

@@ -132,6 +132,10 @@ def happenings(here: Path) -> Iterable[Event]:
     yield _event(events.Forked, child=CHILD, child_started_ns=1)
     for image, argument in ((file_of(here / "copy.py", links=0), "agent.py"), (own, "copy.py")):
         yield ran(image, ("x", argument), cwd=str(here))
+    environ = {"LD_PRELOAD": str(here / "none.so")}
+    with subprocess.Popen(["sleep", "60"], env=environ, stderr=subprocess.DEVNULL) as process:
+        yield ran(own, ("sleep", "60"), process.pid)
+        process.kill()
     yield _event(events.Exited, code=3 << 8)
     for opened in (own, file_of(here / "copy.py"), file_of(here / "other-name")):
         for access in (Access.READ, Access.WRITE, Access.WRITE | Access.CREATED):

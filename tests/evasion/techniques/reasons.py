@@ -8,4 +8,7 @@ HELD_OPEN = "A file that was open before is written without a call that this tie
 PASSED = "A descriptor that arrives over a socket is not looked at on this tier."
 MAY_BE_HONEST = "Honest work does the same, so the rule only alerts."
 LOCAL = "A local socket whose owner is unknown; its name says nothing."
-LOADED = "The library acts as the program that loaded it, and that one the rule forgives."
+LOADED = (
+    "The library acts as the program that loaded it, and that one the rule forgives. Of its environment "
+    "only what is left after the exec is seen."
+)

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from monitor import events
-from monitor.sessions.disguise import MountTable, lies_at, own_name
+from monitor.sessions.disguise import MountTable, is_preloaded, lies_at, own_name
 from monitor.sessions.places import HostMounts
 
 TABLE = """\
@@ -27,9 +27,9 @@ DISK, OTHER, CONTAINER = os.makedev(8, 1), os.makedev(8, 2), os.makedev(0, 52)
 class Waiting:
     """A process that says when it is ready, and then waits."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, env: dict[str, str] | None = None) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe)
+        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=env)
 
     def __enter__(self) -> subprocess.Popen[bytes]:
         assert self._process.stdout.readline()
@@ -147,3 +147,32 @@ def test_a_file_is_somebodys_own_that_the_session_has_not_there(here, path, with
 def test_a_device_that_no_mount_has_proves_nothing(table, host):
     event = opened("/etc/shadow", os.makedev(0, 999), "/etc/shadow")
     assert own_name(event, "", MountTable(table), host) == ""
+
+
+@pytest.mark.parametrize(
+    ("environ", "foreign"),
+    [
+        ({}, False),
+        ({"LD_PRELOAD": "/home/ann/x.so"}, True),
+        ({"LD_PRELOAD": "/usr/lib/libjemalloc.so.2 ./x.so"}, True),
+        ({"LD_PRELOAD": "libjemalloc.so.2:/usr/lib/x.so"}, False),
+        ({"LD_PRELOAD": ""}, False),
+        ({"LD_AUDIT": "/usr/../tmp/x.so"}, True),
+        ({"LD_LIBRARY_PATH": "/usr/local/cuda/lib64:/opt/x/lib"}, False),
+        ({"LD_LIBRARY_PATH": "/usr/lib:"}, True),  # the working directory
+        ({"LD_LIBRARY_PATH": "/home/ann/lib"}, True),
+        ({"LD_LIBRARY_PATH": "/optional"}, True),
+        ({"MY_LD_PRELOAD": "/home/ann/x.so"}, False),
+        ({"A": "x" * 100_000, "B": "x" * 100_000, "C": "x" * 100_000}, True),
+    ],
+)
+def test_a_library_from_elsewhere_is_seen_in_the_environment(environ, foreign):
+    environ = {"PATH": os.defpath, **environ}
+    with Waiting("/bin/sh", "-c", "echo; read line", env=environ) as process:
+        assert is_preloaded(process.pid) == foreign
+
+
+def test_a_process_that_is_gone_loads_nothing():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert not is_preloaded(process.pid)
