@@ -143,20 +143,19 @@ static __always_inline int judge_open(struct estop_record *r, struct estop_task_
 
 	if (!refusable) /* on_sys_exit left it to us */
 		stop_the_unjudged(state->session);
-	/* First of all by inode, and held at once: what follows is for the record. */
-	int known = weigh_by_inode(r, inode, state->image_inode);
-	if (known && !refusable)
+	/* First of all by inode, and held at once: what its path adds comes after the walk. */
+	weigh_by_inode(r, inode, state->image_inode);
+	if (!refusable)
 		contain(r, state->session, acts);
 	struct estop_open *e = HEAD(r, estop_open);
 	__builtin_memset(e, 0, sizeof(*e));
 	fill_header(&e->header, ESTOP_OPEN, state->session);
 	e->header.ktime_ns = news->ktime_ns;
 	put_file(r, &e->file, file);
-	if (!known)
-		weigh_by_name(r, &e->file, KERNEL(file, file, f_path.dentry), 0, state->image_inode);
+	weigh_by_name(r, &e->file, KERNEL(file, file, f_path.dentry), 0, state->image_inode);
 	if (refusable)
 		verdict = judge_open_first(r, state, file, acts);
-	else if (!known)
+	else
 		contain(r, state->session, acts);
 	if (verdict && !r->flags) /* it was told when it was asked */
 		return verdict;

@@ -99,14 +99,16 @@ static __always_inline int refuse(struct estop_record *r, __u32 session, __u32 a
 }
 
 /* What was weighed (r->hold, r->certain) against what was done: the act has happened, so the
- * process is kept from making use of it. */
+ * process is kept from making use of it. Who is held already may have been held for less. */
 static __always_inline void contain(struct estop_record *r, __u32 session, __u32 acts)
 {
 	if (!(r->hold & acts) || observed(session))
 		return;
-	r->flags |= ESTOP_CANDIDATE;
 	if (r->certain & acts)
 		r->flags |= ESTOP_CERTAIN;
+	if (r->flags & ESTOP_CANDIDATE)
+		return;
+	r->flags |= ESTOP_CANDIDATE;
 	ask(session);
 	if (unnoticed((struct task_struct *)bpf_get_current_task()) &&
 	    stop_process(session, ESTOP_HELD_CANDIDATE))
@@ -275,11 +277,10 @@ static __always_inline void weigh_below(struct estop_record *r, struct estop_scr
 	}
 }
 
-/* By its inode, before anything else is known of it. The row of an inode speaks for every watch that
- * its own path matches: where there is one, the walk through the tries, which is most of the time
- * from the call to the hold, would add nothing. */
-static __always_inline int weigh_by_inode(struct estop_record *r, struct inode *object,
-				       __u64 image_inode)
+/* By its inode, before anything else is known of it. The row was made for the watched path, and a
+ * link makes the file's own path another one: what that one is watched for is not in the row. */
+static __always_inline void weigh_by_inode(struct estop_record *r, struct inode *object,
+					   __u64 image_inode)
 {
 	struct super_block *sb = KERNEL(inode, object, i_sb);
 	struct estop_inode_key key = {};
@@ -289,7 +290,6 @@ static __always_inline int weigh_by_inode(struct estop_record *r, struct inode *
 	struct estop_watch *known = watched_inodes.lookup(&key);
 	weigh(r, known, image_inode, 0);
 	weigh(r, known, image_inode, 1);
-	return known != 0;
 }
 
 /* `at`: where the names of `file` begin in the tail; it must be the path that was walked last. */
@@ -320,8 +320,9 @@ static __always_inline void weigh_file(struct estop_record *r, struct estop_wire
 {
 	struct inode *object = KERNEL(dentry, d, d_inode);
 
-	if (!object || !weigh_by_inode(r, object, image_inode))
-		weigh_by_name(r, file, d, at, image_inode);
+	if (object)
+		weigh_by_inode(r, object, image_inode);
+	weigh_by_name(r, file, d, at, image_inode);
 }
 
 /* Where the last two parts of a text in the tail begin. A text that ends in a slash has no leaf

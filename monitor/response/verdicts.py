@@ -176,7 +176,7 @@ class Verdicts:
         return self._left_out
 
     def _write_found(self, found: Found) -> None:
-        # Only what is held: the kernel walks no path of an inode that has a row.
+        # Only what is held: the kernel would find nothing in the other rows.
         files, left_out = fitting(found, lambda path: self._acts_on(path).hold)
         inodes: dict[Row, _Acts] = {}
         names: dict[Row, _Acts] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The call that most tests make of a puppet, and every act that a rule can name."""
+"""The call that most tests make of a puppet, every act that a rule can name, and every link."""
 
 from __future__ import annotations
 
@@ -12,8 +12,21 @@ from monitor.lowered import Act
 
 CWD = -100
 EVERY_ACT = Act((1 << 14) - 1)
+LINKS = ("symbolic", "hard", "directory")
 
 
 def opening(puppet: Puppet, path: Path | str, flags: int = os.O_RDONLY) -> tuple[str | int, ...]:
     """The call that opens the path: its name and its arguments."""
     return ("openat", CWD, puppet.place(os.fsencode(path)), flags, 0o600)
+
+
+def linked(bait: Path, file: Path, link: str) -> Path:
+    """A path at or below `bait` that leads to the file by one of `LINKS`."""
+    if link == "symbolic":
+        bait.symlink_to(file)
+    elif link == "hard":
+        bait.hardlink_to(file)
+    else:
+        bait.symlink_to(file.parent)
+        return bait / file.name
+    return bait

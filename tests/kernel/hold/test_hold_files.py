@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from calls import opening
+from calls import LINKS, linked, opening
 from held import go_on, held_by, watching
 from laboratory import Puppet
 
@@ -118,6 +118,39 @@ def test_a_hard_link_and_a_new_file_are_found_by_inode_and_by_directory(
     other = Puppet(inside.ready("/usr/bin/unshare", *view))
     held_by(inside, other, *opening(other, alias / "hosts", os.O_CREAT | os.O_WRONLY))
     go_on(holds, inside, other)
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize(
+    ("where", "watched"),
+    [(Where.EXACT, "{etc}/dns"), (Where.BELOW, "{etc}/"), (Where.ENDING, "/etc/dns")],
+)
+@pytest.mark.usefixtures("certainty_holds")
+def test_a_link_from_a_followed_path_hides_a_file_from_no_other_watch(
+    inside, puppet, verdicts, holds, scratch, link, where, watched
+):
+    file = scratch / "etc" / "dns"
+    file.parent.mkdir()
+    file.write_text("x")
+    bait = linked(scratch / "bait", file, link)
+    verdicts.replace(
+        Lowered(
+            watches=(
+                Watch(Where.EXACT, str(bait), Act.READ, Act(0)),
+                Watch(where, watched.format(etc=file.parent), Act.WRITE, Act.WRITE),
+            )
+        )
+    )
+    found = bait.stat()
+    verdicts.follow({str(bait): {(found.st_dev, found.st_ino)}})
+    held_by(inside, puppet, *opening(puppet, file, os.O_WRONLY))
+    go_on(holds, inside, puppet)
+    inside.forget_events()
+    # Held for the bait at once, and certain for its own path.
+    event = held_by(inside, puppet, *opening(puppet, file, os.O_RDWR))
+    assert event.verdict & Verdict.CERTAIN
+    assert holds.waiting(inside.slot) == 1
+    go_on(holds, inside, puppet)
 
 
 # Names ------------------------------------------------------------------------------------------

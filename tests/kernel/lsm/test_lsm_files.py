@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from calls import CWD, opening
+from calls import CWD, LINKS, linked, opening
 from laboratory import Puppet
 from refusals import KEPT, REFUSED, calling, refused, told
 
@@ -113,6 +113,25 @@ def test_a_hard_link_and_a_bind_mount_are_the_same_file(inside, hosts, scratch, 
             other(*opening(other, path, os.O_RDWR))
         with pytest.raises(PermissionError):
             other(*opening(other, path))
+    assert hosts.read_bytes() == KEPT
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_link_from_a_followed_path_hides_a_file_from_no_other_watch(
+    puppet, hosts, scratch, link, verdicts
+):
+    bait = linked(scratch / "bait", hosts, link)
+    verdicts.replace(
+        Lowered(
+            watches=(
+                Watch(Where.EXACT, str(bait), Act.READ, Act(0)),
+                Watch(Where.EXACT, str(hosts), Act.WRITE, Act.WRITE),
+            )
+        )
+    )
+    verdicts.follow({str(bait): {(hosts.stat().st_dev, hosts.stat().st_ino)}})
+    with pytest.raises(PermissionError):
+        puppet(*opening(puppet, hosts, os.O_WRONLY | os.O_TRUNC))
     assert hosts.read_bytes() == KEPT
 
 
