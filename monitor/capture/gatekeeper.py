@@ -212,6 +212,11 @@ class Gatekeeper:
             with self._answered_anyhow(record):
                 if record_slot := self._unless_stranger(record):
                     ours.append((record, *record_slot))
+        if ours:
+            # An order that was given before they asked is older than their question: who was resumed just
+            # now is refused no more. The end of the channel is heard of again in the round.
+            with suppress(EOFError, ConnectionError):
+                self._obey()
         for record, pid, slot in ours:
             with self._answered_anyhow(record):
                 self._hand_on(record, pid, slot)
