@@ -75,6 +75,15 @@ def lies_at(path: events.Path, first: MountTable | None, host: HostMounts) -> st
     return next((spelling for spelling in shown if spelling != path.text), nowhere)
 
 
+def lies_at_now(pid: int, image: str, first: MountTable | None, host: HostMounts) -> str:
+    """The same of a program that runs already, as far as its mounts tell it now."""
+    seen = MountTable.of(pid)
+    if seen is None:
+        return ""
+    device, within = seen.file(image)
+    return lies_at(events.Path(image, within, device), first, host)
+
+
 def own_name(event: events.Event, named: str, first: MountTable | None, host: HostMounts) -> str:
     """Path of the file acted on, if only who has such a root directory or such mounts has it; else empty.
 

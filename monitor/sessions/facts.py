@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from msgspec.structs import replace
+
 from monitor import events
 from monitor.fields import Fact
-from monitor.sessions import facts_network, facts_privilege
-from monitor.sessions.disguise import MountTable, is_preloaded, lies_at, own_name
+from monitor.sessions import disguise, facts_network, facts_privilege
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, outer, resolve, view_of
 from monitor.sessions.settle import Settled
@@ -74,7 +75,7 @@ class FactMaker:
             named = (
                 isinstance(target, events.Name) and resolve(target, self._root(event, live)).path
             )
-            own = own_name(event, named or "", live.mounts, self._mounts)
+            own = disguise.own_name(event, named or "", live.mounts, self._mounts)
         return found + tuple(
             Fact(category=fact.category, fields={**fact.fields, **other})
             for fact in found
@@ -99,12 +100,16 @@ class FactMaker:
 
     def look_around(self, live: LiveSession) -> None:
         """Know the watched paths as a session sees them before it has done anything."""
-        live.view, live.mounts = view_of(live.root_pid), MountTable.of(live.root_pid)
+        live.view, live.mounts = view_of(live.root_pid), disguise.MountTable.of(live.root_pid)
         self._watched.read(self._roots.root(live.view, (live.root_pid,)), slot=live.slot)
+        for process in live.tree:  # an earlier monitor may have seen them start
+            other = disguise.lies_at_now(process.pid, process.image, live.mounts, self._mounts)
+            if other:
+                live.tree.add(replace(process, lies_at=other))
 
     def lies_at(self, path: events.Path, live: LiveSession) -> str:
         """As `disguise.lies_at`, for a program that is started."""
-        return lies_at(path, live.mounts, self._mounts)
+        return disguise.lies_at(path, live.mounts, self._mounts)
 
     def reachable(self, event: events.Opened, live: LiveSession) -> str:
         """A path by which the monitor itself can read the opened file."""
@@ -138,7 +143,7 @@ class FactMaker:
             "SelfNamed": event.tgid != live.root_pid
             and not live.program.owns(image.path.text)
             and live.program.named_by(event.argv[1:], event.cwd.text),
-            "Preloaded": is_preloaded(event.tgid),
+            "Preloaded": disguise.is_preloaded(event.tgid),
             "Deleted": image.links == 0,
         }
         fields["FirstSeen"] = live.seen.first("process_creation", fields)

@@ -25,7 +25,7 @@ from monitor.sessions.disguise import MountTable
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Roots, view_of
-from monitor.sessions.process_tree import ProcessTree
+from monitor.sessions.process_tree import ProcessTree, read_process
 from monitor.sessions.program import find_program
 from monitor.sessions.settle import Settled, Written
 from monitor.sessions.watched import WatchedPaths
@@ -301,6 +301,23 @@ def test_what_only_looks_like_a_program_is_told_by_both_names(maker, live, here)
     named = {(f.fields["TargetFilename"], f.fields["Image"]) for f in told}
     images = {str(here / "unit.py"), "/tmp/e"}
     assert named == {(str(here / "hosts"), image) for image in images}
+
+
+@pytest.mark.kernel
+def test_a_monitor_that_starts_over_it_knows_what_only_looks_like_a_program(maker, live, here):
+    shutil.copy("/bin/sh", here / "e")
+    (here / "ssh").touch()
+    script = f"mount --bind {here}/e {here}/ssh && exec {here}/ssh -c 'echo; read line'"
+    words = ("unshare", "-m", "sh", "-c", script)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        live.root_pid = os.getpid()
+        live.tree.add(read_process(process.pid))
+        maker.look_around(live)
+        running = live.tree.get(process.pid)
+        process.communicate(b"\n")
+    assert (running.image, running.lies_at) == (str(here / "ssh"), str(here / "e"))
+    assert live.tree.other_names(live.tree.get(ROOT)) == {}
 
 
 @pytest.mark.kernel
