@@ -16,6 +16,7 @@
 #define RECORD_ROWS 5
 #define HEAD_BYTES 256
 #define TAIL_MASK 16383 /* holds two bases and two texts of the longest kind: see path.h */
+#define STARTS_MASK 127 /* MAX_DEPTH components on the way to the root, as many above a bind mount */
 #define TAIL_SLACK 4096 /* the longest single read, so that the last write stays inside */
 
 struct estop_record {
@@ -32,7 +33,7 @@ struct estop_record {
 	__u32 reserved;
 	__u32 depth;   /* components of the path that was walked last */
 	__u64 held_ns;
-	__u16 starts[64]; /* where each lies in the tail */
+	__u16 starts[STARTS_MASK + 1]; /* where each lies in the tail */
 	__u8 head[HEAD_BYTES]; /* the struct lies at its end, so that struct and tail are one piece */
 	__u8 tail[TAIL_MASK + 1 + TAIL_SLACK];
 };

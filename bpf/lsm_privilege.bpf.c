@@ -70,7 +70,7 @@ static __always_inline __u32 put_forward(struct estop_record *r)
 		__u32 at = r->used & TAIL_MASK;
 		if (i > r->depth)
 			break;
-		__u64 start = r->starts[(r->depth - i) & 63];
+		__u64 start = r->starts[(r->depth - i) & STARTS_MASK];
 		BOUND(start, TAIL_MASK);
 		r->tail[at] = '/';
 		long n = bpf_probe_read_kernel_str(r->tail + at + 1, NAME_BYTES, r->tail + start);

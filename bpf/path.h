@@ -27,7 +27,7 @@ static __always_inline int put_name(struct estop_record *r, struct dentry *d)
 	long n = bpf_probe_read_kernel_str(r->tail + at, NAME_BYTES, name);
 	if (n <= 0)
 		return 0;
-	r->starts[r->depth & 63] = at;
+	r->starts[r->depth & STARTS_MASK] = at;
 	r->depth++;
 	r->used = at + (__u32)n;
 	return 1;

@@ -5,8 +5,8 @@
  * sent SIGSTOP, so that it does not return to user space before user space has answered.
  *
  * A watch is found by inode, by name in its directory, by either spelling of the path, or by a
- * directory above. One of them is enough: too many holds cost a released process some time, one
- * too few would let it run.
+ * directory that either leads through. One of them is enough: too many holds cost a released process
+ * some time, one too few would let it run.
  */
 #ifndef ESTOP_VERDICT_H
 #define ESTOP_VERDICT_H
@@ -15,15 +15,23 @@
 
 #define SIGCONT_ 18
 #define SIGSTOP_ 19
-#define DEEPEST_BELOW 16 /* directories above a file that may be watched as a whole */
+#define SPELLED_MASK 4095 /* holds what put_path() writes of one path */
 /* Bytes of a caller's text in which its last two parts must lie. */
 #define SCAN_NAME 255
 #define SCAN_SOCKET 108 /* sun_path is no longer */
 
-/* Keys are too large for the stack. `key` has room behind it for the copy of one more name. */
+/* Keys are too large for the stack. */
 struct estop_scratch {
-	struct estop_names_key key;
-	__u8 slack[NAMES_BYTES];
+	/* One spelling of a path: a key, and room for one at each of its names. */
+	__u8 spelling[2 * (SPELLED_MASK + 1) + sizeof(struct estop_names_key)];
+	/* Where it lies in the tail: here and not on the stack, for the reason of struct estop_record. */
+	__u32 own_at; /* the names up to the root of its filesystem or to the task's */
+	__u32 own_end;
+	__u32 rest_at; /* those that follow */
+	__u32 length; /* of both together */
+	struct estop_watch found;
+	struct estop_exempt_key exempt;
+	__u32 forgiven;
 	struct estop_name_key name;
 	struct estop_leaf_key leaf;
 	struct estop_leaf_key parent;
@@ -211,10 +219,11 @@ static __always_inline int was_told(__u32 operation)
 
 static __always_inline int forgives(struct estop_watch *w, __u64 image_inode, int below)
 {
-	struct estop_exempt_key key = {.image_inode = image_inode};
-
-	key.group = below ? w->exempt_below : w->exempt;
-	return key.group && exempt_programs.lookup(&key);
+	/* A struct estop_exempt_key by whole words: one that is written by halves keeps, to the verifier,
+	 * what it held before, and no two ways to a loop look the same. */
+	__u64 group = below ? w->exempt_below : w->exempt;
+	__u64 key[2] = {image_inode, group};
+	return group && exempt_programs.lookup((struct estop_exempt_key *)key);
 }
 
 static __always_inline void weigh(struct estop_record *r, struct estop_watch *w, __u64 image_inode,
@@ -226,55 +235,76 @@ static __always_inline void weigh(struct estop_record *r, struct estop_watch *w,
 	r->certain |= below ? w->certain_below : w->certain;
 }
 
-/* Close the key behind `length` bytes of names, and look it up. */
-static __always_inline void weigh_key(struct estop_record *r, struct estop_scratch *s, __u64 length,
-				      __u64 image_inode, int below)
+/* Read anew each time: the verifier knows nothing of it, whatever it was compared with before. */
+#define AFRESH(field) (*(volatile __u32 *)&(field))
+
+/* All bits if a < b, and none otherwise, without a jump. */
+static __always_inline __u64 less(__u64 a, __u64 b)
 {
-	BOUND(length, NAMES_BYTES - 1);
-	s->key.names[length] = 0;
-	s->key.prefixlen = ((__u32)length + 1) * 8;
-	weigh(r, watched_paths.lookup(&s->key), image_inode, below);
+	__u64 difference = a - b;
+	asm volatile("" : "+r"(difference)); /* the compiler would make a jump of it */
+	return -(difference >> 63);
 }
 
-static __always_inline void weigh_names(struct estop_record *r, struct estop_scratch *s, __u64 at,
-					__u64 length, __u64 image_inode, int below)
+/* What is left of the spelling from `at` on, `bytes` of it. The key's own bits go over the name before,
+ * which has had its turn. */
+static __always_inline struct estop_watch *watch_of(struct estop_scratch *s, __u64 at, __u32 bytes)
 {
-	if (length > NAMES_BYTES - 1)
-		length = NAMES_BYTES - 1;
-	BOUND(length, NAMES_BYTES - 1);
-	BOUND(at, TAIL_MASK);
-	bpf_probe_read_kernel(s->key.names, length, r->tail + at);
-	weigh_key(r, s, length, image_inode, below);
+	BOUND(at, 2 * SPELLED_MASK + 1);
+	struct estop_names_key *key = (struct estop_names_key *)(s->spelling + at);
+	key->prefixlen = bytes * 8;
+	return watched_paths.lookup(key);
 }
 
-/* The path within the file's own filesystem: the same names for every mount of it. */
-static __always_inline void weigh_within(struct estop_record *r, struct estop_scratch *s,
-					 struct estop_wire_path *path, __u64 at, __u64 image_inode)
+/* A directory whose name begins at `start` in the tail, if this spelling leads through it. Without a
+ * jump: the verifier follows both ways of each, at each of the names. What is not there is read as 0. */
+static __always_inline void weigh_below(struct estop_record *r, struct estop_scratch *s,
+					__u64 start, __u64 image_inode)
 {
-	__u64 own = path->own_len, above = path->above_len, from = at + path->len;
+	__u64 length = AFRESH(s->length), own_at = AFRESH(s->own_at);
+	__u64 own_end = AFRESH(s->own_end), rest_at = AFRESH(s->rest_at);
+	__u64 in_own = less(start, own_end), in_rest = ~less(start, rest_at);
+	__u64 at = start - own_at - (in_rest & (rest_at - own_end));
+	__u64 there = (in_own | in_rest) & less(0, at) & less(at, length);
 
-	if (own == path->len && !above) /* it is the path itself */
-		return;
-	if (own + above > NAMES_BYTES - 1)
-		return;
-	BOUND(own, NAMES_BYTES - 1);
-	BOUND(above, NAMES_BYTES - 1);
+	/* The names that it does not lead through are looked up as nothing, at 0: nothing is lost there. */
+	bpf_probe_read_kernel(&s->found, sizeof(s->found),
+			      watch_of(s, at & there, (length - at + 1) & there));
+	s->exempt.image_inode = image_inode;
+	s->exempt.group = AFRESH(s->found.exempt);
+	bpf_probe_read_kernel(&s->forgiven, sizeof(s->forgiven), exempt_programs.lookup(&s->exempt));
+	__u32 kept = AFRESH(s->forgiven) - 1;
+	r->hold |= AFRESH(s->found.hold_below) & kept;
+	r->certain |= AFRESH(s->found.certain_below) & kept;
+}
+
+/* A spelling of the path that was walked last, `own` bytes of the tail at `at` and `rest` bytes at
+ * `from`, and the directories that it leads through: `most` names are looked at. */
+static __always_inline void weigh_spelling(struct estop_record *r, struct estop_scratch *s, __u64 at,
+					   __u64 own, __u64 from, __u64 rest, __u64 image_inode,
+					   int most)
+{
+	__u8 *names = s->spelling + offsetof(struct estop_names_key, names);
+	struct estop_settings *settings = settings_row();
+	__u32 bytes;
+
+	BOUND(own, SPELLED_MASK);
+	BOUND(rest, SPELLED_MASK);
 	BOUND(at, TAIL_MASK);
 	BOUND(from, TAIL_MASK);
-	bpf_probe_read_kernel(s->key.names, own, r->tail + at);
-	bpf_probe_read_kernel(s->key.names + own, above, r->tail + from);
-	weigh_key(r, s, own + above, image_inode, 0);
-}
-
-static __always_inline void weigh_below(struct estop_record *r, struct estop_scratch *s, __u32 end,
-					__u64 image_inode)
-{
-	for (int i = 1; i < DEEPEST_BELOW; i++) {
-		__u32 at = r->starts[i];
-		if (i >= r->depth || at >= end)
-			break;
-		weigh_names(r, s, at, end - at, image_inode, 1);
-	}
+	s->own_at = at;
+	s->own_end = at + own;
+	s->rest_at = from;
+	s->length = own + rest;
+	bpf_probe_read_kernel(names, own, r->tail + at);
+	bpf_probe_read_kernel(names + own, rest, r->tail + from);
+	names[own + rest] = 0;
+	bytes = own + rest + 1;
+	weigh(r, watch_of(s, 0, bytes < NAMES_BYTES ? bytes : NAMES_BYTES), image_inode, 0);
+	if (!settings || !settings->watches_below)
+		return;
+	for (int i = 1; i < most && i < r->depth; i++)
+		weigh_below(r, s, r->starts[i], image_inode);
 }
 
 /* By its inode, before anything else is known of it. The row was made for the watched path, and a
@@ -296,10 +326,9 @@ static __always_inline void weigh_by_inode(struct estop_record *r, struct inode 
 static __always_inline void weigh_by_name(struct estop_record *r, struct estop_wire_file *file,
 				       struct dentry *d, __u32 at, __u64 image_inode)
 {
-	struct estop_settings *settings = settings_row();
 	struct estop_scratch *s = scratch_buffer(r);
 
-	if (!s || !settings)
+	if (!s)
 		return;
 	__builtin_memset(&s->name, 0, sizeof(s->name));
 	s->name.parent_inode = file->parent_inode;
@@ -309,10 +338,13 @@ static __always_inline void weigh_by_name(struct estop_record *r, struct estop_w
 	struct estop_watch *named = watched_names.lookup(&s->name);
 	weigh(r, named, image_inode, 0);
 	weigh(r, named, image_inode, 1);
-	weigh_names(r, s, at, file->path.len, image_inode, 0);
-	weigh_within(r, s, &file->path, at, image_inode);
-	if (settings->watches_below)
-		weigh_below(r, s, at + file->path.len, image_inode);
+	struct estop_wire_path *path = &file->path;
+	__u64 end = (__u64)at + path->len;
+	weigh_spelling(r, s, at, path->len, end, 0, image_inode, MAX_DEPTH);
+	/* Within the file's own filesystem: the same names for every mount of it, and in a chroot. */
+	if (path->own_len != path->len || path->above_len)
+		weigh_spelling(r, s, at, path->own_len, end, path->above_len, image_inode,
+			       2 * MAX_DEPTH);
 }
 
 static __always_inline void weigh_file(struct estop_record *r, struct estop_wire_file *file,

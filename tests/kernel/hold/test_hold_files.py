@@ -120,6 +120,97 @@ def test_a_hard_link_and_a_new_file_are_found_by_inode_and_by_directory(
     go_on(holds, inside, other)
 
 
+@pytest.mark.parametrize("levels", [1, 15, 30])
+@pytest.mark.usefixtures("certainty_holds")
+def test_a_directory_is_watched_however_deep(inside, puppet, verdicts, holds, scratch, levels):
+    mail = scratch / "mail"
+    file = mail.joinpath(*(f"d{n}" for n in range(levels)), "inbox")
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    watching(verdicts, Where.BELOW, mail, Act.READ, Act.READ)
+    event = held_by(inside, puppet, *opening(puppet, file))
+    assert event.verdict & Verdict.CERTAIN
+    go_on(holds, inside, puppet)
+
+
+@pytest.mark.parametrize("shown", ["mail", "mail/new", "mail/new/inbox"])
+@pytest.mark.parametrize("levels", [1, 15])
+@pytest.mark.usefixtures("certainty_holds")
+def test_a_directory_is_watched_wherever_it_is_mounted(
+    inside, verdicts, holds, scratch, lab, shown, levels
+):
+    file = scratch / "mail" / "new" / "inbox"
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    place = scratch.joinpath("elsewhere", *(f"d{n}" for n in range(levels)))
+    other = mounted(inside, lab, scratch / shown, place)
+    watching(verdicts, Where.BELOW, scratch / "mail", Act.READ, Act.READ)
+    alias = place / file.relative_to(scratch / shown)
+    event = held_by(inside, other, *opening(other, alias))
+    assert event.file.path.text == str(alias)
+    assert event.verdict & Verdict.CERTAIN
+    go_on(holds, inside, other)
+
+
+def test_no_names_of_two_spellings_make_a_directory_that_is_not_there(
+    inside, verdicts, scratch, lab
+):
+    (scratch / "other" / "mail").mkdir(parents=True)
+    (scratch / "other" / "mail" / "inbox").write_text("x")
+    place = scratch / "mail"
+    other = mounted(inside, lab, scratch / "other", place)
+    mixed = ("mail/other", "other/mail/mail", "other/mail/inbox")
+    verdicts.replace(
+        Lowered(
+            watches=tuple(
+                Watch(Where.BELOW, f"{scratch}/{path}/", Act.READ, Act.READ) for path in mixed
+            )
+        )
+    )
+    other(*opening(other, place / "mail" / "inbox"))
+    assert inside.wait(Opened).verdict == Verdict.PASS
+
+
+@pytest.mark.usefixtures("certainty_holds")
+def test_a_directory_is_watched_in_a_chroot(inside, puppet, verdicts, holds, scratch):
+    file = scratch / "home" / "mail" / "inbox"
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    watching(verdicts, Where.BELOW, file.parent, Act.READ, Act.READ)
+    puppet("chroot", puppet.place(os.fsencode(scratch / "home")))
+    event = held_by(inside, puppet, *opening(puppet, "/mail/inbox"))
+    assert event.file.path.text == "/mail/inbox"
+    assert event.verdict & Verdict.CERTAIN
+    go_on(holds, inside, puppet)
+
+
+def test_a_directory_forgives_a_program_what_it_does_there_and_not_what_another_asks(
+    inside, puppet, verdicts, holds, scratch, lab
+):
+    mail = scratch / "mail"
+    (mail / "new").mkdir(parents=True)
+    for file in (mail / "inbox", mail / "new" / "letter"):
+        file.write_text("x")
+    forgiven = Watch(Where.BELOW, f"{mail}/", Act.READ, Act(0), frozenset({lab.program("puppet")}))
+    other = Watch(Where.BELOW, f"{mail}/new/", Act.READ, Act(0))
+    verdicts.replace(Lowered(watches=(forgiven, other)))
+    puppet(*opening(puppet, mail / "inbox"))
+    assert inside.wait(Opened).verdict == Verdict.PASS
+    held_by(inside, puppet, *opening(puppet, mail / "new" / "letter"))
+    go_on(holds, inside, puppet)
+
+
+def mounted(inside, lab, what, place):
+    """A puppet that has `what` at `place` too, in a mount namespace of its own."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.mkdir() if what.is_dir() else place.touch()
+    script = f"mount --bind {what} {place} && exec {lab.program('puppet')}"
+    view = ("--mount", "--propagation", "private", "sh", "-c", script)
+    puppet = Puppet(inside.ready("/usr/bin/unshare", *view))
+    inside.forget_events()
+    return puppet
+
+
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize(
     ("where", "watched"),

@@ -135,6 +135,41 @@ def test_a_link_from_a_followed_path_hides_a_file_from_no_other_watch(
     assert hosts.read_bytes() == KEPT
 
 
+@pytest.mark.parametrize("levels", [1, 15, 30])
+def test_a_directory_is_watched_however_deep(inside, puppet, scratch, verdicts, levels):
+    mail = scratch / "mail"
+    file = mail.joinpath(*(f"d{n}" for n in range(levels)), "inbox")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(KEPT)
+    below(verdicts, mail)
+    with pytest.raises(PermissionError):
+        puppet(*opening(puppet, file))
+    assert told(inside, Opened).file.path.text == str(file)
+
+
+def test_a_directory_is_watched_wherever_it_is_mounted_and_in_a_chroot(
+    inside, puppet, scratch, lab, verdicts
+):
+    file = scratch / "home" / "mail" / "new" / "inbox"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(KEPT)
+    alias = scratch / "alias"
+    alias.mkdir()
+    script = f"mount --bind {file.parent} {alias} && exec {lab.program('puppet')}"
+    view = ("--mount", "--propagation", "private", "sh", "-c", script)
+    other = Puppet(inside.ready("/usr/bin/unshare", *view))
+    below(verdicts, scratch / "home" / "mail")
+    with pytest.raises(PermissionError):
+        other(*opening(other, alias / "inbox"))
+    calling(puppet, "chroot", scratch / "home")
+    with pytest.raises(PermissionError):
+        puppet(*opening(puppet, "/mail/new/inbox"))
+
+
+def below(verdicts, directory):
+    verdicts.replace(Lowered(watches=(Watch(Where.BELOW, f"{directory}/", Act.READ, Act.READ),)))
+
+
 def test_nothing_is_mounted_over_a_watched_file_or_above_it(inside, puppet, hosts):
     private = 0x20000  # CLONE_NEWNS
     puppet("unshare", private)
