@@ -25,6 +25,7 @@ SOURCES = (
     "scope.h",
     "emit.h",
     "path.h",
+    "weigh.h",
     "verdict.h",
     "syscall.h",
     "before.h",

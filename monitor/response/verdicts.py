@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lowered signatures, written into the kernel's maps; what they mean there is bpf/verdict.h's.
+"""The lowered signatures, written into the kernel's maps; what they mean there is bpf/weigh.h's.
 
 A watch on a path is written under every key by which the kernel may meet the file: the path's names,
 the inode it leads to, its name in its directory, and the last parts of what a caller may write.
