@@ -100,7 +100,7 @@ static __always_inline void weigh_below(struct estop_record *r, struct estop_scr
 	bpf_probe_read_kernel(&s->found, sizeof(s->found),
 			      watch_of(s, at & there, (length - at + 1) & there));
 	s->exempt.image_inode = image_inode;
-	s->exempt.group = AFRESH(s->found.exempt);
+	s->exempt.group = AFRESH(s->found.exempt_below);
 	bpf_probe_read_kernel(&s->forgiven, sizeof(s->forgiven), exempt_programs.lookup(&s->exempt));
 	__u32 kept = AFRESH(s->forgiven) - 1;
 	r->hold |= AFRESH(s->found.hold_below) & kept;
