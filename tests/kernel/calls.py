@@ -30,3 +30,11 @@ def linked(bait: Path, file: Path, link: str) -> Path:
         bait.symlink_to(file.parent)
         return bait / file.name
     return bait
+
+
+def within(path):
+    """As its own filesystem has it, which is the same through every mount of it and in a chroot."""
+    mount = path
+    while not os.path.ismount(mount):
+        mount = mount.parent
+    return Path("/", path.relative_to(mount))

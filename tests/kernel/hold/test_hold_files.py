@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from calls import LINKS, linked, opening
+from calls import LINKS, linked, opening, within
 from held import go_on, held_by, watching
 from laboratory import Puppet
 
@@ -144,7 +144,7 @@ def test_a_directory_is_watched_wherever_it_is_mounted(
     file.write_text("x")
     place = scratch.joinpath("elsewhere", *(f"d{n}" for n in range(levels)))
     other = mounted(inside, lab, scratch / shown, place)
-    watching(verdicts, Where.BELOW, scratch / "mail", Act.READ, Act.READ)
+    watching(verdicts, Where.BELOW, within(scratch / "mail"), Act.READ, Act.READ)
     alias = place / file.relative_to(scratch / shown)
     event = held_by(inside, other, *opening(other, alias))
     assert event.file.path.text == str(alias)
@@ -176,7 +176,7 @@ def test_a_directory_is_watched_in_a_chroot(inside, puppet, verdicts, holds, scr
     file = scratch / "home" / "mail" / "inbox"
     file.parent.mkdir(parents=True)
     file.write_text("x")
-    watching(verdicts, Where.BELOW, file.parent, Act.READ, Act.READ)
+    watching(verdicts, Where.BELOW, within(file.parent), Act.READ, Act.READ)
     puppet("chroot", puppet.place(os.fsencode(scratch / "home")))
     event = held_by(inside, puppet, *opening(puppet, "/mail/inbox"))
     assert event.file.path.text == "/mail/inbox"
