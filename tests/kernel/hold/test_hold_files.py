@@ -104,7 +104,7 @@ def test_a_hard_link_and_a_new_file_are_found_by_inode_and_by_directory(
     file, link = scratch / "hosts", scratch / "link"
     file.write_text("x")
     link.hardlink_to(file)
-    verdicts.replace(Lowered(watches=(Watch(Where.EXACT, str(file), Act.WRITE, Act(0)),)))
+    watching(verdicts, Where.EXACT, file, Act.WRITE | Act.CREATE)
     found = file.stat()
     verdicts.follow({str(file): {(found.st_dev, found.st_ino)}})
     held_by(inside, puppet, *opening(puppet, link, os.O_WRONLY))
