@@ -23,7 +23,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from msgspec.structs import replace
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -31,6 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from monitor.api.origin import uid_of
 from monitor.control import Peer
 from monitor.incidents import Role
+from monitor.procfs import stat_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -101,13 +101,8 @@ class Caller:
 
 def _started(pid: int) -> str:
     """When a process started, in the kernel's ticks; empty for one that has ended."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return ""
-    # The name may hold spaces and parentheses; behind it come the fields from the third on.
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in {"Z", "X"} else fields[19]
+    fields = stat_of(pid)
+    return "" if not fields or fields[0] in {"Z", "X"} else fields[19]
 
 
 def _still_lives(connection: socket.socket) -> bool:

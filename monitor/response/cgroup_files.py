@@ -65,15 +65,6 @@ def events_of(cgroup: Path) -> str:
         return "populated 0\nfrozen 0\n"
 
 
-def lives(pid: int) -> bool:
-    """Does the process run or stand still? False also for one that has ended and waits to be asked how."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
 def cgroup_line(file: int) -> str:
     """The cgroup2 path of a process, from the root of the hierarchy; `file` is its /proc/PID/cgroup."""
     text = os.pread(file, 65536, 0).decode("utf-8", "surrogateescape")

@@ -19,7 +19,8 @@ from pathlib import Path
 import msgspec
 
 from monitor.errors import GuardError
-from monitor.response.cgroup_files import CgroupFiles, cgroup_line, events_of, lives, write_to
+from monitor.procfs import has_ended
+from monitor.response.cgroup_files import CgroupFiles, cgroup_line, events_of, write_to
 from monitor.response.holds import Holds, Reason
 from monitor.response.standing import Standing, StopReport, Target
 from monitor.subjects import State
@@ -304,8 +305,8 @@ class KillSwitch:
 
         Those that live, whether they came or could not be brought.
         """
-        away = [pid for pid in self._followed(target.slot) if lives(pid)]
-        return [pid for pid in away if self.recall(target, pid) or lives(pid)]
+        away = [pid for pid in self._followed(target.slot) if not has_ended(pid)]
+        return [pid for pid in away if self.recall(target, pid) or not has_ended(pid)]
 
     def recall(self, target: Target, pid: int) -> bool:
         """Bring a process that left the session's cgroup back into it."""

@@ -20,6 +20,7 @@ from pyroute2 import DiagSocket
 
 from monitor import events
 from monitor.errors import AttachError, NotAllowedError
+from monitor.procfs import has_ended
 from monitor.sessions import cgroups
 from monitor.subjects import Origin
 
@@ -81,7 +82,7 @@ def choose_cgroup(pid: int, root: Path) -> tuple[Origin, Path | None]:
     # The members first: whoever is born meanwhile must not look like a stranger.
     members = set(cgroups.members(cgroup))
     strangers = members - set(tree_of(pid))
-    if any(not _ended(stranger) for stranger in strangers):
+    if any(not has_ended(stranger) for stranger in strangers):
         return Origin.MOVED, None
     return Origin.ATTACHED, cgroup
 
@@ -159,7 +160,7 @@ def sweep(
     found: dict[int, None] = {}
     for _ in range(_MAX_SWEEPS):
         there = set(cgroups.members(cgroup))
-        tree = [p for p in dict.fromkeys((*tree_of(pid), *there)) if not _ended(p)]
+        tree = [p for p in dict.fromkeys((*tree_of(pid), *there)) if not has_ended(p)]
         refuse_others(tree, owner)
         slots = {p: scope.task_slot(p) for p in tree}
         if strangers := [p for p in tree if slots[p] not in {0, slot}]:
@@ -176,21 +177,12 @@ def sweep(
             scope.watch_task(slot, process)
             if process not in there:
                 moves.move(process, cgroup)
-            if _ended(process):  # the kernel saw its end before our entry, which would stay
+            if has_ended(process):  # the kernel saw its end before our entry, which would stay
                 scope.forget_task(process)
     raise AttachError(
         f"the tree of process {pid} forks faster than it can be adopted",
         mend="start the agent with `estop run` instead",
     )
-
-
-def _ended(pid: int) -> bool:
-    """Gone, or a zombie that waits for its parent."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return True
-    return text.rpartition(")")[2].split()[0] in {"Z", "X"}
 
 
 def watch_sockets(pids: list[int], slot: int, scope: Scope) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from monitor import events
+from monitor.procfs import stat_of
 from monitor.sessions.taint import Labels, Taint, at_other_ends
 from monitor.subjects import Labelled, Process
 from monitor.text import decode
@@ -268,12 +269,8 @@ def _ancestors(process: Process) -> Iterator[Process]:
 
 def has_terminal(pid: int) -> bool:
     """Has the process a controlling terminal? False for one that is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return False
-    # The name may hold spaces and parentheses; behind it: state, ppid, pgrp, session, tty_nr.
-    return stat.rpartition(")")[2].split()[4] != "0"
+    fields = stat_of(pid)
+    return bool(fields) and fields[4] != "0"  # tty_nr
 
 
 def is_interpreter(image: str) -> bool:
@@ -339,9 +336,7 @@ def read_process(pid: int, *, uid: int = 0, proc: Path = Path("/proc")) -> Proce
         argv = tuple(
             decode(arg) for arg in (base / "cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
         )
-        # The command name in stat may hold spaces and parentheses: fields start after the last one.
-        stat = (base / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        parent = int(stat[1])
+        parent = int(stat_of(pid, proc)[1])
         image = os.readlink(base / "exe")
         cwd = os.readlink(base / "cwd")
     script = _script_argument(image, argv)

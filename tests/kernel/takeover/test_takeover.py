@@ -14,6 +14,7 @@ import pytest
 import wires
 from files import drained, make, opened
 from laboratory import until
+from states import is_stopped
 
 from monitor.capture import bpffs
 from monitor.capture.kernel import load
@@ -23,11 +24,6 @@ from monitor.errors import CaptureError
 from monitor.sessions import cgroups
 
 BPF = Path(__file__).parents[3] / "bpf"
-
-
-def is_stopped(puppet):
-    """Held on its way out of a call."""
-    return Path(f"/proc/{puppet.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_what_was_read_and_not_committed_is_read_again_and_what_was_committed_is_not(
@@ -97,7 +93,7 @@ def test_while_nobody_serves_it_a_session_is_followed_and_stays_cut(settings, fi
         with pytest.raises(PermissionError):
             wires.connect(puppet, wires.address(*server.getsockname()))
         puppet.become("open", os.fsencode(scratch / "meanwhile") + b"\0", os.O_CREAT, 0o600)
-        assert until(lambda: is_stopped(puppet))
+        assert until(lambda: is_stopped(puppet.pid))
 
         first.kernel = load(settings)
         cgroup_id = inside.cgroup.stat().st_ino
