@@ -194,7 +194,10 @@ class Responder:
         kill: bool,
     ) -> None:
         """On a worker: what the pipeline's thread did not wait for."""
-        alerts = self._stops.confirmed(live, begun, alerts, act_ns)
+        try:
+            alerts = self._stops.confirmed(live, begun, alerts, act_ns)
+        except Exception:  # noqa: BLE001 - a kill must follow all the same
+            _log.exception("stop.unconfirmed", session=live.id)
         self._finish(live, alerts, act_ns, kill=kill)
 
     def _alert(
@@ -263,7 +266,6 @@ class Responder:
                 _log.error("kill.failed", session=live.id, error=str(error))
                 return StopReport(done=False, steps_ns={}, detail=str(error))
             if report.done:
-                live.state = State.KILLED
                 self._store.save_session(live.snapshot())
                 self._casebook.resolved(live.id, Resolution.KILLED)
         return report

@@ -42,13 +42,24 @@ def killed():
 def finish(store, killed, live):
     def kill(target):
         killed.append(target.id)
+        target.state = State.KILLED
         return StopReport(done=True, steps_ns={})
 
+    def confirm(target, begun):
+        raise RuntimeError("no room for a thread")
+
     responder = Responder(
-        SimpleNamespace(kill=kill), None, store, Metrics(), None, None, None, Casebook(store)
+        SimpleNamespace(kill=kill, confirm=confirm),
+        None,
+        store,
+        Metrics(),
+        None,
+        None,
+        None,
+        Casebook(store),
     )
-    yield lambda alerts: responder._workers.submit(
-        responder._finish, live, alerts, 0, kill=True
+    yield lambda alerts, begun=None: responder._workers.submit(
+        responder._follow, live, begun, alerts, 0, kill=True
     ).result(10)
     responder.close()
 
@@ -67,3 +78,11 @@ def test_what_goes_wrong_after_a_stop_is_logged(finish):
     [line] = [line for line in logs if line["event"] == "stop.unfinished"]
     assert line["session"] == "s"
     assert line["exc_info"]
+
+
+def test_a_freeze_that_cannot_be_confirmed_keeps_nobody_alive(finish, live, killed):
+    with capture_logs() as logs:
+        finish([], StopReport(done=False, steps_ns={}))
+    assert killed == ["s"]
+    assert live.state is State.KILLED
+    assert "stop.unconfirmed" in {line["event"] for line in logs}
