@@ -8,13 +8,11 @@ from calls import EVERY_ACT
 from questions import KEPT
 
 from monitor.lowered import Act, Lowered, Watch, Where
-from monitor.response.verdicts import Verdicts
 
 
 @pytest.fixture
-def watch(kernel):
+def watch(verdicts):
     """Watch paths: a rule may be about them, and is certain about nothing."""
-    verdicts = Verdicts(kernel)
 
     def watch(*paths, hold=EVERY_ACT):
         watches = tuple(Watch(Where.EXACT, str(p), Act(hold), Act.NOTHING) for p in paths)
@@ -22,9 +20,7 @@ def watch(kernel):
         there = [p for p in paths if p.exists()]
         verdicts.follow({str(p): {(p.stat().st_dev, p.stat().st_ino)} for p in there})
 
-    yield watch
-    verdicts.replace(Lowered())
-    verdicts.follow({})
+    return watch
 
 
 @pytest.fixture
