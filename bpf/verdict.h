@@ -42,9 +42,15 @@ static __always_inline int stop_process(__u32 session, __u32 reason)
 
 	hold.ktime_ns = bpf_ktime_get_boot_ns();
 	/* The map first: whoever stops must be findable, or nobody would continue it. */
-	if (held.update(&tgid, &hold))
+	if (held.update(&tgid, &hold) || bpf_send_signal(SIGSTOP_))
 		return 0;
-	return !bpf_send_signal(SIGSTOP_);
+	/* Who continues the process for what another thread of it did takes the row first. He may have done
+	 * so just before the signal, and would not find it when he comes for this one. */
+	if (!held.lookup(&tgid) && held.update(&tgid, &hold)) {
+		bpf_send_signal(SIGCONT_);
+		return 0;
+	}
+	return 1;
 }
 
 /* The session stands still from here on until the answer: see quarantined(). */
@@ -149,8 +155,17 @@ static __always_inline void wait_for_answer(__u32 session)
 	    !stop_process(session, ESTOP_HELD_CANDIDATE))
 		return;
 	if (!waits_for_answer(session) && !is_stopped(session)) {
+		struct estop_hold *row = held.lookup(&tgid);
+		struct estop_hold hold;
+
+		if (!row)
+			return;
+		hold = *row;
 		held.delete(&tgid);
-		bpf_send_signal(SIGCONT_);
+		if (waits_for_answer(session)) /* another thread was held meanwhile */
+			held.update(&tgid, &hold);
+		else
+			bpf_send_signal(SIGCONT_);
 	}
 }
 

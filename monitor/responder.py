@@ -314,12 +314,10 @@ class Responder:
     def let_go(self, live: LiveSession, pid: int) -> bool:
         """Continue a process of which all is judged; False if its session is stopped.
 
-        The session stands still for as long as something else of it waits for an answer.
+        It stands still for as long as something else of its session waits for an answer, and the
+        session for as long as it is held back.
         """
-        waits = self._killswitch.is_contained(live) and (
-            live.id in self._held_back or self._holds.waiting(live.slot) > 0
-        )
-        return self._killswitch.release(live, pid, thaw=not waits)
+        return self._killswitch.release(live, pid, thaw=live.id not in self._held_back)
 
     def confirm_late(self, live: LiveSession) -> None:
         """Does it stand still by now, when everybody has ceased to wait for that?"""

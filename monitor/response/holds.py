@@ -122,20 +122,25 @@ class Holds:
         with self._lock:
             self._answers.set((slot,), (_count(self._candidates, slot),))
 
-    def is_stopped(self, pid: int) -> bool:
-        """Does the process wait for our SIGCONT? The kernel forgets it at its exit."""
-        return self._held.get(pid) is not None
+    def of(self, pid: int) -> Hold | None:
+        """Since when, and for what, the process waits for our SIGCONT. The kernel forgets it at its exit."""
+        row = self._held.get(pid)
+        return Hold(pid, row[0], Reason(row[1]), row[2]) if row is not None else None
 
     def stopped(self, slot: int = 0) -> Iterator[Hold]:
         """The processes that wait, of one session or of all."""
         for (pid,) in list(self._held.keys()):
-            row = self._held.get(pid)
-            if row is not None and slot in {0, row[0]}:
-                yield Hold(pid, row[0], Reason(row[1]), row[2])
+            hold = self.of(pid)
+            if hold is not None and slot in {0, hold.slot}:
+                yield hold
 
     def forget(self, pid: int) -> None:
-        """It was continued."""
+        """It is continued."""
         self._held.delete(pid)
+
+    def remember(self, hold: Hold) -> None:
+        """It is not continued after all."""
+        self._held.set((hold.pid,), (hold.slot, int(hold.reason), hold.ktime_ns))
 
 
 def _count(table: Table, slot: int) -> int:

@@ -195,15 +195,22 @@ class KillSwitch:
         return not (standing.begun or standing.contained_ns)
 
     def release(self, target: Target, pid: int, *, thaw: bool = True) -> bool:
-        """The verdict is `pass`: continue what the kernel stopped, and with `thaw` undo `contain`.
+        """All is judged: continue `pid` and whoever else the kernel held, and with `thaw` undo `contain`.
 
-        False if the session was stopped meanwhile, for another act or by a person: so it stays.
+        False if something else of the session waits for its verdict (what one thread does would let go
+        another), or if it was stopped meanwhile, for another act or by a person: so it stays.
         """
         standing = self._of(target)
         with standing.lock:
-            if standing.stop or (thaw and not self._uncontain(target)):
+            if standing.stop or self._held.waiting(target.slot):
                 return False
-            self._continue_one(pid)
+            if thaw:
+                self._uncontain(target)
+            others = [
+                h.pid for h in self._held.stopped(target.slot) if h.reason is Reason.CANDIDATE
+            ]
+            for held in {pid, *others}:
+                self._continue_one(target, held)
         return True
 
     def uncontain(self, target: Target) -> bool:
@@ -227,12 +234,17 @@ class KillSwitch:
         answered = not self._held.waiting(target.slot)
         for hold in holds:
             if answered or hold.reason is not Reason.CANDIDATE:
-                self._continue_one(hold.pid)
+                self._continue_one(target, hold.pid)
 
-    def _continue_one(self, pid: int) -> None:
-        if not self._held.is_stopped(pid):  # it ended, and its number may be another's
+    def _continue_one(self, target: Target, pid: int) -> None:
+        hold = self._held.of(pid)
+        if hold is None:  # it ended, and its number may be another's
             return
         self._held.forget(pid)
+        # A thread of it that is held after this look finds that its row is gone, and writes it anew.
+        if hold.reason is Reason.CANDIDATE and self._held.waiting(target.slot):
+            self._held.remember(hold)
+            return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
 

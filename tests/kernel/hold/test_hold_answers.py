@@ -29,7 +29,7 @@ def test_who_is_answered_before_he_is_back_from_the_call_is_not_stopped(
         while not done.is_set():
             if holds.waiting(inside.slot):
                 holds.answer(inside.slot)
-                if holds.is_stopped(puppet.pid):
+                if holds.of(puppet.pid):
                     holds.forget(puppet.pid)
                     os.kill(puppet.pid, signal.SIGCONT)
 
@@ -44,7 +44,7 @@ def test_who_is_answered_before_he_is_back_from_the_call_is_not_stopped(
     finally:
         done.set()
         answering.join()
-    assert not holds.is_stopped(puppet.pid)
+    assert holds.of(puppet.pid) is None
 
 
 def test_who_ends_while_it_is_held_is_forgotten(inside, puppet, verdicts, holds, scratch):
@@ -54,7 +54,7 @@ def test_who_ends_while_it_is_held_is_forgotten(inside, puppet, verdicts, holds,
     held_by(inside, puppet, *opening(puppet, secret))
     puppet.process.kill()
     puppet.process.wait()
-    assert not holds.is_stopped(puppet.pid)
+    assert holds.of(puppet.pid) is None
 
 
 def test_an_answer_stands_and_is_for_its_own_question(kernel, inside, holds):
@@ -96,7 +96,7 @@ def test_who_waits_for_a_verdict_is_not_continued_by_a_resume(
     held_by(inside, puppet, *opening(puppet, secret))
     assert killswitch.freeze(inside).done
     assert killswitch.resume(inside).done
-    assert holds.is_stopped(puppet.pid)
+    assert holds.of(puppet.pid)
     assert state_of(puppet.pid) == "T"
     holds.decide_all(inside.slot, Answer.LET)
     holds.answer(inside.slot)

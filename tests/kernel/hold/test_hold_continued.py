@@ -57,7 +57,7 @@ def test_who_was_continued_gets_as_far_as_his_next_call_that_is_looked_at(
     assert held.answer() >= 0  # of the open that he was held for
     held.become(*opening(held, scratch / "taken", os.O_CREAT | os.O_WRONLY))
     assert until(lambda: state_of(held.pid) == "T")
-    assert holds.is_stopped(held.pid)
+    assert holds.of(held.pid)
     holds.answer(inside.slot)
     assert go_on(holds, inside, held) >= 0
     assert held(*opening(held, scratch / "taken")) >= 0  # all is answered

@@ -38,7 +38,7 @@ def test_who_is_innocent_of_one_act_stands_still_until_the_other_is_judged(
     assert until(lambda: killswitch.is_frozen(live))
     responder.answer(live, candidate(live))
     assert killswitch.is_frozen(live)
-    assert killswitch.is_contained(live)
+    assert not killswitch.may_run(live)
     responder.answer(live, candidate(live))
     assert not killswitch.is_frozen(live)
     assert holds.waiting(live.slot) == 0
@@ -135,11 +135,11 @@ def flooded(live, responder, store):
 def test_who_was_held_back_goes_on_once_he_was_looked_at_whoever_else_floods(
     live, killswitch, flooded
 ):
-    pipeline = flooded(lambda: killswitch.is_contained(live))
+    pipeline = flooded(lambda: not killswitch.may_run(live))
     pipeline.step()
-    assert killswitch.is_contained(live)
+    assert not killswitch.may_run(live)
     pipeline._source.still = lambda: True
-    assert until(lambda: pipeline.step() or not killswitch.is_contained(live), 0.5)
+    assert until(lambda: pipeline.step() or killswitch.may_run(live), 0.5)
     assert not killswitch.is_frozen(live)
 
 
@@ -150,7 +150,7 @@ def test_nobody_is_held_back_for_longer_than_the_bound_and_his_time_is_told_mean
     pipeline = flooded(lambda: False)
     pipeline.step()
     start, told = time.monotonic(), set()
-    while killswitch.is_contained(live) and time.monotonic() - start < 5:
+    while not killswitch.may_run(live) and time.monotonic() - start < 5:
         pipeline._source.flooded = False  # or he is held back again at once
         pipeline.step()
         told.add(live.held_back_ns)
