@@ -61,8 +61,6 @@ bench: root setup ## latencies, overhead, leaks; into build/bench.json (ONLY=lat
 	@$(SUDO) $(BIN)/python -m tests.bench
 
 bench-vm: root setup-vm ## what the lsm tier costs a loop of opens, in a guest that counts instructions
-	@# What is compiled is kept: a processor that counts its instructions would take an hour for it.
-	@$(SUDO) $(BIN)/python -m tests.vm -- env ONLY=start $(BIN)/python -m tests.bench
 	@$(SUDO) $(BIN)/python -m tests.vm --counted -- env ONLY=loop TURNS=1 $(BIN)/python -m tests.bench
 
 evasion: root setup ## try every way past the monitor, write docs/evasion.md

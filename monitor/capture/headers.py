@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kernel header tree for bcc, made from the running kernel's BTF; it compiles nothing.
+"""A kernel header tree for bcc, made from the kernel's BTF; it compiles nothing.
 
 bcc looks for kernel headers in `BCC_KERNEL_SOURCE`. Its own includes need only a handful of files
-there; everything else is `vmlinux.h`, which bpftool prints from BTF with exactly the running
-kernel's struct layouts. So no header package has to match the kernel, or exist.
+there; everything else is `vmlinux.h`, which bpftool prints from BTF with exactly that kernel's
+struct layouts. So no header package has to match the kernel, or exist.
 """
 
 from __future__ import annotations
@@ -13,11 +13,30 @@ import re
 import subprocess
 import tempfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from monitor.errors import RequirementError
 
 BTF = Path("/sys/kernel/btf/vmlinux")
+
+
+@dataclass(frozen=True)
+class KernelBuild:
+    """The kernel that is compiled for: this one, or one whose BTF somebody brought."""
+
+    release: str
+    """`uname -r`"""
+    version: str
+    """`uname -v`, which changes with every build; the release alone need not."""
+    btf: Path
+
+    @classmethod
+    def running(cls) -> Self:
+        """The one that runs here."""
+        return cls(os.uname().release, os.uname().version, BTF)
+
 
 # bcc includes these by name; BTF's vmlinux.h already defines what they would.
 _EMPTY = (
@@ -84,11 +103,11 @@ def _version_header(release: str) -> str:
     )
 
 
-def _dump_btf(to: Path) -> None:
+def _dump_btf(btf: Path, to: Path) -> None:
     try:
         with to.open("wb") as out:
             subprocess.run(
-                ["bpftool", "btf", "dump", "file", str(BTF), "format", "c"],
+                ["bpftool", "btf", "dump", "file", str(btf), "format", "c"],
                 stdout=out,
                 stderr=subprocess.PIPE,
                 check=True,
@@ -97,25 +116,23 @@ def _dump_btf(to: Path) -> None:
         raise RequirementError("bpftool is not installed", mend="apt install bpftool") from error
     except subprocess.CalledProcessError as error:
         raise RequirementError(
-            f"bpftool cannot read {BTF}: {error.stderr.decode(errors='replace').strip()}",
+            f"bpftool cannot read {btf}: {error.stderr.decode(errors='replace').strip()}",
             mend="estop needs a kernel built with CONFIG_DEBUG_INFO_BTF=y",
         ) from error
 
 
-def header_tree(cache: Path, *, release: str | None = None) -> Path:
+def header_tree(cache: Path, build: KernelBuild | None = None) -> Path:
     """The directory to point `BCC_KERNEL_SOURCE` at, made once per kernel under `cache`.
 
-    `release` is `uname -r`. The tree appears by rename, so that a reader never sees half of one.
+    `build`: the running kernel by default. The tree appears by rename, so that a reader never sees half
+    of one.
     """
-    release = release or os.uname().release
-    stamp = BTF.stat() if BTF.exists() else None
-    if stamp is None:
+    build = build or KernelBuild.running()
+    if not build.btf.exists():
         raise RequirementError(
-            f"{BTF} does not exist", mend="boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+            f"{build.btf} does not exist", mend="boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
         )
-    # The build string changes with every build; the release alone need not.
-    build = zlib.crc32(os.uname().version.encode())
-    tree = cache / f"headers-{release}-{build:08x}"
+    tree = cache / f"headers-{build.release}-{zlib.crc32(build.version.encode()):08x}"
     if (tree / "include/linux/kconfig.h").exists():
         return tree
     cache.mkdir(parents=True, exist_ok=True)
@@ -126,8 +143,8 @@ def header_tree(cache: Path, *, release: str | None = None) -> Path:
             (half / name).write_text("")
         (half / "include/asm").mkdir(parents=True)
         (half / "include/asm/page.h").write_text("#define PAGE_SIZE 4096UL\n")
-        (half / "include/linux/version.h").write_text(_version_header(release))
-        _dump_btf(half / "include/linux/vmlinux.h")
+        (half / "include/linux/version.h").write_text(_version_header(build.release))
+        _dump_btf(build.btf, half / "include/linux/vmlinux.h")
         vmlinux = (half / "include/linux/vmlinux.h").read_text()
         (half / "include/linux/kconfig.h").write_text(_KCONFIG + _missing_helpers(vmlinux))
         half.rename(tree)

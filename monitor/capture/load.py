@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m monitor.capture.load`: compile, load, attach and pin, and end.
 
-A process of its own, because bcc brings 150 MB of compiler that the daemon would keep for ever; the
-only importer of bcc, and that only where no earlier start has left what it makes (`compiled.py`). It
-is told the directory to pin in and the settings as JSON on standard input, and answers with a report
-as JSON on standard output; on failure it ends with 1, with one line on standard error, and what it
-had attached goes with it, except for pins, which its parent removes.
+A process of its own, because bcc brings 150 MB of compiler that the daemon would keep for ever, if no
+earlier start has left what it makes (`compile.py`). It is told the directory to pin in and the settings
+as JSON on standard input, and answers with a report as JSON on standard output; on failure it ends with
+1, with one line on standard error, and what it had attached goes with it, except for pins, which its
+parent removes.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import struct
@@ -23,8 +22,8 @@ from typing import Any
 from monitor.capture import bpf, syscalls
 from monitor.capture.attach import attach
 from monitor.capture.btf import KernelBtf
-from monitor.capture.compiled import Compiled
-from monitor.capture.headers import header_tree
+from monitor.capture.compile import compiled_for
+from monitor.capture.headers import KernelBuild
 from monitor.capture.probe import HOOK, probe
 from monitor.capture.programs import KernelSettings, Kind, Program, programs_of
 from monitor.errors import CaptureError, EstopError
@@ -50,36 +49,8 @@ class Loader:
         self._settings = settings
         self._btf = KernelBtf()
         self.tier = probe(self._btf.function(HOOK))
-        kept = settings.header_cache / f"programs-{settings.digest()}-{self.tier}.json"
-        self._compiled = Compiled.read(kept) or self._compile(kept)
+        self._compiled = compiled_for(settings, self.tier, KernelBuild.running())
         self._maps = self._compiled.create_maps()
-
-    def _compile(self, keep: Path) -> Compiled:
-        settings = self._settings
-        # bcc reads the variable while it is imported and while it compiles.
-        os.environ["BCC_KERNEL_SOURCE"] = str(header_tree(settings.header_cache))
-        try:
-            import bcc  # noqa: PLC0415 - after the variable is set
-            from bcc.libbcc import lib  # noqa: PLC0415
-        except ImportError as error:
-            raise CaptureError(
-                "bcc's Python package is not importable", mend="run `make setup`"
-            ) from error
-        # bcc attaches what it knows by name as soon as it has compiled it; the order is ours.
-        bcc.BPF._trace_autoload = lambda _: None  # noqa: SLF001 - it has no switch for that
-        flags = [f"-I{settings.source}", *settings.defines(self.tier), "-Wno-macro-redefined"]
-        try:
-            module = bcc.BPF(text=settings.text(self.tier).encode(), cflags=flags)
-        except Exception as error:
-            raise CaptureError(f"the BPF programs do not compile: {error}", mend=_MEND) from error
-        maps = _maps_of(module, lib)
-        functions = {p.code or name for name, p in programs_of(self.tier).items()}
-        code = {name: bytes(module.dump_func(name.encode())) for name in sorted(functions)}
-        compiled = Compiled.of(maps, code)
-        for fd in maps.values():
-            os.close(fd)  # ours are created in the same way from the first start on
-        compiled.write(keep)
-        return compiled
 
     def pin_all(self, directory: Path) -> dict[str, Any]:
         """Maps first, then programs in the order of their table: a half-attached set can hold."""
@@ -156,17 +127,6 @@ class Loader:
             raise CaptureError(
                 f"the kernel does not load {name}: {error.strerror}", mend=_MEND
             ) from error
-
-
-def _maps_of(module: Any, lib: Any) -> dict[str, int]:  # noqa: ANN401 - bcc has no types
-    """Descriptors of what was created with a compilation."""
-    inner = module.module
-    lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
-    lib.bpf_num_tables.restype = ctypes.c_size_t
-    lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    lib.bpf_table_name.restype = ctypes.c_char_p
-    names = [lib.bpf_table_name(inner, n) for n in range(lib.bpf_num_tables(inner))]
-    return {name.decode(): lib.bpf_table_fd(inner, name) for name in names}
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ these tables.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from monitor.capture import syscalls
+from monitor.capture.headers import KernelBuild
 from monitor.capture.wire import Operation
 from monitor.tier import Tier
 
@@ -228,12 +228,13 @@ class KernelSettings:
         names = SOURCES + (LSM_SOURCES if tier is Tier.LSM else ())
         return "".join(f'#line 1 "{name}"\n{(self.source / name).read_text()}' for name in names)
 
-    def digest(self) -> str:
-        """Names what would be loaded: sources, options, tables and the running kernel's build.
+    def digest(self, build: KernelBuild | None = None) -> str:
+        """Names what would be loaded: sources, options, tables and the kernel, by default this one.
 
         Programs that were pinned under another digest may have other maps: they are not taken over.
         Where it begins alike, the records of both are the same: see `speaks_as`.
         """
+        build = build or KernelBuild.running()
         wire = (self.source / "event.h").read_text()
         parts = [
             self.text(Tier.LSM),
@@ -241,8 +242,8 @@ class KernelSettings:
             str(self.cgroup_root),
             repr(PROGRAMS),
             repr(syscalls.SHAPES),
-            os.uname().release,
-            os.uname().version,
+            build.release,
+            build.version,
         ]
         return _short(wire, _WIRE_DIGITS) + _short("\0".join(parts), _BUILD_DIGITS)
 

@@ -13,9 +13,9 @@ import sys
 from tests.vm.guest import Guest
 from tests.vm.kernels import GuestError, kernel
 
-# Compiling takes two minutes under emulation and loading half a minute, so once has to do: left to the
-# host are the modules that do so for each test, and the gate, which is the other tier's. Everything
-# else is here because LSM programs change what becomes of it. No limit is set to the first load.
+# Loading takes half a minute under emulation, so once has to do: left to the host are the modules that
+# do so for each test, or compile, and the gate, which is the other tier's. Everything else is here
+# because LSM programs change what becomes of it. No limit is set to the first load.
 _ELSEWHERE = ("test_kernel_loss.py", "test_kernel_compiled.py", "takeover", "gate")
 TESTS = (
     ".venv/bin/python", "-m", "pytest", "tests/kernel", "tests/vm", "-m", "not guest",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine of its own for one command: a stock kernel under emulation, this tree, its own /tmp.
 
-The guest reads the host's files over 9p and writes into memory only, but for what it compiled: that takes
-minutes there, and the next guest finds it. What the command says and how
-it ends come back through one shared directory: the virtio ports that virtme-ng uses for that need
-udev, which containers lack, and without them its exit status is always 255.
+The guest reads the host's files over 9p and writes into memory only, but for what it compiles, which the
+next guest finds; the usual programs are compiled for it out here, which takes minutes there. What it asks
+for, what the command says and how it ends go through one shared directory: the virtio ports that virtme-ng
+uses for that need udev, which containers lack, and without them its exit status is always 255.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tests.vm.compile import BUILD
 from tests.vm.kernels import CACHE, GuestError, Kernel
 
 PROJECT = Path(__file__).parents[2]
 SHARE = "/run/estop/share"
 KEPT = "/run/estop/kept"
-"""Where the guest finds what an earlier one compiled, and leaves what it compiled itself."""
+"""Where the guest finds what is compiled, and leaves what it compiled itself."""
 TREE = "/run/estop/tree"
 _MEMORY = "3G"
+_PROGRAMS = CACHE / "programs"
+_COMPILED = "compiled"
 _LOOK_AGAIN_S = 0.2
 _CONSOLE_LINES = 30
 # Before 8.1, QEMU's emulation (Debian 12 has 7.2) now and then runs what a processor had translated
@@ -84,14 +87,13 @@ class Guest:
                 start_new_session=True,
             )
         try:
-            self._follow(process, share / "output")
+            self._follow(process, share)
         finally:
             process.kill()
             process.wait()
 
     def _virtme(self, share: Path) -> list[str]:
-        kept = CACHE / "programs"
-        kept.mkdir(parents=True, exist_ok=True)
+        _PROGRAMS.mkdir(parents=True, exist_ok=True)
         cpus = 1 if self.counted else min(len(os.sched_getaffinity(0)), 4)
         return [
             str(Path(sys.executable).parent / "virtme-run"),
@@ -104,7 +106,7 @@ class Guest:
             f"--memory={_MEMORY}",
             f"--cpus={cpus}",
             f"--rwdir={SHARE}={share}",
-            f"--rwdir={KEPT}={kept}",
+            f"--rwdir={KEPT}={_PROGRAMS}",
             f"--rodir={TREE}={PROJECT}",
             "--overlay-rwdir=/etc",  # also what puts the overlay module into the initramfs
             "--show-boot-console",
@@ -112,11 +114,13 @@ class Guest:
             *(("--qemu-opts", "-icount", "shift=0") if self.counted else ()),
         ]
 
-    def _follow(self, process: subprocess.Popen[bytes], output: Path) -> None:
+    def _follow(self, process: subprocess.Popen[bytes], share: Path) -> None:
         end = time.monotonic() + self.timeout_s
-        with output.open("rb") as news:
+        with (share / "output").open("rb") as news:
             while process.poll() is None:
                 _show(news)
+                if (share / BUILD).exists() and not (share / _COMPILED).exists():
+                    _compile(share)
                 if time.monotonic() > end:
                     raise GuestError(f"the guest did not end within {self.timeout_s:.0f} s")
                 time.sleep(_LOOK_AGAIN_S)
@@ -125,6 +129,13 @@ class Guest:
 
 # A process namespace: whatever ends us or virtme-run (kill -9 too) ends its QEMU.
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child")
+
+
+def _compile(share: Path) -> None:
+    command = [sys.executable, "-m", "tests.vm.compile", str(share), str(_PROGRAMS)]
+    if subprocess.run(command, cwd=PROJECT, check=False).returncode:
+        raise GuestError("the programs do not compile for this guest, see above")
+    (share / _COMPILED).touch()
 
 
 def _show(news: BinaryIO) -> None:
