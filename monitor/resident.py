@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that stops others does not wait for memory: its pages stay, and others are killed first.
+"""A process that stops others does not wait for memory or descriptors, and is killed after all others.
 
 An agent can fill the memory. The kernel then drops what it can read again from a disk, programs and
 libraries that nobody has used for a while among it: those of a monitor that has had nothing to do.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 from contextlib import suppress
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -33,3 +34,13 @@ def be_killed_last() -> None:
         with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
             file.write(str(score))
             return
+
+
+def open_as_many_as_may_be() -> None:
+    """Raise the limit of open descriptors as far as it goes: each session and each connection has some.
+
+    It is 1024 by default, for the sake of select(2), which cannot count further: nothing that is opened
+    after the start is given to that.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

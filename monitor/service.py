@@ -19,7 +19,7 @@ from monitor import requirements
 from monitor.config import Settings
 from monitor.daemon import Daemon
 from monitor.errors import RequirementError
-from monitor.resident import be_killed_last, stay_in_memory
+from monitor.resident import be_killed_last, open_as_many_as_may_be, stay_in_memory
 
 _log = structlog.get_logger()
 
@@ -39,6 +39,7 @@ def main(settings: Settings) -> None:
     faulthandler.enable()  # a crash in a library of C would leave no word in the log
     _log_no_values()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    open_as_many_as_may_be()  # before `OwnLimits` looks at them
     os.setpriority(os.PRIO_PROCESS, 0, _NICE)  # before there are threads, which inherit it
     stop, reload = _signals()
     daemon = Daemon(settings)
