@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.vm.guest import Guest, _panicked_by_emulation
+from tests.vm.guest import KEPT, Guest, _panicked_by_emulation
 from tests.vm.kernels import GuestError, kernel, newest
 
 PROJECT = Path(__file__).parents[2]
@@ -68,6 +68,19 @@ def test_what_is_to_be_taken_is_brought_back_whatever_the_status():
         assert taken.read_text() == "news\n"
     finally:
         taken.unlink(missing_ok=True)
+
+
+@pytest.mark.guest
+def test_a_guest_finds_its_programs_compiled():
+    ask = (
+        "from pathlib import Path; from monitor.capture.programs import KernelSettings;"
+        f"kept = Path({KEPT!r}); root = Path('/sys/fs/cgroup');"
+        "settings = KernelSettings(source=Path('bpf'), header_cache=kept, runtime_dir=kept,"
+        " cgroup_root=root, monitor_pid=1);"
+        "print(*kept.glob(f'programs-{settings.digest()}-lsm.json'))"
+    )
+    ended = run("--", ".venv/bin/python", "-c", ask)
+    assert f"{KEPT}/programs-" in ended.stdout, ended.stderr
 
 
 @pytest.mark.guest
