@@ -32,7 +32,7 @@ from msgspec.structs import replace
 from monitor.alerts import Rule
 from monitor.capture import wire
 from monitor.capture.decode import NAMES, decode
-from monitor.capture.gate import Question
+from monitor.capture.question import Question
 from monitor.detection.engine import Engine
 from monitor.events import KINDS, Event, Verdict
 from monitor.fields import Fact

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +38,7 @@ from monitor.capture.gatewords import (
     Unmarked,
     Wanted,
 )
+from monitor.capture.question import NOBODY_WAITS, Question, question_of
 from monitor.errors import CaptureError
 from monitor.events import Access
 
@@ -53,32 +53,6 @@ _LOOK_S = 0.001
 _HANGS_NS = 3_000_000_000
 """A gatekeeper that gave no sign of life for so long has to be ended; it gives two a second."""
 _OURS = b"/proc/self/"
-_NOBODY_WAITS = 0
-"""Number of a question that was answered already; those that wait count from 1."""
-
-
-@dataclass(kw_only=True)
-class Question:
-    """A thread of a session waits for our word.
-
-    `path` is from the root of its mount namespace or, where the gatekeeper reaches it, from ours;
-    `mount` is its id in /proc/PID/mountinfo. With `execute` it is asked before a program runs; the
-    kernel then asks a second time, for the open in it.
-    """
-
-    number: int
-    ktime_ns: int
-    slot: int
-    pid: int
-    tid: int
-    access: Access
-    execute: bool
-    device: int
-    inode: int
-    mode: int
-    links: int
-    path: str
-    mount: int
 
 
 class Descriptor(Protocol):
@@ -302,7 +276,7 @@ class Gate:
         left = self._denials.left()
         self._untold = [asked for asked, _ in left]
         self._left += [
-            _question(asked, Access(access), number=_NOBODY_WAITS)
+            question_of(asked, Access(access), number=NOBODY_WAITS)
             for asked, access in left
             if asked.slot in slots
         ]
@@ -318,7 +292,7 @@ class Gate:
         # that can take milliseconds.
         access = access_of(asked.tid)
         self._denials.understood(asked.number, access)
-        return _question(asked, access, number=asked.number)
+        return question_of(asked, access, number=asked.number)
 
     def _let_go(self, asked: Asked) -> bool:
         waits_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - asked.ktime_ns
@@ -333,7 +307,7 @@ class Gate:
 
     def answer(self, question: Question, *, allow: bool) -> None:
         """Our word. If it comes too late, the fail mode has spoken."""
-        if question.number != _NOBODY_WAITS:
+        if question.number != NOBODY_WAITS:
             self._order(Answer(question.number, allow))
 
     def refuse(self, slot: int, *, on: bool) -> None:
@@ -382,24 +356,6 @@ def _memory_or(file: Path | None) -> int:
     if file is None:
         return os.memfd_create("denials")
     return os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-
-
-def _question(asked: Asked, access: Access, *, number: int) -> Question:
-    return Question(
-        number=number,
-        ktime_ns=asked.ktime_ns,
-        slot=asked.slot,
-        pid=asked.pid,
-        tid=asked.tid,
-        access=access,
-        execute=asked.execute,
-        device=asked.device,
-        inode=asked.inode,
-        mode=asked.mode,
-        links=asked.links,
-        path=os.fsdecode(asked.path),
-        mount=asked.mount,
-    )
 
 
 def _from_outside(path: str) -> bytes:

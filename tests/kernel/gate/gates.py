@@ -11,7 +11,8 @@ from pathlib import Path
 
 from laboratory import until
 
-from monitor.capture.gate import Gate, Question
+from monitor.capture.gate import Gate
+from monitor.capture.question import Question
 from monitor.events import Access
 
 ROOT = Path(__file__).parents[3]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from test_facts import every, facts, here, live, maker
+from happenings import every
 
 from monitor import events
 from monitor.capture import syscalls, wire
@@ -12,8 +12,6 @@ from monitor.capture.kernel import OPERATIONS
 from monitor.capture.syscalls import Handler
 from monitor.detection.cases import CASES, Case, Kind
 from monitor.fields import CATEGORIES, Fact
-
-__all__ = ["facts", "here", "live", "maker"]  # fixtures
 
 PATHS = {"TargetFilename", "SourceFilename", "Image"}
 
