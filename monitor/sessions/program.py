@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 
+from monitor.sessions.latest import Latest
 from monitor.sessions.process_tree import is_interpreter
 
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/snap/", "/nix/", "/gnu/")
@@ -25,6 +26,7 @@ _SHARED_DIRECTORIES = {
     "venv", "tmp", "logs",
 }  # fmt: skip
 _MAX_FILES = 5_000
+_MAX_DIGESTS = 2 * _MAX_FILES
 _MAX_BYTES = 256 * 1024 * 1024
 _MIN_BYTES = 48  # an empty __init__.py is nobody's own
 _PACKAGE_DEPTH = 4
@@ -45,7 +47,7 @@ class AgentProgram:
         self._spellings = tuple(os.fsencode(path) for path in (*entries, *deep))
         self._by_size: dict[int, list[str]] = {}
         self._inodes: set[tuple[int, int]] = set()
-        self._digests: dict[tuple[int, int, int, int], bytes] = {}
+        self._digests: Latest[tuple[int, int, int, int], bytes] = Latest(_MAX_DIGESTS)
         for path in self._walk():
             self._add(path)
 
@@ -125,9 +127,9 @@ class AgentProgram:
                 if found.st_size not in self._by_size:
                     return None  # it became another size between the two looks, maybe a terabyte
                 key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
-                if key not in self._digests:
-                    self._digests[key] = _sha256(file, found.st_size)
-                return self._digests[key]
+                digest = self._digests.get(key, b"") or _sha256(file, found.st_size)
+                self._digests[key] = digest  # the agent's own, asked for each time, stay
+                return digest
         except OSError:
             return None  # it went away between the two looks: not a copy that could run
 

@@ -9,6 +9,7 @@ copy that is run, renamed into place or read back is recognised at that moment, 
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ _DELAYS_NS = (5_000_000, 50_000_000, 500_000_000, 5_000_000_000)
 _MAX_WAITING = 20_000
 _LOOKS = 32
 """At a time: with all that was due, whoever wrote 20,000 files kept every stop waiting for two seconds."""
+_LONGEST_NS = 5_000_000
+"""No look begins after so long: the content of one file may take a tenth of a second."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,9 @@ class Settling:
 
         Of those that are due some are looked at; the others remain due.
         """
+        end_ns = time.monotonic_ns() + _LONGEST_NS
         for _ in range(_LOOKS):
-            if not self._looks or self._looks[0].due_ns > now_ns:
+            if not self._looks or self._looks[0].due_ns > now_ns or time.monotonic_ns() > end_ns:
                 return
             look = heapq.heappop(self._looks)
             program, file = look.live.program, look.file

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,25 @@ def test_of_many_that_are_due_some_are_looked_at_and_none_is_forgotten(live, scr
     found = [[one.file.path for one in settling.due(settle._DELAYS_NS[0] + 1)] for _ in range(10)]
     assert found[0] == []  # it is the last of them
     assert [path for paths in found for path in paths] == [str(here / "copy")]
+
+
+def test_files_that_take_long_to_be_compared_do_not_come_one_after_another(live, here, monkeypatch):
+    looked = []
+
+    def slow(path, shown):
+        looked.append(path)
+        time.sleep(0.004)
+        return False
+
+    monkeypatch.setattr(live.program, "is_copy", slow)
+    settling = Settling()
+    for number in range(30):
+        settling.add(written(here / f"{number}"), live, Process(pid=1), 0)
+    assert list(settling.due(settle._DELAYS_NS[0])) == []
+    assert len(looked) <= 3
+    for _ in range(30):
+        assert list(settling.due(settle._DELAYS_NS[0])) == []
+    assert len(looked) == 30
 
 
 def test_after_the_last_look_a_file_is_forgotten_and_may_come_anew(live, here):
