@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from monitor.sessions.live import LiveSession
 from monitor.subjects import Process
 
-_DELAYS_NS = (5_000_000, 50_000_000, 500_000_000, 5_000_000_000)
+_DELAYS_NS = (5_000_000, 15_000_000, 50_000_000, 500_000_000, 5_000_000_000)
+"""From one look to the next. Soon once more: a writer who had to wait for a processor between its open
+and its write is taken for one that wrote something else, and acts meanwhile."""
 _MAX_WAITING = 20_000
 _LOOKS = 32
 """At a time: with all that was due, whoever wrote 20,000 files kept every stop waiting for two seconds."""
