@@ -37,9 +37,10 @@ def main(wanted: list[str]) -> None:
                 furnish(home)
                 where = ["--runtime-dir", str(monitor.runtime_dir), "-o", str(place / "lines")]
                 recorder = [str(ESTOP), "record", *where, "--name", work, "--"]
-                environ = ["/usr/bin/env", f"HOME={home}"]
+                # Not the tools of whoever records.
+                environ = ["/usr/bin/env", f"HOME={home}", f"PATH={os.defpath}"]
                 if work in AGENTS:
-                    command = _agent(place, work, [*recorder, *environ, f"PATH={os.defpath}"])
+                    command = _agent(place, work, [*recorder, *environ])
                 else:
                     script = place / f"{work}.sh"
                     script.write_text(SCRIPT_HEAD + WORK[work].script)
