@@ -76,6 +76,7 @@ class Rulebook:
         self._engine = engine
         self._lock = threading.Lock()
         self._followers, self._watch, self._done = followers, watch, done
+        _warn_if_nothing_is_stopped(ruleset)
 
     def in_force(self) -> list[RuleInForce]:
         """Every rule with what it is worth on this host."""
@@ -104,7 +105,19 @@ class Rulebook:
             removed=len(changes.removed),
             changed=len(changes.changed),
         )
+        _warn_if_nothing_is_stopped(ruleset)
         return changes
+
+
+def _warn_if_nothing_is_stopped(ruleset: RuleSet) -> None:
+    """Directories of `rules` take the place of those that come with estop, which is easily forgotten."""
+    known = _by_id(ruleset).values()
+    if not any(one.rule.response.holds for one in known):
+        _log.warning(
+            "rules.nothing_is_stopped",
+            rules=len(known),
+            mend="name estop's own rules too: `--rules rules --rules DIR`",
+        )
 
 
 def _compared(old: RuleSet, new: RuleSet) -> tuple[RuleChanges, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ruletext import detecting, loaded, numbered_id
+from structlog.testing import capture_logs
 
 from monitor.detection.enforcement import USUAL_HOST
 from monitor.detection.engine import Engine
@@ -104,3 +105,14 @@ def test_of_a_set_with_one_bad_rule_nothing_is_taken_and_nobody_hears(tmp_path, 
     assert desk.in_force == {"R1"}
     desk.next = (hosts(1), hosts(2))
     assert len(desk.book.reload().added) == 1
+
+
+def test_rules_of_which_none_stops_anybody_are_warned_of(tmp_path):
+    """As a checkout of community rules alone is, which takes the place of estop's own."""
+    with capture_logs() as said:
+        desk = Desk(tmp_path, hosts(1, response="alert"), hosts(2, response="deny"))
+        assert said == []
+        desk.next = (hosts(1, response="alert"),)
+        desk.book.reload()
+    [warning] = [line for line in said if line["log_level"] == "warning"]
+    assert (warning["event"], warning["rules"]) == ("rules.nothing_is_stopped", 1)
