@@ -24,6 +24,7 @@ fail() {
 }
 
 check_host() {
+    [ "$(uname -m)" = x86_64 ] || fail "this machine is $(uname -m); estop knows the system calls of x86-64 only"
     [ "$(uname -s)" = Linux ] || fail "this is $(uname -s); estop watches in the Linux kernel and runs nowhere else"
     local release major minor
     release=$(uname -r)

@@ -57,6 +57,15 @@ def check_kernel(release: str | None = None) -> Requirement:
     )
 
 
+def check_machine(machine: str | None = None) -> Requirement:
+    """System calls are known by the numbers and registers of x86-64: capture/syscalls.py, bpf/syscall.h."""
+    machine = machine or platform.machine()
+    ok = machine == "x86_64"
+    return Requirement(
+        name="machine", ok=ok, detail=machine, mend="" if ok else "run it on an x86-64 machine"
+    )
+
+
 def check_btf(file: Path = Path("/sys/kernel/btf/vmlinux")) -> Requirement:
     """The kernel's own types, from which the sensors get every struct offset."""
     ok = file.is_file()
@@ -124,6 +133,7 @@ def check_bpftool(path: str | None = None) -> Requirement:
 
 CHECKS: tuple[Callable[[], Requirement], ...] = (
     check_kernel,
+    check_machine,
     check_btf,
     check_cgroup2,
     check_root,

@@ -25,6 +25,13 @@ def test_the_kernel_must_be_new_enough(release, ok, lacks):
     assert lacks in found.detail
 
 
+def test_other_machines_are_refused_by_name():
+    found = requirements.check_machine("aarch64")
+    assert (found.ok, found.detail) == (False, "aarch64")
+    assert "x86-64" in found.mend
+    assert requirements.check_machine("x86_64").ok
+
+
 def test_missing_types_name_the_kernel_option(tmp_path):
     found = requirements.check_btf(tmp_path / "vmlinux")
     assert not found.ok
