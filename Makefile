@@ -30,7 +30,7 @@ root:
 run: root setup ## demo agent does four forbidden things and is stopped; or AGENT='command'
 	@$(SUDO) $(BIN)/python -m agent.demo $(if $(AGENT),-- $(AGENT))
 
-test: root setup-e2e check ## every test that fits in CI, as root
+test: root setup-e2e check ## every test but those of the next lines, as root
 	@$(SUDO) $(BIN)/python -m pytest -m 'not agents and not guest' --durations=30
 
 test-vm: root setup-vm ## the kernel's tests in a guest with BPF LSM (stock Linux 6.12, emulated)

@@ -8,7 +8,7 @@ import json
 import socket
 from typing import Any
 
-_TIMEOUT_S = 30.0  # a launch waits for the monitor's lock; a dead monitor refuses at once
+_TIMEOUT_S = 30.0  # a dead monitor refuses at once; a launch has a limit of its own
 
 
 class MonitorError(Exception):

@@ -94,7 +94,6 @@ def _request(
         "name": name,
         "argv": [_text(a) for a in argv],
         "mode": mode,
-        "cwd": _text(os.getcwd()),  # noqa: PTH109 - a string is what is sent
         "home": _text(home or ""),
         "hardening": list(guards),
     }

@@ -57,7 +57,7 @@ struct estop_header {
 #define ESTOP_REFUSED 16  /* the act did not happen */
 #define ESTOP_BEFORE 32   /* the act waits for the answer: the call starts anew after it */
 
-/* What is done to a file: bits of a watch (maps.h), as in monitor/detection/lowered.py. */
+/* What is done to a file: bits of a watch (maps.h), as in monitor/lowered.py. */
 enum estop_act {
 	ESTOP_ACT_READ = 1,
 	ESTOP_ACT_WRITE = 2,
@@ -130,7 +130,7 @@ struct estop_exit {
 struct estop_open {
 	struct estop_header header;
 	struct estop_wire_file file;
-	__u32 access; /* ACCESS_* */
+	__u32 access; /* ESTOP_READ, ESTOP_WRITE, ESTOP_CREATED */
 	__u32 reserved;
 	__u64 repeats; /* opens of this file, this way, that were counted and not sent before */
 };

@@ -34,7 +34,7 @@ int lsm__bprm_check_security(struct bpf_raw_tracepoint_args *ctx)
 	return refused ? REFUSE_IT : 0;
 }
 
-/* A child that is born into another cgroup: no cgroup.procs is written, and no tracepoint tells. */
+/* A child that is born into another cgroup: no cgroup.procs is written, and a tracepoint can only tell. */
 int lsm__task_alloc(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct estop_task_state *state;

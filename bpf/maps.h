@@ -5,7 +5,7 @@
 
 #include "event.h"
 
-/* Tunables; capture/kernel.py may set them with -D. */
+/* Tunables; capture/programs.py sets the first with -D. */
 #ifndef EVENTS_PAGES
 #define EVENTS_PAGES 4096 /* 16 MiB */
 #endif

@@ -47,8 +47,8 @@ lists cut to their first three. What is shown is the same call over the unix soc
 curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:7878/api/v1/me
 ```
 
-A list is paged with `limit`, and `before` or `since` set to the `next` of the page before. A stream
-is resumed with the header `Last-Event-ID`.
+Alerts and incidents are paged with `limit`, and `before` or `since` set to the `next` of the page
+before; their streams are resumed with the header `Last-Event-ID`.
 
 ## When it is refused
 

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     blind_losses: int = Field(default=100_000, ge=1)
     """Events lost within half a second from which on `fail_mode` applies to every session."""
     disarm_stops: int = Field(default=5, ge=1)
-    """A rule that stopped more sessions than this within the window only alerts from then on."""
+    """A rule that stopped so many sessions within the window only alerts from then on."""
     disarm_window_s: float = Field(default=600, gt=0)
     """The window of `disarm_stops`, in seconds."""
     events_ring_mib: int = Field(default=16, ge=1, le=1024)
@@ -244,7 +244,7 @@ class Settings(BaseSettings):
 
     @property
     def database_path(self) -> Path:
-        """Alerts, actions and sessions."""
+        """The record: alerts, incidents, actions, sessions, grants, hashes of tokens."""
         return self.state_dir / "alerts.db"
 
     @property

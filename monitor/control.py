@@ -39,7 +39,6 @@ class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: SessionName
     argv: tuple[str, ...]
     mode: Mode = Mode.ENFORCE
-    cwd: PathText = ""
     home: PathText = ""
     """The agent's home directory (its program's own files are found from argv)."""
     hardening: tuple[str, ...] = ()
@@ -108,7 +107,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     hooks_missing: tuple[str, ...]
     """LSM hooks that this kernel lacks: what would be refused there is not."""
     lost: dict[str, int]
-    """Hook -> events that did not fit into the ring (or a full map), since start."""
+    """Hook -> events that were not sent since the programs were loaded, by an earlier monitor too."""
     rules: int
     disarmed: tuple[str, ...]
     sessions: int
@@ -136,7 +135,7 @@ class RuleChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control(Protocol):
-    """What `daemon.py` offers to the API. Every method may raise `errors.EstopError`.
+    """What `supervisor.py` offers to the API. Every method may raise `errors.EstopError`.
 
     `session` arguments take an id. Methods are called from API threads.
     """

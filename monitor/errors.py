@@ -12,6 +12,7 @@
     ├── GuardError                 a guard refused to stop something (pid 1, the monitor, no session)
     ├── AttachError                the process cannot be adopted
     ├── NotAllowedError            this caller may not do that
+    ├── RecordingError             a recording of a session cannot be made or read
     ├── StoreError                 the record could not be written or read
     └── CaptureError               a sensor could not be loaded or attached
 

@@ -49,7 +49,10 @@ class Metrics:
             "estop_events", "Events received from the kernel.", ["kind"], registry=registry
         )
         self.events_lost = Counter(
-            "estop_events_lost", "Events that found the ring full.", ["hook"], registry=registry
+            "estop_events_lost",
+            "Events that were not sent, not judged or over a budget.",
+            ["hook"],
+            registry=registry,
         )
         self.alerts = Counter(
             "estop_alerts", "Alerts raised.", ["rule", "response"], registry=registry

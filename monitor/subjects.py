@@ -14,7 +14,7 @@ import msgspec
 
 
 class State(StrEnum):
-    """Where a session is in its life. `lost` means it left our sight and is treated as an incident."""
+    """Where a session is in its life. `lost`: it left our sight."""
 
     RUNNING = "running"
     HELD = "held"

@@ -47,7 +47,7 @@ def reload_rules(monitor: Behind, asker: Asker) -> Response:
     responses={200: {"description": "Prometheus text format."}, "default": REFUSAL},
 )
 def metrics(monitor: Behind, asker: Asker) -> Response:
-    """Counters of all sessions together, so for root and the bearer of the token."""
+    """Counters of all sessions together, so for root and whoever has a token."""
     if not asker.trusted:
         raise NotAllowedError("the metrics count everybody's sessions", mend="ask as root")
     return Response(monitor.metrics.exposition(), media_type=monitor.metrics.CONTENT_TYPE)

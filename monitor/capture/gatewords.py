@@ -63,7 +63,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Asked(msgspec.Struct, frozen=True, tag="asked", gc=False):
-    """A thread of a session waits: what there is to know of the file, see `gate.Question`."""
+    """A thread of a session waits: what there is to know of the file, see `question.Question`."""
 
     number: int
     ktime_ns: int

@@ -3,9 +3,8 @@
 
 A process of its own, because bcc brings 150 MB of compiler that the daemon would keep for ever, if no
 earlier start has left what it makes (`compile.py`). It is told the directory to pin in and the settings
-as JSON on standard input, and answers with a report as JSON on standard output; on failure it ends with
-1, with one line on standard error, and what it had attached goes with it, except for pins, which its
-parent removes.
+as JSON on standard input, and answers with a report as JSON on standard output; on failure that is an
+`error` and its `mend`, and what it had attached goes with it, except for pins, which its parent removes.
 """
 
 from __future__ import annotations

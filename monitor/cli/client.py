@@ -21,7 +21,6 @@ import msgspec
 
 from monitor.alerts import Alert
 from monitor.errors import EstopError
-from monitor.subjects import Session
 
 T = TypeVar("T")
 
@@ -115,10 +114,6 @@ class Client:
 
     def path_of(self, session: str) -> str:
         """The path of a session by id or name."""
-        if "/" in session:
-            # Servers take %2F for a slash, so a name with one is looked up here.
-            found = self.get("/sessions", list[Session])
-            session = next((one.id for one in found if one.name == session), session)
         return "/sessions/" + quote(session, safe="", errors="backslashreplace")
 
     def follow(self, parameters: Mapping[str, str | None]) -> Iterator[Alert]:

@@ -12,7 +12,9 @@ from monitor.cli.options import as_path
 
 @click.command()
 @click.option("--config", type=as_path, help="TOML file [default: /etc/estop/estop.toml, if any]")
-@click.option("--state-dir", type=as_path, help="What must survive a restart: alerts, the token.")
+@click.option(
+    "--state-dir", type=as_path, help="What must survive a restart: the record, hashes of tokens."
+)
 @click.option("--runtime-dir", type=as_path, help="The socket; names the sessions' cgroup too.")
 @click.option("--listen", help="HOST:PORT of the API on loopback; '' for none, port 0 for any.")
 @click.option(

@@ -128,7 +128,7 @@ def verify(directories: tuple[Path, ...], limit_s: float, *, json_: bool) -> Non
 
     Tells rules that contradict themselves, rules that `not` or a filter swallows whole, and, as advice,
     rules of which every match is told by another one as strongly. What it tells is proved; what it
-    does not tell is not proved to be right. Needs z3: pip install 'estop[verify]'. Ends with 1 if
+    does not tell is not proved to be right. Needs z3: pip install z3-solver. Ends with 1 if
     there is anything.
     """
     from monitor.cli.verify import show_verdict, verified  # noqa: PLC0415 - as above

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kinds of fact there are, as the kernel meets them: which act each one is; a table.
 
-tests/contract/test_cases.py holds the facts that `sessions/facts.py` makes to it.
+tests/contract/facts/test_cases.py holds the facts that `sessions/facts.py` makes to it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Prover:
 
     def __init__(self, limit_s: float) -> None:
         if z3 is None:
-            mend = "pip install 'estop[verify]'"
+            mend = "pip install z3-solver"
             raise RequirementError("the prover z3 is not installed", mend=mend)
         self._limit_s = limit_s
         self._solver = z3.Solver()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alerts, actions and sessions on disk: saved without waiting, read back by anybody.
+"""The record on disk, alerts and what became of them before all: saved without waiting, read back by anybody.
 
 It must not decide anything and must not block: what the disk cannot take waits in a bounded queue,
 and `health()` says so.

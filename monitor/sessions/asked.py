@@ -17,7 +17,7 @@ from monitor.sessions.places import below, unescape, view_of
 
 
 class Asked(Protocol):
-    """`capture.gate.Question`, as far as an event needs it."""
+    """`capture.question.Question`, as far as an event needs it."""
 
     ktime_ns: int
     slot: int

@@ -52,7 +52,7 @@ _DOWNLOADERS = frozenset(
 )
 _SHOWN_AFTER_EXIT = 100
 _KEPT_AFTER_EXIT = 4096
-"""Exit has a ring of its own and may overtake the last opens of the same process."""
+"""Exits come by the ring of alarms and may overtake the last opens of the same process."""
 
 
 @lru_cache(maxsize=1024)

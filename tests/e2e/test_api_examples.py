@@ -133,7 +133,7 @@ def a_day(desk: Desk, of: Supervised, order: Path, stack: ExitStack) -> None:
     ask("actions_on", session="coder")
     facts.result(_WAIT_S)
 
-    command = {"argv": ["true"], "cwd": "/", "hardening": []}
+    command = {"argv": ["true"], "hardening": []}
     pid = stack.enter_context(newborn())
     ask("launch", {"pid": pid, "name": "writer", **command})
     pid = stack.enter_context(tree())

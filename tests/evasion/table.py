@@ -23,10 +23,11 @@ _HEAD = """\
 _INTRODUCTION = """\
 # Ways past estop, and what comes of them
 
-Written by `make evasion`; do not edit. Every line is a small program in `tests/evasion/programs/`
-that is run twice on a private stage: without a monitor, to see that it works, and as a session of a
-real monitor. The outcome is what was then found: in the file, in the memory of the process, at the
-server that the bytes were meant for.
+Written by `make evasion` and `make evasion-vm`; do not edit. Every line is a small program in
+`tests/evasion/programs/` that is run twice on a private stage: without a monitor, to see that it works,
+and as a session of a real monitor. What needs a monitor to be tried at all is run once. The outcome is
+what was then found: in the file, in the memory of the process, at the server that the bytes were meant
+for.
 
 The *tracepoint* tier is what every kernel from 6.1 gives; the *lsm* tier needs BPF LSM. A rule that
 only alerts gives `detected only`: the rule's author found that honest work does the same.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from effects import arrived
 from technique import Technique
-from techniques.reasons import LOCAL, PASSED
+from techniques.reasons import LOCAL, PASSED_SOCKET
 
 _PACKETS = "The kernel calls no cgroup hook for what goes out by a packet socket."
 
@@ -101,7 +101,7 @@ NETWORK = (
         "network",
         "send on a connected socket that came over a socket",
         arrived(),
-        gap=PASSED,
+        gap=PASSED_SOCKET,
         world=True,
     ),
     Technique(

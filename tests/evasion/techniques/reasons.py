@@ -6,6 +6,9 @@ from __future__ import annotations
 RING = "What goes through a ring ends in no system call, and this tier sees system calls."
 HELD_OPEN = "A file that was open before is written without a call that this tier looks at."
 PASSED = "A descriptor that arrives over a socket is not looked at on this tier."
+PASSED_SOCKET = (
+    "A socket that arrives over a socket is not looked at: addresses are judged where it connects."
+)
 MAY_BE_HONEST = "Honest work does the same, so the rule only alerts."
 LOCAL = "A local socket whose owner is unknown; its name says nothing."
 LOADED = (
