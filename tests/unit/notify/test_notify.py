@@ -166,8 +166,8 @@ def test_a_restart_loses_nothing_and_repeats_nothing(book, store, tell, receiver
     first = tell(hook(receiver))
     stop(book, "one")
     assert until(lambda: len(receiver.got) == 1)
-    store.settle()
     first.close()
+    store.settle()
     stop(book, "two")
     book.resolved("one", Resolution.KILLED)
     store.settle()
@@ -286,8 +286,8 @@ def test_what_earlier_versions_had_not_told_yet_is_told_once(book, store, tell, 
     for _ in range(2):
         notifier = tell(People(f"json://{receiver.address}", Wording()))
         assert until(lambda: receiver.got)
-        store.settle()
         notifier.close()
+        store.settle()
     time.sleep(0.2)
     assert len(receiver.got) == 1
 
