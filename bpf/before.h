@@ -108,6 +108,8 @@ static __always_inline int stop_thread(struct task_struct *task, __u32 session)
 	hold.ktime_ns = bpf_ktime_get_boot_ns();
 	if (held.update(&tgid, &hold) || bpf_send_signal_thread(SIGSTOP_))
 		return 0;
+	if (!held.lookup(&tgid)) /* as in stop_process() */
+		held.update(&tgid, &hold);
 	return KERNEL(task_struct, task, pending.signal.sig[0]) >> (SIGSTOP_ - 1) & 1;
 }
 

@@ -178,8 +178,11 @@ static __always_inline void send(struct estop_record *r, __u32 head, int ring, i
 		failed = alarms.ringbuf_output(h, size, 0);
 	else
 		failed = events.ringbuf_output(h, size, 0);
-	if (failed)
+	if (failed) {
 		count_lost(hook);
+		if (r->flags & ESTOP_CANDIDATE)
+			count_unsent(h->session);
+	}
 }
 
 #endif

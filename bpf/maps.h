@@ -223,6 +223,9 @@ BPF_HASH(exempt_programs, struct estop_exempt_key, __u32, MAX_WATCHES);
  * because an update from user space replaces a whole row. */
 CELLS(candidates, __u64, MAX_SESSIONS);
 CELLS(answers, __u64, MAX_SESSIONS); /* user */
+CELLS(answered_ns, __u64, MAX_SESSIONS); /* user: `held_ns` of the newest that was answered */
+CELLS(unsent, __u64, MAX_SESSIONS); /* candidates that there was no room to tell of: nobody answers them */
+CELLS(given_up, __u64, MAX_SESSIONS); /* user: how many of them `fail_mode` has decided about */
 BPF_HASH(held, __u32, struct estop_hold, MAX_TASKS); /* tgid -> who waits for SIGCONT */
 /* Thread -> what it asked. A row that was pushed out is asked again. */
 BPF_TABLE("lru_hash", __u32, struct estop_question, questions, MAX_QUESTIONS);

@@ -158,6 +158,8 @@ static __always_inline int destination(struct bpf_sock_addr *ctx, __u32 family, 
 	e = watched ? alarms.ringbuf_reserve(sizeof(*e)) : events.ringbuf_reserve(sizeof(*e));
 	if (!e) {
 		count_lost(hook);
+		if (watched)
+			count_unsent(session);
 		return refused || watched ? REFUSE : ALLOW;
 	}
 	__builtin_memset(e, 0, sizeof(*e));

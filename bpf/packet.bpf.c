@@ -152,6 +152,8 @@ static __always_inline int contact_by_packet(struct __sk_buff *skb, struct estop
 	e = watched ? alarms.ringbuf_reserve(sizeof(*e)) : events.ringbuf_reserve(sizeof(*e));
 	if (!e) {
 		count_lost(ESTOP_LOST_SEND);
+		if (watched)
+			count_unsent(session);
 		return watched ? REFUSE : ALLOW;
 	}
 	__builtin_memset(e, 0, sizeof(*e));

@@ -80,6 +80,13 @@ static __always_inline void count_lost(int hook)
 		__sync_fetch_and_add(n, 1);
 }
 
+static __always_inline void count_unsent(__u32 session)
+{
+	__u64 *n = unsent.lookup(&session);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
 static __always_inline __u64 id_of(struct cgroup *cgroup)
 {
 	struct kernfs_node *node = KERNEL(cgroup, cgroup, kn);

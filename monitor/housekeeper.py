@@ -200,9 +200,13 @@ class Housekeeper:
     # Holds --------------------------------------------------------------------------------------
 
     def _watch_hold(self, live: LiveSession) -> None:
-        """A candidate that is neither answered nor overtaken by a later answer is overdue."""
+        """A candidate that is neither answered nor overtaken by a later answer is overdue.
+
+        So is one that nobody will answer, whatever others get: for as long as it waits, none of them goes on.
+        """
         waiting = self._holds.waiting(live.slot)
         now = time.monotonic()
+        unjudged, live.unjudged = live.unjudged, 0
         if not waiting:
             self._asked.pop(live.id, None)
             return
@@ -210,7 +214,8 @@ class Housekeeper:
         if answered != self._holds.answered(live.slot):
             since = now
         self._asked[live.id] = (self._holds.answered(live.slot), since)
-        if now - since < self._limits.hold_timeout_s:
+        given_up = unjudged or self._holds.unanswerable(live.slot)
+        if now - since < self._limits.hold_timeout_s and not given_up:
             return
         del self._asked[live.id]
         fields = {"Candidates": waiting, "FailMode": self._limits.fail_mode.value}

@@ -222,6 +222,8 @@ class Pipeline:
                 self._responder.answer(live, event)
         except Exception:  # noqa: BLE001 - whatever it is, the next event must be judged
             self._observer.unjudged += 1
+            if live is not None:
+                live.unjudged += 1
             _log.exception("event.unjudged", kind=type(event).__name__, slot=event.slot)
 
     def _decide(self, event: Event) -> None:

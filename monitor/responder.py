@@ -111,7 +111,9 @@ class Responder:
         """The candidate is judged: unless that stopped the session, it goes on as if nothing was."""
         if Verdict.BEFORE in event.verdict:
             self._holds.decide(event.tid, event.held_ns, Answer.LET)
-        self._holds.answer(live.slot)  # before who waits is looked for: see bpf/verdict.h
+        self._holds.answer(
+            live.slot, event.held_ns
+        )  # before who waits is looked for: see bpf/verdict.h
         with suppress(OSError):  # the session ended
             self.let_go(live, event.tgid)
 

@@ -25,9 +25,9 @@ _LOOKED_FOR = (
     "watched_networks",
 )  # fmt: skip
 _CARRIED = (
-    "lost", "lost_told", "budgets", "beat", "session_flags", "candidates", "answers", "held",
-    "questions", "egress", "still_since", "sockets", "inherited_sockets", "tasks", "cgroups",
-    "settings",
+    "lost", "lost_told", "budgets", "beat", "session_flags", "candidates", "answers", "answered_ns",
+    "unsent", "given_up", "held", "questions", "egress", "still_since", "sockets",
+    "inherited_sockets", "tasks", "cgroups", "settings",
 )  # fmt: skip
 
 

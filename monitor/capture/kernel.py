@@ -196,11 +196,22 @@ class Kernel:
                 self._maps["still_since"].set((slot,), (0,))
                 self._maps["candidates"].set((slot,), (0,))
                 self._maps["answers"].set((slot,), (0,))
+                self._maps["answered_ns"].set((slot,), (0,))
+                self._maps["unsent"].set((slot,), (0,))
+                self._maps["given_up"].set((slot,), (0,))
                 self._maps["budgets"].set((slot,), (0, 0, 0))
                 self._flags.set((slot,), (wire.LIVE | (wire.OBSERVED if observed else 0),))
                 self._cgroups.set((cgroup_id,), (slot,))
             self._levels[slot] = level
             self._write_settings()
+
+    def follow(self, slot: int, cgroup_id: int) -> None:
+        """Another cgroup for a session that is followed: what it is cut by stays."""
+        with self._lock:
+            self._cgroups.set((cgroup_id,), (slot,))
+            for (known,), (whose,) in list(self._cgroups.items()):
+                if whose == slot and known != cgroup_id:
+                    self._cgroups.delete(known)
 
     def forget(self, slot: int) -> None:
         """Take a session out of scope: its cgroup and every task and socket that is left."""

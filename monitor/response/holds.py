@@ -8,6 +8,7 @@ session's network is cut (`waits_for_answer` of bpf/scope.h). The processes it s
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
@@ -80,14 +81,31 @@ class Holds:
         self._questions = tables.map("questions")
         self._candidates = tables.map("candidates")
         self._answers = tables.map("answers")
+        self._answered_ns = tables.map("answered_ns")
+        self._unsent = tables.map("unsent")
+        self._given_up = tables.map("given_up")
+        slots = list(self._answers.keys())
+        self._settled_ns = {slot: _count(self._answered_ns, slot) for (slot,) in slots}
+        """By slot: what was held by then is answered, by the monitor before or by `answer_all`."""
         self._lock = threading.Lock()
 
-    def answer(self, slot: int) -> None:
-        """One candidate of the session is judged."""
+    def answer(self, slot: int, held_ns: int) -> None:
+        """One candidate of the session is judged: the one that was held at `held_ns`.
+
+        A record may come twice, once before and once after a restart. An answer too many would be taken for
+        that of an act that nobody has judged.
+        """
         with self._lock:
-            # Never more than was asked: a record may come twice, once before and once after a restart.
+            settled_ns = self._settled_ns[slot]
+            if settled_ns and held_ns <= settled_ns:
+                return
             answered = min(_count(self._answers, slot) + 1, _count(self._candidates, slot))
             self._answers.set((slot,), (answered,))
+            self._answered_ns.set((slot,), (max(held_ns, _count(self._answered_ns, slot)),))
+
+    def unanswerable(self, slot: int) -> bool:
+        """Is there a candidate that we were not told of, because a ring was full? `answer_all` ends that."""
+        return _count(self._unsent, slot) > _count(self._given_up, slot)
 
     def decide(self, tid: int, ktime_ns: int, answer: Answer) -> None:
         """What the thread finds when its call starts anew; an answer that was given stands.
@@ -120,6 +138,9 @@ class Holds:
     def answer_all(self, slot: int) -> None:
         """Whatever the session asked is answered: a decision was made over its head."""
         with self._lock:
+            # Before what is counted: of what comes between the two the answer is still to come.
+            self._given_up.set((slot,), (_count(self._unsent, slot),))
+            self._settled_ns[slot] = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             self._answers.set((slot,), (_count(self._candidates, slot),))
 
     def of(self, pid: int) -> Hold | None:
@@ -139,8 +160,8 @@ class Holds:
         self._held.delete(pid)
 
     def remember(self, hold: Hold) -> None:
-        """It is not continued after all."""
-        self._held.set((hold.pid,), (hold.slot, int(hold.reason), hold.ktime_ns))
+        """It is not continued after all: it goes on when all that its session asked is answered."""
+        self._held.set((hold.pid,), (hold.slot, int(Reason.CANDIDATE), hold.ktime_ns))
 
 
 def _count(table: Table, slot: int) -> int:

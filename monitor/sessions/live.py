@@ -130,6 +130,8 @@ class LiveSession:
     events: int = 0
     held_back_ns: int = 0
     """How long it stood still because it did more than could be looked at."""
+    unjudged: int = 0
+    """Acts that wait for a verdict and could not be judged: `fail_mode` decides."""
     empty_ns: int = 0
     """When its cgroup was found empty."""
     sent_bytes: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from laboratory import until
 from states import state_of
@@ -28,10 +29,15 @@ def held_by(inside, puppet, *call, kind=Opened):
     return event
 
 
+def judged(holds, inside):
+    """One candidate of the session has its answer."""
+    holds.answer(inside.slot, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+
 def go_on(holds, inside, puppet):
     """What an answer is to the kernel and to the process; its result."""
     holds.decide_all(inside.slot, Answer.LET)  # where it was asked before: tests/kernel/before
-    holds.answer(inside.slot)
+    judged(holds, inside)
     holds.forget(puppet.pid)
     os.kill(puppet.pid, signal.SIGCONT)
     return puppet.answer()

@@ -233,11 +233,15 @@ def test_an_act_that_was_told_before_the_restart_is_not_told_again():
 class Asking(Broken):
     """One session, which asks before it acts."""
 
+    def __init__(self):
+        super().__init__()
+        self.live = SimpleNamespace(unjudged=0)
+
     def live_in(self, slot):
-        return "live"
+        return self.live
 
     def consider(self, event):
-        return SimpleNamespace(event=event, live="live", facts=("fact",))
+        return SimpleNamespace(event=event, live=self.live, facts=("fact",))
 
     def keep(self, event, live):
         pass
@@ -287,6 +291,20 @@ def test_what_waits_to_happen_and_is_refused_is_told_as_denied_and_forbidden_bef
 
 def test_what_waits_to_happen_and_is_let_go_on_is_no_event_yet():
     assert asked(Judge(refuse=False)) == ["answer"]
+
+
+def test_an_act_that_waits_and_breaks_the_stages_is_noted_for_who_decides_about_it():
+    class Breaking(Judge):
+        def respond(self, observation, matches, received_ns):
+            raise ValueError("embedded null byte")
+
+    registry = Asking()
+    engine = SimpleNamespace(
+        matches=lambda facts: {"rule": (SimpleNamespace(id="rule"), "fact")}, told=dict
+    )
+    loop = joined(Questions(), registry, engine, Breaking(refuse=True), Record())
+    loop.step()
+    assert (registry.unjudged, registry.live.unjudged) == (1, 1)
 
 
 class Containing(Judge):

@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+from held import judged
 from laboratory import until
 from states import state_of
 
@@ -31,7 +32,7 @@ def asked(inside, puppet, *call, kind=Opened):
 def answer(holds, inside, event, word):
     """Let it happen or forbid it, and continue the process."""
     holds.decide(event.tid, event.held_ns, word)
-    holds.answer(inside.slot)
+    judged(holds, inside)
     holds.forget(event.tgid)
     os.kill(event.tgid, signal.SIGCONT)
 

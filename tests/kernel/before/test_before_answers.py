@@ -9,6 +9,7 @@ import time
 
 import pytest
 from calls import opening
+from held import judged
 from laboratory import until
 from questions import ASKED, KEPT, answer, asked, files_of, let
 from states import state_of
@@ -61,7 +62,7 @@ def test_a_stop_means_that_it_never_happened_and_a_resume_says_so_once(
     holds.decide(event.tid, event.held_ns, Answer.FORBID)
     assert killswitch.freeze(inside).done
     killswitch.release(inside, puppet.pid)  # as for every candidate: to no effect
-    holds.answer(inside.slot)
+    judged(holds, inside)
     assert state_of(puppet.pid) == "T"
     assert secret.read_bytes() == KEPT
     assert killswitch.resume(inside).done

@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from held import go_on, held_by, watching
+from held import go_on, held_by, judged, watching
 from laboratory import until
 from states import state_of
 
@@ -28,7 +28,7 @@ def test_a_program_is_held_before_its_first_instruction(inside, verdicts, holds,
     assert event.verdict == Verdict.CANDIDATE | Verdict.CERTAIN | Verdict.STOPPED
     assert until(lambda: state_of(process.pid) == "T")
     assert not select.select([process.stdout], [], [], 0.05)[0]
-    holds.answer(inside.slot)
+    judged(holds, inside)
     os.kill(process.pid, signal.SIGCONT)
     assert inside.said(process) == b"ready\n"
 

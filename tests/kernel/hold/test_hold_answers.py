@@ -6,15 +6,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 from calls import opening
-from held import held_by, watching
+from held import held_by, judged, watching
 from states import state_of
 from wires import address, connect, listener
 
 from monitor.capture import wire
 from monitor.lowered import Act, Lowered, Where
-from monitor.response.holds import Answer
+from monitor.response.holds import Answer, Holds
 
 
 def test_who_is_answered_before_he_is_back_from_the_call_is_not_stopped(
@@ -28,7 +29,7 @@ def test_who_is_answered_before_he_is_back_from_the_call_is_not_stopped(
     def answer():
         while not done.is_set():
             if holds.waiting(inside.slot):
-                holds.answer(inside.slot)
+                judged(holds, inside)
                 if holds.of(puppet.pid):
                     holds.forget(puppet.pid)
                     os.kill(puppet.pid, signal.SIGCONT)
@@ -99,6 +100,30 @@ def test_who_waits_for_a_verdict_is_not_continued_by_a_resume(
     assert holds.of(puppet.pid)
     assert state_of(puppet.pid) == "T"
     holds.decide_all(inside.slot, Answer.LET)
-    holds.answer(inside.slot)
+    judged(holds, inside)
     assert killswitch.release(inside, puppet.pid)
     assert puppet.answer() >= 0
+
+
+def test_an_act_that_the_next_monitor_reads_once_more_is_not_answered_twice(inside, kernel, holds):
+    """The second answer would be taken for that of an act that nobody has judged."""
+    asked = kernel.map("candidates")
+    asked.set((inside.slot,), (1,))
+    holds.answer(inside.slot, 7)
+    asked.set((inside.slot,), (2,))  # while no monitor runs
+    following = Holds(kernel)
+    following.answer(inside.slot, 7)
+    assert following.waiting(inside.slot) == 1
+    following.answer(inside.slot, 8)
+    assert following.waiting(inside.slot) == 0
+
+
+def test_an_act_that_was_decided_over_is_not_answered_once_more(inside, kernel, holds):
+    asked, held_ns = kernel.map("candidates"), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    asked.set((inside.slot,), (1,))
+    holds.answer_all(inside.slot)
+    asked.set((inside.slot,), (2,))
+    holds.answer(inside.slot, held_ns)  # its record was in the ring all the time
+    assert holds.waiting(inside.slot) == 1
+    judged(holds, inside)
+    assert holds.waiting(inside.slot) == 0

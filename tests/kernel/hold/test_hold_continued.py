@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from calls import opening
-from held import go_on, held_by, watching
+from held import go_on, held_by, judged, watching
 from laboratory import until
 from states import state_of
 
@@ -44,7 +44,7 @@ def test_who_continues_a_held_process_stands_still_too_and_is_told(inside, held,
     assert (event.operation, event.args[0], event.tgid) == ("hold_undone", held.pid, sibling.pid)
     assert event.verdict == Verdict.CANDIDATE | Verdict.CERTAIN | Verdict.STOPPED
     assert holds.waiting(inside.slot) == 2
-    holds.answer(inside.slot)
+    judged(holds, inside)
     assert go_on(holds, inside, sibling) == 0
 
 
@@ -58,7 +58,7 @@ def test_who_was_continued_gets_as_far_as_his_next_call_that_is_looked_at(
     held.become(*opening(held, scratch / "taken", os.O_CREAT | os.O_WRONLY))
     assert until(lambda: state_of(held.pid) == "T")
     assert holds.of(held.pid)
-    holds.answer(inside.slot)
+    judged(holds, inside)
     assert go_on(holds, inside, held) >= 0
     assert held(*opening(held, scratch / "taken")) >= 0  # all is answered
 

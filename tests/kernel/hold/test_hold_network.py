@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 
 import pytest
-from held import go_on
+from held import go_on, judged
 from laboratory import until
 from states import state_of
 from wires import address, connect, listener, send, socketcall
@@ -28,7 +28,7 @@ def test_a_certain_destination_is_refused_and_asked_about(inside, puppet, verdic
     assert holds.waiting(inside.slot) == 1
     with listener("127.0.0.1") as there, pytest.raises(PermissionError):
         connect(puppet, address("127.0.0.1", there.getsockname()[1]))
-    holds.answer(inside.slot)
+    judged(holds, inside)
     with listener("127.0.0.1") as there:
         connect(puppet, address("127.0.0.1", there.getsockname()[1]))
 
@@ -101,7 +101,7 @@ def test_a_ping_to_where_a_rule_forbids_does_not_leave(inside, puppet, verdicts,
         assert event.verdict & Verdict.CANDIDATE
         assert event.verdict & Verdict.REFUSED
         assert holds.waiting(inside.slot) == 1
-        holds.answer(inside.slot)
+        judged(holds, inside)
         with suppress(PermissionError):
             ping(puppet, fd, "127.9.1.1")
         if certain:
@@ -161,6 +161,6 @@ def test_who_does_not_wait_for_his_connection_sends_nothing_before_the_answer(
             peer.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 peer.recv(6)
-            holds.answer(inside.slot)
+            judged(holds, inside)
             peer.settimeout(5)
             assert peer.recv(6) == b"secret"

@@ -95,3 +95,27 @@ def test_with_fail_mode_closed_who_was_not_judged_in_time_stays_stopped(
     assert until(lambda: keeper.look() or live.state is State.FROZEN, 3)
     keeper.look()
     assert holds.of(held.pid)
+
+
+def test_an_act_that_nobody_was_told_of_does_not_wait_for_as_long_as_others_are_answered(
+    live, housekeeper, holds, kernel
+):
+    keeper = housekeeper(FailMode.CLOSED)
+    kernel.map("candidates").set((live.slot,), (1,))
+    kernel.map("unsent").set((live.slot,), (1,))
+    keeper.look()
+    assert live.state is State.FROZEN
+    assert holds.waiting(live.slot) == 0
+    assert not holds.unanswerable(live.slot)
+
+
+def test_so_does_one_that_broke_the_stages(live, housekeeper, holds, kernel):
+    keeper = housekeeper(FailMode.OPEN)
+    kernel.map("candidates").set((live.slot,), (1,))
+    live.unjudged = 1
+    keeper.look()
+    assert live.state is State.RUNNING
+    assert holds.waiting(live.slot) == 0
+    kernel.map("candidates").set((live.slot,), (2,))
+    keeper.look()
+    assert holds.waiting(live.slot) == 1  # decided about once
