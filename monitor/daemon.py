@@ -233,6 +233,7 @@ class Daemon:
             displaced=self.kernel.displaced,
             still_since=self.kernel.still_since,
             followed=self.kernel.followed,
+            made_anew=self.kernel.follow,
             deadline_ms=settings.freeze_deadline_ms,
         )
         self._stack.callback(self._killswitch.close)

@@ -18,7 +18,7 @@ from monitor.record.sentence import shown
 from monitor.record.store import Store
 from monitor.response.evidence import collect
 from monitor.response.grants import Grants
-from monitor.response.killswitch import KillSwitch
+from monitor.response.killswitch import KillSwitch, go_on
 from monitor.sessions.live import LiveSession
 from monitor.sessions.registry import Registry
 from monitor.subjects import Session, State
@@ -56,7 +56,7 @@ class Lifecycle:
                 cgroup_id = os.stat(session.cgroup).st_ino  # noqa: PTH116
                 found.append((followed.pop(cgroup_id, 0), session))
         for slot in followed.values():
-            self._kernel.forget(slot)
+            self._forget_unknown(slot)
         # Those that the kernel follows keep their slots; new ones are given out after that.
         for slot, session in sorted(found, key=lambda pair: not pair[0]):
             live = self._registry.restore(session, slot, self._memories.home(session.id))
@@ -72,10 +72,20 @@ class Lifecycle:
                 self._grants.add(grant, alive[grant.session.id])
         self._registry.sweep()
 
+    def _forget_unknown(self, slot: int) -> None:
+        """The kernel follows a session that no record tells of: another state directory, or a full disk."""
+        stopped, waiting = self._kernel.is_quarantined(slot), self._killswitch.waiting(slot)
+        self._kernel.forget(slot)
+        if not stopped:
+            go_on(waiting)
+        _log.error("session.unknown", slot=slot, stopped=stopped, waiting=waiting)
+
     def _take_up_stop(self, live: LiveSession, recorded: Session, *, followed: bool) -> None:
         """The kernel's word counts: the record may be older than what was done last."""
         # A stop that was begun is finished: the cut comes first, and may be all there was time for.
-        stands = self._kernel.is_quarantined(live.slot) or self._killswitch.is_frozen(live)
+        # And who was told to freeze for a verdict may have a process that is not there yet.
+        told = self._killswitch.is_told_to_freeze(live)
+        stands = told or self._kernel.is_quarantined(live.slot)
         frozen = recorded.state is State.FROZEN
         # Where the kernel followed it all the time, only a resume gives the network back, and does that
         # last: so a person let it go on. Where it did not, the machine was started anew or the programs

@@ -21,13 +21,14 @@ import fcntl
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from monitor.capture import bpf, bpffs
+from monitor.capture import bpf, bpffs, wire
 from monitor.capture.attach import attach
 from monitor.capture.programs import PROGRAMS, KernelSettings, linked
 from monitor.errors import CaptureError
@@ -230,12 +231,29 @@ class Pins:
         os.close(self._lock)
 
 
-def unload(runtime_dir: Path) -> bool:
-    """Remove the pins that a daemon left; False if there are none. CaptureError while one runs."""
+def unload(runtime_dir: Path) -> list[int] | None:
+    """Remove the pins that a daemon left; None if there are none. CaptureError while one runs.
+
+    The processes that the kernel stopped until a monitor comes, in sessions that nobody stopped: no
+    program stops them again now, and none knows of them any more.
+    """
     if not runtime_dir.is_dir():
-        return False
+        return None
     with closing(Pins(runtime_dir)) as pins:
         if not bpffs.is_mounted(pins.directory):
-            return False
+            return None
+        # Read afterwards: until the programs are gone, more are stopped. Maps outlive their pins here.
+        maps = [(g.map("held"), g.map("session_flags")) for g in pins.generations()]
         pins.remove()
-    return True
+        return [pid for held, flags in maps for pid in _waiting(held, flags)]
+
+
+def _waiting(held: int, flags: int) -> list[int]:
+    number, hold = struct.Struct("<I"), wire.HOLD.packed
+    with (
+        closing(bpf.Map(held, number, hold)) as rows,
+        closing(bpf.Map(flags, number, number)) as of,
+    ):
+        known = {pid: row[0] for (pid,), row in rows.items()}
+        stopped = {s for s in set(known.values()) if (of.get(s) or (0,))[0] & wire.QUARANTINED}
+        return [pid for pid, session in known.items() if session not in stopped]

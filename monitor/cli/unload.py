@@ -16,9 +16,15 @@ def unload(runtime_dir: Path) -> None:
     """Remove the BPF programs that a daemon left in the kernel for its living sessions.
 
     A daemon that ends while sessions live leaves them followed and cut, for the next one to take
-    over. After this they are neither; what is frozen stays frozen. Refused while a daemon runs.
+    over. After this they are neither. What is frozen or was stopped stays so; what only waited for a
+    daemon goes on. Refused while a daemon runs.
     """
     from monitor.capture.pins import unload as remove  # noqa: PLC0415 - `--help` must be quick
+    from monitor.response.killswitch import go_on  # noqa: PLC0415
 
-    removed = remove(runtime_dir)
-    click.echo("removed" if removed else f"nothing is loaded for {runtime_dir}")
+    waiting = remove(runtime_dir)
+    if waiting is None:
+        click.echo(f"nothing is loaded for {runtime_dir}")
+        return
+    go_on(waiting)
+    click.echo(f"removed; processes that waited for a daemon and go on: {len(waiting)}")

@@ -8,6 +8,7 @@ network) -> freeze -> confirm -> evidence (not here) -> kill -> confirm empty.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -49,6 +50,7 @@ class KillSwitch:
         displaced: Callable[[], int] | None = None,
         still_since: Callable[[int], int] = lambda _slot: 0,
         followed: Callable[[int], Iterable[int]] = lambda _slot: (),
+        made_anew: Callable[[int, int], None] = lambda _slot, _cgroup_id: None,
         deadline_ms: int = 1000,
         now_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
@@ -57,6 +59,7 @@ class KillSwitch:
         `displaced` counts how often init or the monitor was moved; without it, each act looks.
         `still_since` is the CLOCK_BOOTTIME since when the session in a slot stands still, 0 for none.
         `followed` are the processes of the session in a slot, whatever cgroup they are in.
+        `made_anew` is told the id of a cgroup that takes the place of one that its session removed.
         """
         self._quarantine = quarantine
         self._held = held
@@ -67,6 +70,7 @@ class KillSwitch:
         self._open: dict[str, CgroupFiles] = {}
         self._still_since = still_since
         self._followed = followed
+        self._made_anew = made_anew
         self._root = cgroup_root
         self._displaced = displaced
         self._guarded: dict[str, int] = {}
@@ -122,11 +126,27 @@ class KillSwitch:
         except OSError:
             if target.cgroup.exists():
                 raise
-            return StopReport(done=True, steps_ns=steps, detail=_GONE, stop=stop)
+            if not self._living(target):
+                return StopReport(done=True, steps_ns=steps, detail=_GONE, stop=stop)
+            self._make_anew(target)
         standing.begun = True
         # Who waits for the gate's word cannot freeze; refused before the line above, it would run on.
         self._refuse(target.slot, True)  # noqa: FBT003
         return StopReport(done=False, steps_ns=steps, stop=stop)
+
+    def _make_anew(self, target: Target) -> None:
+        """Who left the cgroup, and removed it, is frozen in another one at the same place."""
+        files = self._open.pop(target.id, None)
+        if files is not None:
+            files.close()
+        target.cgroup.mkdir(parents=True)
+        self._made_anew(target.slot, target.cgroup.stat().st_ino)
+        self._files(target).freeze(b"1")
+        for pid in self._living(target):
+            if not self.recall(target, pid) and not has_ended(pid):
+                raise OSError(
+                    errno.EBUSY, f"process {pid} cannot be brought back", str(target.cgroup)
+                )
 
     def confirm(
         self, target: Target, begun: StopReport, *, patience_ns: int | None = None
@@ -227,26 +247,31 @@ class KillSwitch:
             self._files(target).freeze(b"0")
         return True
 
+    def waiting(self, slot: int) -> list[int]:
+        """The processes that the kernel stopped in a slot of which nobody knows the session."""
+        return [hold.pid for hold in self._held.stopped(slot)]
+
     def _continue(self, target: Target) -> None:
-        """Whoever the kernel stopped, but for those whose verdict is out: that continues them."""
-        # In this order: a candidate is counted before its process is found here.
-        holds = list(self._held.stopped(target.slot))
-        answered = not self._held.waiting(target.slot)
-        for hold in holds:
-            if answered or hold.reason is not Reason.CANDIDATE:
-                self._continue_one(target, hold.pid)
+        """Whoever the kernel stopped. While a verdict is out, that is what continues them."""
+        for hold in list(self._held.stopped(target.slot)):
+            self._continue_one(target, hold.pid)
 
     def _continue_one(self, target: Target, pid: int) -> None:
         hold = self._held.of(pid)
-        if hold is None:  # it ended, and its number may be another's
+        # It ended, and its number may be another's. Or a packet of the session was looked at while a process
+        # of another one ran, which that one's answers let go.
+        if hold is None or hold.slot != target.slot:
             return
         self._held.forget(pid)
         # A thread of it that is held after this look finds that its row is gone, and writes it anew.
-        if hold.reason is Reason.CANDIDATE and self._held.waiting(target.slot):
+        if self._held.waiting(target.slot):
             self._held.remember(hold)
             return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+            # One that was held between the look and the signal goes on waiting.
+            if self._held.waiting(target.slot) and self._held.of(pid) is not None:
+                os.kill(pid, signal.SIGSTOP)
 
     def resume(self, target: Target, *, decided: Callable[[], None] = lambda: None) -> StopReport:
         """Thaw, then give the network back; to `decided` nobody can have stopped it again yet."""
@@ -317,8 +342,12 @@ class KillSwitch:
 
         Those that live, whether they came or could not be brought.
         """
-        away = [pid for pid in self._followed(target.slot) if not has_ended(pid)]
+        away = self._living(target)
         return [pid for pid in away if self.recall(target, pid) or not has_ended(pid)]
+
+    def _living(self, target: Target) -> list[int]:
+        """Processes of the session, wherever they are."""
+        return [pid for pid in self._followed(target.slot) if not has_ended(pid)]
 
     def recall(self, target: Target, pid: int) -> bool:
         """Bring a process that left the session's cgroup back into it."""
@@ -343,6 +372,13 @@ class KillSwitch:
     def is_frozen(self, target: Target) -> bool:
         """What the kernel says now."""
         return _FROZEN in events_of(target.cgroup)
+
+    def is_told_to_freeze(self, target: Target) -> bool:
+        """Somebody wanted it to stand still, whether or not it does."""
+        try:
+            return (target.cgroup / "cgroup.freeze").read_text() == "1\n"
+        except OSError:
+            return False
 
     def _of(self, target: Target) -> Standing:
         standing = self._standings.get(target.id)
@@ -394,3 +430,10 @@ class KillSwitch:
         waited = (self._deadline_ns if patience_ns is None else patience_ns) // 1_000_000
         says = " ".join(events_of(cgroup).split())
         return f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); {network}"
+
+
+def go_on(pids: Iterable[int]) -> None:
+    """Continue processes that the kernel stopped until a monitor comes, and that nobody follows any more."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)

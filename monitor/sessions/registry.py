@@ -20,6 +20,7 @@ import psutil
 
 from monitor.errors import AttachError, CaptureError, NotAllowedError, SessionNotFoundError
 from monitor.events import Event
+from monitor.procfs import has_ended
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession, now_text
@@ -126,6 +127,7 @@ class Registry:
             live = self._new(pid, name, argv, mode, uid, Origin.LAUNCHED, home)
             live.cgroup = adopt.new_cgroup(pid, self.sessions_dir, live.id, self.cgroup_root)
             self._open(live)
+            self._scope.watch_task(live.slot, pid)
         try:
             self._take_in_child(live, moves, owner)
             self._facts.look_around(live)
@@ -163,6 +165,7 @@ class Registry:
             live.program = find_program(root.argv, root.cwd, home)
             live.user_home = home_of(pid)
             self._open(live)
+            self._scope.watch_task(live.slot, pid)
         moves = adopt.Moves(self.cgroup_root)
         try:
             self._take_in(live, moves, owner)
@@ -189,8 +192,13 @@ class Registry:
             live.cgroup = Path(session.cgroup)
             live.slot = slot or live.slot
             self._open(live)
+        # Not its root as such: that may have ended, and its number be a stranger's. Whoever lives elsewhere
+        # and was followed still is.
         for pid in cgroups.members(live.cgroup):
             self._scope.watch_task(live.slot, pid)
+            if has_ended(pid):  # since it was listed: nobody would take the row away
+                self._scope.forget_task(pid)
+                continue
             live.tree.add(read_process(pid, uid=session.uid))
         root = read_process(session.root_pid)
         live.program = find_program(root.argv or session.argv, root.cwd or "/", home)
@@ -307,7 +315,6 @@ class Registry:
             if live.origin is not Origin.ATTACHED:
                 cgroups.remove(live.cgroup)
             raise
-        self._scope.watch_task(live.slot, live.root_pid)
 
     def live_in(self, slot: int) -> LiveSession | None:
         """The living session in a slot of the kernel's maps."""

@@ -86,6 +86,7 @@ def test_unload_is_refused_while_a_monitor_runs_and_afterwards_removes_what_it_l
     assert links
     done = estop("unload", "--runtime-dir", monitor.runtime_dir)
     assert done.returncode == 0, done.stderr
+    assert done.stdout == "removed; processes that waited for a daemon and go on: 0\n"
     assert until(lambda: gone(links), 5)
     (cgroup / "cgroup.kill").write_text("1")
     agent.wait(20)

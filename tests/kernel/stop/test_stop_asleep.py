@@ -3,50 +3,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import time
-from contextlib import contextmanager
 
 import pytest
-from calls import CWD
 from laboratory import until
-from states import asleep
 from wires import address, connect
 
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.subjects import State
-
-FAN_CLASS_CONTENT, FAN_CLOEXEC = 4, 1
-FAN_OPEN_PERM = 0x10000
-FAN_MARK_ADD = 1
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-@contextmanager
-def unanswered(path):
-    """Whoever opens the file waits for an answer that does not come, asleep past all signals but a kill."""
-    fan = libc.fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, os.O_RDONLY)
-    if fan < 0:
-        pytest.skip(f"no fanotify permission events here: {os.strerror(ctypes.get_errno())}")
-    try:
-        mask = ctypes.c_uint64(FAN_OPEN_PERM)
-        if libc.fanotify_mark(fan, FAN_MARK_ADD, mask, CWD, os.fsencode(path)):
-            pytest.skip(f"no fanotify permission events here: {os.strerror(ctypes.get_errno())}")
-        yield
-    finally:
-        os.close(fan)  # lets everybody go who still waits
-
-
-@pytest.fixture
-def stuck(inside, puppet, scratch):
-    """A process of the session in uninterruptible sleep."""
-    (scratch / "file").touch()
-    with unanswered(scratch / "file"):
-        puppet.become("openat", CWD, os.fsencode(scratch / "file"), os.O_RDONLY)
-        assert until(lambda: asleep(puppet.pid))
-        yield puppet
 
 
 def test_a_freeze_that_cannot_be_confirmed_says_so_in_time_and_the_network_is_cut(

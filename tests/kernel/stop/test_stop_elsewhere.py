@@ -18,6 +18,7 @@ def killswitch(lab):
         Holds(lab.kernel),
         cgroup_root=lab.cgroup_root,
         followed=lab.kernel.followed,
+        made_anew=lab.kernel.follow,
     )
 
 
@@ -42,6 +43,28 @@ def test_a_kill_reaches_who_lives_in_another_cgroup(inside, escaped, killswitch)
     assert report.done, report.detail
     assert escaped.wait(5) == -9
     assert killswitch.is_empty(inside)
+
+
+def test_who_left_his_cgroup_and_removed_it_is_frozen_in_a_new_one(
+    inside, escaped, killswitch, kernel
+):
+    inside.cgroup.rmdir()
+    report = killswitch.freeze(inside)
+    assert report.done, report.detail
+    assert list(cgroups.members(inside.cgroup)) == [escaped.pid]
+    assert killswitch.is_frozen(inside)
+    assert inside.cgroup.stat().st_ino in kernel.sessions().values()
+    assert killswitch.kill(inside).done
+    assert escaped.wait(5) == -9
+
+
+def test_who_removed_his_cgroup_and_cannot_be_brought_back_is_not_said_to_be_stopped(
+    inside, escaped, killswitch, monkeypatch
+):
+    inside.cgroup.rmdir()
+    monkeypatch.setattr(killswitch, "recall", lambda target, pid: False)
+    with pytest.raises(OSError, match=f"{escaped.pid} cannot be brought back"):
+        killswitch.freeze(inside)
 
 
 def test_a_session_of_which_somebody_lives_elsewhere_has_not_ended(inside, escaped, killswitch):

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
+from calls import opening
+from held import held_by, watching
 from laboratory import until
 from msgspec.structs import replace
 
 from monitor.alerts import SessionRef
 from monitor.casebook import Casebook
 from monitor.lifecycle import Lifecycle
+from monitor.lowered import Act, Where
 from monitor.memories import Memories
 from monitor.response.grants import Grants
 from monitor.sessions.facts import FactMaker
@@ -118,6 +123,44 @@ def test_who_stood_still_for_a_verdict_that_never_came_is_told_by_the_next_monit
     live, book = restored(recorded)
     assert live.state is State.FROZEN
     assert book.is_open("s")
+
+
+def test_who_was_told_to_stand_still_and_had_not_come_to_it_is_stopped(
+    lab, inside, recorded, stuck, restored, killswitch
+):
+    killswitch.contain(inside)
+    assert not killswitch.is_frozen(inside)
+    live, book = restored(recorded)
+    assert lab.kernel.is_quarantined(live.slot)
+    assert book.is_open("s")
+
+
+def test_a_stranger_that_has_the_number_of_a_root_that_ended_is_left_alone(lab, recorded, restored):
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        restored(replace(recorded, root_pid=stranger.pid))
+        assert lab.kernel.task_slot(recorded.root_pid)
+        assert not lab.kernel.task_slot(stranger.pid)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_who_waits_in_a_session_that_no_record_tells_of_goes_on(
+    lab, inside, puppet, store, facts, killswitch, verdicts, scratch
+):
+    (scratch / "secret").write_text("x")
+    watching(verdicts, Where.EXACT, scratch / "secret", Act.READ)
+    held_by(inside, puppet, *opening(puppet, scratch / "secret"))
+    grants = Grants(lab.kernel.grant)
+    registry = Registry(
+        lab.kernel, facts, cgroup_root=lab.cgroup_root, cgroup_name="estop-test-none"
+    )
+    Lifecycle(
+        lab.kernel, registry, killswitch, store, grants, Casebook(store), Memories(store)
+    ).restore()
+    assert puppet.answer() >= 0
+    assert not lab.kernel.task_slot(puppet.pid)
 
 
 def test_a_stop_that_was_told_is_told_once(inside, recorded, restored, store, killswitch):

@@ -31,6 +31,25 @@ def test_the_answer_to_one_act_does_not_continue_who_is_held_for_another(
     assert puppet.answer() >= 0
 
 
+def test_the_answer_to_one_session_does_not_continue_who_waits_in_another(
+    live, inside, puppet, kernel, responder, verdicts, scratch
+):
+    """A packet may be looked at while anybody's process runs."""
+    secret = scratch / "secret"
+    secret.write_text("x")
+    watching(verdicts, Where.EXACT, secret, Act.READ)
+    event = held_by(inside, puppet, *opening(puppet, secret))
+    held = kernel.map("held")
+    row = held.get(puppet.pid)
+    held.set((puppet.pid,), (live.slot + 1, *row[1:]))
+    responder.answer(live, event)
+    assert state_of(puppet.pid) == "T"
+    assert held.get(puppet.pid) is not None
+    held.set((puppet.pid,), row)
+    assert responder.let_go(live, puppet.pid)
+    assert puppet.answer() >= 0
+
+
 def test_threads_that_are_held_all_the_time_come_to_their_end(
     live, inside, responder, verdicts, holds, scratch
 ):

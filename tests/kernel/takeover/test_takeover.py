@@ -21,6 +21,7 @@ from monitor.capture.kernel import load
 from monitor.capture.pins import unload
 from monitor.capture.programs import resting
 from monitor.errors import CaptureError
+from monitor.response.holds import Reason
 from monitor.sessions import cgroups
 
 BPF = Path(__file__).parents[3] / "bpf"
@@ -213,13 +214,27 @@ def test_unload_takes_away_what_was_left(settings, first):
     with first.session() as inside:
         first.kernel.close(keep=True)
         assert bpffs.is_mounted(settings.runtime_dir / "bpf")
-        assert unload(settings.runtime_dir)
+        assert unload(settings.runtime_dir) == []
         assert not list(settings.runtime_dir.iterdir())
-        assert not unload(settings.runtime_dir)
+        assert unload(settings.runtime_dir) is None
         first.kernel = load(settings)
         assert not first.kernel.taken_over
         assert first.kernel.sessions() == {}
         assert inside.cgroup.exists()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_unload_names_who_waited_for_a_monitor_and_nobody_of_a_stopped_session(
+    settings, first, stopped
+):
+    with first.session() as inside:
+        held = first.kernel.map("held")
+        held.set((inside.puppet().pid,), (inside.slot, Reason.SILENCE, 1))
+        [(waiting,)] = held.keys()
+        first.kernel.quarantine(inside.slot, on=stopped)
+        first.kernel.close(keep=True)
+        assert unload(settings.runtime_dir) == ([] if stopped else [waiting])
+        first.kernel = load(settings)
 
 
 def test_what_a_loader_left_half_done_is_removed(settings):
