@@ -103,9 +103,11 @@ def private_monitor(
         _await_health(monitor, process)
         yield monitor
     finally:
-        _end(process)
-        if not keep:
-            _unpin(runtime_dir / "bpf")
+        try:
+            _end(process)
+        finally:
+            if not keep:
+                _unpin(runtime_dir / "bpf")
 
 
 def until(condition: Callable[[], bool], timeout_s: float, look_s: float = _LOOK_S) -> bool:
