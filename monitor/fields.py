@@ -59,7 +59,7 @@ _NAMED = {
 
 _NET = {
     **_PROCESS,
-    "Protocol": "`tcp`, `udp`, `unix`",
+    "Protocol": "`tcp`, `udp`, `unix`, `icmp`, `icmpv6`, `sctp`; of others the number",
     "DestinationIp": "address; empty for unix",
     "DestinationPort": "port number; 0 for unix",
     "DestinationHostname": "server name in a TLS ClientHello, or the unix socket's path",

@@ -221,7 +221,7 @@ def test_without_the_prover_the_mend_is_told(tmp_path, monkeypatch):
     written(tmp_path, detecting(LIVING[0]))
     said = asked(tmp_path)
     assert said.exit_code != 0
-    assert "pip install 'estop[verify]'" in said.stderr
+    assert "pip install z3-solver" in said.stderr
 
 
 VARIABLES = {
