@@ -28,12 +28,6 @@ def test_no_page_of_who_stops_an_agent_can_be_taken_away(monitor, which):
     assert kib["Locked:"] > 0.8 * kib["Pss:"]  # the rest are the rings, which are the kernel's
 
 
-def test_a_crowd_at_its_door_finds_it_with_as_many_descriptors_as_it_may_have(monitor):
-    """Started by a shell, whose 1024 are enough for a terminal."""
-    soft, hard = psutil.Process(monitor.pid).rlimit(psutil.RLIMIT_NOFILE)
-    assert soft == hard
-
-
 def test_a_monitor_that_was_moved_into_a_session_survives_what_it_may_not_stop(scratch, ground):
     rules = Path(f"{ground}/rules-{time.monotonic_ns()}")
     certain = write_rule(rules, 1, "/freeze-me", "freeze")
