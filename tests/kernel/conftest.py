@@ -16,6 +16,9 @@ from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.response.verdicts import Verdicts
 from monitor.sessions import cgroups
+from monitor.sessions.facts import FactMaker
+from monitor.sessions.places import HostMounts, Roots
+from monitor.sessions.watched import WatchedPaths
 from monitor.tier import Tier
 
 BPF = Path(__file__).parents[2] / "bpf"
@@ -98,6 +101,13 @@ def killswitch(lab):
         still_since=lab.kernel.still_since,
         deadline_ms=1000,
     )
+
+
+@pytest.fixture
+def facts():
+    mounts = HostMounts()
+    yield FactMaker(WatchedPaths([]), mounts, Roots())
+    mounts.close()
 
 
 @pytest.fixture

@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.sessions.facts import FactMaker
 from monitor.sessions.observer import Observer
-from monitor.sessions.places import HostMounts, Roots
 from monitor.sessions.registry import Registry
-from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Mode, State
 
 
@@ -17,13 +14,6 @@ from monitor.subjects import Mode, State
 def labelled():
     """Sessions in which something was said to have touched a secret."""
     return []
-
-
-@pytest.fixture
-def facts():
-    mounts = HostMounts()
-    yield FactMaker(WatchedPaths([]), mounts, Roots())
-    mounts.close()
 
 
 @pytest.fixture

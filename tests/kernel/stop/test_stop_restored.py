@@ -17,20 +17,10 @@ from monitor.lifecycle import Lifecycle
 from monitor.lowered import Act, Where
 from monitor.memories import Memories
 from monitor.response.grants import Grants
-from monitor.sessions.facts import FactMaker
-from monitor.sessions.places import HostMounts, Roots
 from monitor.sessions.registry import Registry
-from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Mode, Origin, Session, State
 
 HELPER = SessionRef(id="s", name="helper")
-
-
-@pytest.fixture
-def facts():
-    mounts = HostMounts()
-    yield FactMaker(WatchedPaths([]), mounts, Roots())
-    mounts.close()
 
 
 @pytest.fixture
@@ -42,18 +32,28 @@ def recorded(inside, puppet):
 
 
 @pytest.fixture
-def restored(lab, store, facts, killswitch):
+def following(lab, store, facts, killswitch):
+    """The next monitor's registry and casebook, when it has restored what it found."""
+
+    def start():
+        registry = Registry(
+            lab.kernel, facts, cgroup_root=lab.cgroup_root, cgroup_name="estop-test-none"
+        )
+        book, grants = Casebook(store), Grants(lab.kernel.grant)
+        Lifecycle(lab.kernel, registry, killswitch, store, grants, book, Memories(store)).restore()
+        return registry, book
+
+    return start
+
+
+@pytest.fixture
+def restored(lab, store, following):
     """The next monitor, with what the last one recorded: its session and its casebook."""
 
     def start(session):
         store.save_session(session)
         store.settle()
-        registry = Registry(
-            lab.kernel, facts, cgroup_root=lab.cgroup_root, cgroup_name="estop-test-none"
-        )
-        book = Casebook(store)
-        grants = Grants(lab.kernel.grant)
-        Lifecycle(lab.kernel, registry, killswitch, store, grants, book, Memories(store)).restore()
+        registry, book = following()
         store.settle()
         (live,) = registry.live()
         lab.accept(live.slot)
@@ -147,18 +147,12 @@ def test_a_stranger_that_has_the_number_of_a_root_that_ended_is_left_alone(lab, 
 
 
 def test_who_waits_in_a_session_that_no_record_tells_of_goes_on(
-    lab, inside, puppet, store, facts, killswitch, verdicts, scratch
+    lab, inside, puppet, following, verdicts, scratch
 ):
     (scratch / "secret").write_text("x")
     watching(verdicts, Where.EXACT, scratch / "secret", Act.READ)
     held_by(inside, puppet, *opening(puppet, scratch / "secret"))
-    grants = Grants(lab.kernel.grant)
-    registry = Registry(
-        lab.kernel, facts, cgroup_root=lab.cgroup_root, cgroup_name="estop-test-none"
-    )
-    Lifecycle(
-        lab.kernel, registry, killswitch, store, grants, Casebook(store), Memories(store)
-    ).restore()
+    following()
     assert puppet.answer() >= 0
     assert not lab.kernel.task_slot(puppet.pid)
 

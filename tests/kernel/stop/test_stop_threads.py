@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from calls import opening
 from held import held_by, watching
 from states import state_of
@@ -17,13 +18,18 @@ _THREADS, _ROUNDS = 8, 400
 _AT_REST_S = 10.0 * PATIENCE
 
 
-def test_the_answer_to_one_act_does_not_continue_who_is_held_for_another(
-    live, inside, puppet, kernel, responder, verdicts, scratch
-):
+@pytest.fixture
+def event(inside, puppet, verdicts, scratch):
+    """Of what the puppet is held for."""
     secret = scratch / "secret"
     secret.write_text("x")
     watching(verdicts, Where.EXACT, secret, Act.READ)
-    event = held_by(inside, puppet, *opening(puppet, secret))
+    return held_by(inside, puppet, *opening(puppet, secret))
+
+
+def test_the_answer_to_one_act_does_not_continue_who_is_held_for_another(
+    live, puppet, kernel, responder, event
+):
     kernel.map("candidates").set((live.slot,), (2,))  # as another thread of it would have it
     responder.answer(live, event)
     assert state_of(puppet.pid) == "T"
@@ -32,13 +38,9 @@ def test_the_answer_to_one_act_does_not_continue_who_is_held_for_another(
 
 
 def test_the_answer_to_one_session_does_not_continue_who_waits_in_another(
-    live, inside, puppet, kernel, responder, verdicts, scratch
+    live, puppet, kernel, responder, event
 ):
     """A packet may be looked at while anybody's process runs."""
-    secret = scratch / "secret"
-    secret.write_text("x")
-    watching(verdicts, Where.EXACT, secret, Act.READ)
-    event = held_by(inside, puppet, *opening(puppet, secret))
     held = kernel.map("held")
     row = held.get(puppet.pid)
     held.set((puppet.pid,), (live.slot + 1, *row[1:]))
