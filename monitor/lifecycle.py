@@ -16,9 +16,10 @@ from monitor.incidents import Resolution
 from monitor.memories import Memories
 from monitor.record.sentence import shown
 from monitor.record.store import Store
+from monitor.response.continuing import go_on
 from monitor.response.evidence import collect
 from monitor.response.grants import Grants
-from monitor.response.killswitch import KillSwitch, go_on
+from monitor.response.killswitch import KillSwitch
 from monitor.sessions.live import LiveSession
 from monitor.sessions.registry import Registry
 from monitor.subjects import Session, State

@@ -20,7 +20,7 @@ def unload(runtime_dir: Path) -> None:
     daemon goes on. Refused while a daemon runs.
     """
     from monitor.capture.pins import unload as remove  # noqa: PLC0415 - `--help` must be quick
-    from monitor.response.killswitch import go_on  # noqa: PLC0415
+    from monitor.response.continuing import go_on  # noqa: PLC0415
 
     waiting = remove(runtime_dir)
     if waiting is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ import msgspec
 from monitor.errors import GuardError
 from monitor.procfs import has_ended
 from monitor.response.cgroup_files import CgroupFiles, cgroup_line, events_of, write_to
+from monitor.response.continuing import continue_held
 from monitor.response.holds import Holds, Reason
 from monitor.response.standing import Standing, StopReport, Target
 from monitor.subjects import State
@@ -136,9 +136,7 @@ class KillSwitch:
 
     def _make_anew(self, target: Target) -> None:
         """Who left the cgroup, and removed it, is frozen in another one at the same place."""
-        files = self._open.pop(target.id, None)
-        if files is not None:
-            files.close()
+        self._close_files(target)
         target.cgroup.mkdir(parents=True)
         self._made_anew(target.slot, target.cgroup.stat().st_ino)
         self._files(target).freeze(b"1")
@@ -229,8 +227,7 @@ class KillSwitch:
             others = [
                 h.pid for h in self._held.stopped(target.slot) if h.reason is Reason.CANDIDATE
             ]
-            for held in {pid, *others}:
-                self._continue_one(target, held)
+            continue_held(self._held, target.slot, {pid, *others})
         return True
 
     def uncontain(self, target: Target) -> bool:
@@ -248,30 +245,8 @@ class KillSwitch:
         return True
 
     def waiting(self, slot: int) -> list[int]:
-        """The processes that the kernel stopped in a slot of which nobody knows the session."""
+        """The processes of the session in a slot that the kernel stopped."""
         return [hold.pid for hold in self._held.stopped(slot)]
-
-    def _continue(self, target: Target) -> None:
-        """Whoever the kernel stopped. While a verdict is out, that is what continues them."""
-        for hold in list(self._held.stopped(target.slot)):
-            self._continue_one(target, hold.pid)
-
-    def _continue_one(self, target: Target, pid: int) -> None:
-        hold = self._held.of(pid)
-        # It ended, and its number may be another's. Or a packet of the session was looked at while a process
-        # of another one ran, which that one's answers let go.
-        if hold is None or hold.slot != target.slot:
-            return
-        self._held.forget(pid)
-        # A thread of it that is held after this look finds that its row is gone, and writes it anew.
-        if self._held.waiting(target.slot):
-            self._held.remember(hold)
-            return
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-            # One that was held between the look and the signal goes on waiting.
-            if self._held.waiting(target.slot) and self._held.of(pid) is not None:
-                os.kill(pid, signal.SIGSTOP)
 
     def resume(self, target: Target, *, decided: Callable[[], None] = lambda: None) -> StopReport:
         """Thaw, then give the network back; to `decided` nobody can have stopped it again yet."""
@@ -291,7 +266,8 @@ class KillSwitch:
                 return StopReport(done=True, steps_ns={}, detail=_STOPPED_AGAIN)
             self._quarantine(target.slot, False)  # noqa: FBT003
             self._refuse(target.slot, False)  # noqa: FBT003
-            self._continue(target)
+            # While a verdict is out, that is what continues them.
+            continue_held(self._held, target.slot, self.waiting(target.slot))
         return StopReport(
             done=done,
             steps_ns={"resumed": self._now_ns()},
@@ -391,6 +367,11 @@ class KillSwitch:
             files = self._open.setdefault(target.id, CgroupFiles(target.cgroup))
         return files
 
+    def _close_files(self, target: Target) -> None:
+        files = self._open.pop(target.id, None)
+        if files is not None:
+            files.close()
+
     def prepare(self, target: Target) -> None:
         """Have everything ready for the session's stop."""
         with suppress(OSError, GuardError):  # whoever stops it is told
@@ -400,9 +381,7 @@ class KillSwitch:
     def forget(self, target: Target) -> None:
         """The session is over."""
         self._refuse(target.slot, False)  # noqa: FBT003
-        files = self._open.pop(target.id, None)
-        if files is not None:
-            files.close()
+        self._close_files(target)
         self._guarded.pop(target.id, None)
         self._standings.pop(target.id, None)
 
@@ -430,10 +409,3 @@ class KillSwitch:
         waited = (self._deadline_ns if patience_ns is None else patience_ns) // 1_000_000
         says = " ".join(events_of(cgroup).split())
         return f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); {network}"
-
-
-def go_on(pids: Iterable[int]) -> None:
-    """Continue processes that the kernel stopped until a monitor comes, and that nobody follows any more."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
