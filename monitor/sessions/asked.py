@@ -13,7 +13,9 @@ from typing import Protocol
 
 from monitor.events import Access, File, Opened, Verdict
 from monitor.events import Path as Place
-from monitor.sessions.places import below, unescape, view_of
+from monitor.sessions.places import below, mounts_of, unescape, view_of
+
+_OWN_MOUNTS = Path("/proc/self/mountinfo")
 
 
 class Asked(Protocol):
@@ -75,7 +77,18 @@ def _place(asked: Asked, path: str) -> Place:
         root, point = unescape(fields[3]).rstrip("/"), unescape(fields[4]).rstrip("/")
         if text == point or text.startswith(point + "/"):  # a mount may be of a single file
             return Place(text, root + text.removeprefix(point), asked.device)
-    return Place(text, path, asked.device)
+    return Place(text, _within(path, asked.device), asked.device)
+
+
+def _within(path: str, device: int) -> str:
+    """In its file system, by our own mounts: to who has changed his root the one it lies on is not shown."""
+    over = [
+        mount
+        for mount in mounts_of(_OWN_MOUNTS)
+        if mount.device == device and f"{path}/".startswith(mount.point + "/")
+    ]
+    nearest = max(over, key=lambda mount: len(mount.point), default=None)
+    return nearest.root + path.removeprefix(nearest.point) if nearest else path
 
 
 def _root_of(pid: int) -> str:

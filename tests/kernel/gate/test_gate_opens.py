@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -173,16 +174,28 @@ def test_a_question_becomes_the_event_of_an_open(guard, inside, puppet, file):
     assert abs(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - event.ktime_ns) < 5e9
 
 
+@pytest.fixture(params=["the test's", "/dev/shm"])
+def elsewhere(request, file):
+    """Of a file system that is the root's, or may be, and of one that is not."""
+    if request.param == "the test's":
+        yield file
+        return
+    with tempfile.TemporaryDirectory(dir=request.param, prefix="estop-test-") as scratch:
+        path = Path(scratch, "watched")
+        path.write_text("content")
+        yield path
+
+
 def test_the_event_agrees_with_what_the_kernel_side_says_of_the_same_open(
-    guard, inside, puppet, file
+    guard, inside, puppet, elsewhere
 ):
-    guard.watch(file)
+    guard.watch(elsewhere)
     events = []
     guard.answering(lambda question: events.append(opened(question, 5)) or True)
-    by_bind_mount(puppet, file, os.O_RDONLY)
-    puppet("chroot", os.fsencode(file.parent))
+    by_bind_mount(puppet, elsewhere, os.O_RDONLY)
+    puppet("chroot", os.fsencode(elsewhere.parent))
     puppet("open", b"/watched", os.O_WRONLY)
-    ours = [e for e in inside.events(Opened) if e.file.inode == file.stat().st_ino]
+    ours = [e for e in inside.events(Opened) if e.file.inode == elsewhere.stat().st_ino]
     assert [(e.file, e.access, e.view, e.uid) for e in events] == [
         (e.file, e.access, e.view, e.uid) for e in ours
     ]
