@@ -207,12 +207,16 @@ class Daemon:
             cgroup_root=self._cgroup_root,
             cgroup_name=settings.cgroup_name,
             history_events=settings.history_events,
+            unfollowed=self._unfollowed,
         )
         self._observer = Observer(
             self._registry, self.kernel, facts, labelled=self._memories.keep_labels
         )
         self._watched.read("/")
         self._marks.replace(lowered)
+
+    def _unfollowed(self, live: LiveSession, waiting: Sequence[int]) -> None:
+        self._killswitch.forget(live, waiting)
 
     def _released(self, root: str) -> None:
         self._watched.forget(root)

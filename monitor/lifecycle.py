@@ -75,8 +75,8 @@ class Lifecycle:
 
     def _forget_unknown(self, slot: int) -> None:
         """The kernel follows a session that no record tells of: another state directory, or a full disk."""
-        stopped, waiting = self._kernel.is_quarantined(slot), self._killswitch.waiting(slot)
-        self._kernel.forget(slot)
+        stopped = self._kernel.is_quarantined(slot)
+        waiting = self._kernel.forget(slot)
         if not stopped:
             go_on(waiting)
         _log.error("session.unknown", slot=slot, stopped=stopped, waiting=waiting)
@@ -123,7 +123,6 @@ class Lifecycle:
             if self._killswitch.gather(live):
                 continue  # somebody of it lives elsewhere, and is back
             if self._registry.end(live):
-                self._killswitch.forget(live)
                 self._grants.forget(live.id)
                 self._casebook.ended(live.id)
                 self._memories.forget(live)

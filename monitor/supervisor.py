@@ -212,23 +212,23 @@ class Supervisor:
 
     def _act(self, session: str, verb: str, *, who: str, why: str) -> ActionRecord:
         live = self._registry.find(session)
-        if not live.state.alive:
-            if verb == "kill" and live.state is State.KILLED:
-                return _already(live, verb, who, why)
+        if verb == "kill" and live.state is State.KILLED:
+            return _already(live, verb, who, why)
+        self._must_be_followed(live)
+        return self._responder.act(live, verb, who=who, why=why)
+
+    def _must_be_followed(self, live: LiveSession) -> None:
+        """In the slot of one that ended, or could not be attached, there may be another one by now."""
+        if not live.state.alive or self._registry.live_in(live.slot) is not live:
             raise SessionStateError(
                 f"session {live.id} ({live.name}) is {live.state.value}",
                 mend="see `estop sessions`",
             )
-        return self._responder.act(live, verb, who=who, why=why)
 
     def grant(self, session: str, request: GrantRequest, *, who: str) -> Grant:
         """Let one session do for a while what one rule stops."""
         live = self._registry.find(session)
-        if not live.state.alive:
-            raise SessionStateError(
-                f"session {live.id} ({live.name}) is {live.state.value}",
-                mend="see `estop sessions`",
-            )
+        self._must_be_followed(live)
         rule = next((one for one in self._rulebook.in_force() if one.id == request.rule), None)
         if rule is None or not rule.response.holds:
             what = (

@@ -80,7 +80,7 @@ class Kernel:
         self._sockets = (self._maps["sockets"], self._maps["inherited_sockets"])
         self._beat, self._touched = self._maps["beat"], self._maps["touched"]
         self._displaced = self._maps["displaced"]
-        self._waiting = (self._maps["held"], self._maps["questions"])
+        self._held, self._questions = self._maps["held"], self._maps["questions"]
         if row := self._maps["settings"].get(*_ONLY_ROW):
             was = dict(zip((name for name, _ in wire.SETTINGS.members), row, strict=True))
             # Of sessions that are in the maps and not yet restored, and what they are judged by until
@@ -213,16 +213,18 @@ class Kernel:
                 if whose == slot and known != cgroup_id:
                     self._cgroups.delete(known)
 
-    def forget(self, slot: int) -> None:
-        """Take a session out of scope: its cgroup and every task and socket that is left."""
+    def forget(self, slot: int) -> list[int]:
+        """Take a session out of scope, and every task and socket left of it; who of it was stopped."""
         with self._lock:
             self._levels.pop(slot, None)
-            for table in (self._cgroups, self._tasks, *self._sockets, *self._waiting):
-                for key, value in list(table.items()):
-                    if value[0] == slot:
-                        table.delete(*key)
+            gone: list[tuple[int, ...]] = []
+            for table in (self._cgroups, self._tasks, *self._sockets, self._questions, self._held):
+                gone = [key for key, value in table.items() if value[0] == slot]
+                for key in gone:
+                    table.delete(*key)
             self._write_settings()
             self._flags.set((slot,), (0,))
+        return [pid for (pid,) in gone]  # of the last table
 
     def rest(self) -> None:
         """Detach what only sessions need, once there has been none for a while: see `Attached`."""

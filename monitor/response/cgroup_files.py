@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import select
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +21,20 @@ urgent. Only a slow freeze is waited for with poll."""
 
 
 class CgroupFiles:
-    """`cgroup.freeze` and `cgroup.events` of one cgroup, held open. ENODEV once it is removed."""
+    """`cgroup.freeze` and `cgroup.events` of one cgroup, held open. ENODEV once it is removed.
+
+    They close with the last who has this: a session can end while another thread still waits for it to
+    stand still, and the numbers of its files may be another file's by the next look.
+    """
 
     def __init__(self, cgroup: Path) -> None:
-        self.events_fd = os.open(cgroup / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
-        self._freeze_fd = os.open(cgroup / "cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
+        self.events_fd = self._opened(cgroup / "cgroup.events", os.O_RDONLY)
+        self._freeze_fd = self._opened(cgroup / "cgroup.freeze", os.O_WRONLY)
+
+    def _opened(self, path: Path, flags: int) -> int:
+        file = os.open(path, flags | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, file)
+        return file
 
     def freeze(self, value: bytes) -> None:
         """`1` freezes everything in the cgroup and below it, `0` thaws."""
@@ -50,11 +60,6 @@ class CgroupFiles:
             else:
                 time.sleep(_NAP_S if passed > _GLIMPSES_NS else _GLIMPSE_S)
         return True
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        os.close(self.events_fd)
-        os.close(self._freeze_fd)
 
 
 def events_of(cgroup: Path) -> str:

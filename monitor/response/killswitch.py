@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +19,9 @@ import msgspec
 
 from monitor.errors import GuardError
 from monitor.procfs import has_ended
-from monitor.response.cgroup_files import CgroupFiles, cgroup_line, events_of, write_to
-from monitor.response.continuing import continue_held
+from monitor.response.cgroup_files import CgroupFiles, events_of, write_to
+from monitor.response.continuing import continue_held, go_on
+from monitor.response.guard import Guard
 from monitor.response.holds import Holds, Reason
 from monitor.response.standing import Standing, StopReport, Target
 from monitor.subjects import State
@@ -56,7 +56,7 @@ class KillSwitch:
     ) -> None:
         """What the kernel tells of by itself, and who asks it where it does not:
 
-        `displaced` counts how often init or the monitor was moved; without it, each act looks.
+        `displaced` counts how often init or the monitor was moved (`Guard`).
         `still_since` is the CLOCK_BOOTTIME since when the session in a slot stands still, 0 for none.
         `followed` are the processes of the session in a slot, whatever cgroup they are in.
         `made_anew` is told the id of a cgroup that takes the place of one that its session removed.
@@ -71,37 +71,9 @@ class KillSwitch:
         self._still_since = still_since
         self._followed = followed
         self._made_anew = made_anew
-        self._root = cgroup_root
-        self._displaced = displaced
-        self._guarded: dict[str, int] = {}
-        """Session id -> what `displaced` said when its cgroup was found fit to be stopped."""
-        # Held open: procfs tells anew at every read, and opening costs more than reading.
-        self._never = [
-            (os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC), whose)
-            for pid, whose in ((1, "init"), (os.getpid(), "the monitor"))
-        ]
+        self._guard = Guard(cgroup_root, displaced)
         self._deadline_ns = deadline_ms * 1_000_000
         self._now_ns = now_ns
-
-    def _guard(self, target: Target) -> None:
-        """Never the root, never init, never the monitor: checked again at every act.
-
-        Where the kernel counts who was moved, nobody has to be looked for until it counted again:
-        procfs takes 20 us for its answer, and this stands between the act and the freeze.
-        """
-        moves = self._displaced() if self._displaced is not None else None
-        if moves is not None and self._guarded.get(target.id) == moves:
-            return
-        # Text and not Path: ten times as fast.
-        cgroup, root = str(target.cgroup), str(self._root)
-        if target.slot < 1 or not cgroup.startswith(root + "/") or "/.." in cgroup:
-            raise GuardError(f"{cgroup} is not the cgroup of a session below {root}")
-        below = cgroup.removeprefix(root) + "/"
-        for file, whose in self._never:
-            if f"{cgroup_line(file)}/".startswith(below):
-                raise GuardError(f"{whose} is in {cgroup}: it will not be stopped")
-        if moves is not None:
-            self._guarded[target.id] = moves
 
     def freeze(self, target: Target, *, patience_ns: int | None = None) -> StopReport:
         """Cut the network, freeze, and wait until the kernel says that everything stands still.
@@ -109,7 +81,7 @@ class KillSwitch:
         For `patience_ns`, and not at all for a freeze that was begun before: `confirm` waits on.
         Without it until the deadline.
         """
-        self._guard(target)
+        self._guard.check(target)
         standing = self._of(target)
         with standing.lock:
             if standing.begun and patience_ns is not None:
@@ -136,7 +108,7 @@ class KillSwitch:
 
     def _make_anew(self, target: Target) -> None:
         """Who left the cgroup, and removed it, is frozen in another one at the same place."""
-        self._close_files(target)
+        self._open.pop(target.id, None)
         target.cgroup.mkdir(parents=True)
         self._made_anew(target.slot, target.cgroup.stat().st_ino)
         self._files(target).freeze(b"1")
@@ -188,7 +160,7 @@ class KillSwitch:
 
     def contain(self, target: Target) -> None:
         """Begin to freeze while the verdict is still out; `freeze` or `release` must follow."""
-        self._guard(target)
+        self._guard.check(target)
         standing = self._of(target)
         with standing.lock:
             if standing.stop:  # a person was quicker
@@ -250,7 +222,7 @@ class KillSwitch:
 
     def resume(self, target: Target, *, decided: Callable[[], None] = lambda: None) -> StopReport:
         """Thaw, then give the network back; to `decided` nobody can have stopped it again yet."""
-        self._guard(target)
+        self._guard.check(target)
         standing = self._of(target)
         with standing.lock:
             if standing.killed:
@@ -327,7 +299,7 @@ class KillSwitch:
 
     def recall(self, target: Target, pid: int) -> bool:
         """Bring a process that left the session's cgroup back into it."""
-        self._guard(target)
+        self._guard.check(target)
         try:
             write_to(target.cgroup, "cgroup.procs", b"%d" % pid)
         except OSError:
@@ -336,10 +308,8 @@ class KillSwitch:
 
     def close(self) -> None:
         """Give the descriptors back."""
-        for file, _ in self._never:
-            os.close(file)
-        for files in self._open.values():
-            files.close()
+        self._guard.close()
+        self._open.clear()
 
     def is_empty(self, target: Target) -> bool:
         """True when the session's cgroup has no process left, or is gone."""
@@ -367,22 +337,27 @@ class KillSwitch:
             files = self._open.setdefault(target.id, CgroupFiles(target.cgroup))
         return files
 
-    def _close_files(self, target: Target) -> None:
-        files = self._open.pop(target.id, None)
-        if files is not None:
-            files.close()
-
     def prepare(self, target: Target) -> None:
         """Have everything ready for the session's stop."""
         with suppress(OSError, GuardError):  # whoever stops it is told
-            self._guard(target)
+            self._guard.check(target)
             self._files(target)
 
-    def forget(self, target: Target) -> None:
-        """The session is over."""
+    def forget(self, target: Target, waiting: Iterable[int] = ()) -> None:
+        """The session is over: whoever of it lives goes on, as nobody could resume him any more.
+
+        Nobody does, unless an attach failed halfway; but a cgroup that is not ours may be used again.
+        `waiting` are the processes that the kernel had stopped for a verdict.
+        """
         self._refuse(target.slot, False)  # noqa: FBT003
-        self._close_files(target)
-        self._guarded.pop(target.id, None)
+        standing = self._of(target)
+        with standing.lock, suppress(OSError):  # it was removed
+            if standing.begun or standing.contained_ns:
+                standing.lift()
+                self._files(target).freeze(b"0")
+        go_on(waiting)
+        self._open.pop(target.id, None)
+        self._guard.forget(target)
         self._standings.pop(target.id, None)
 
     def _wait(

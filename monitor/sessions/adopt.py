@@ -58,8 +58,8 @@ class Scope(Protocol):
         """Something in the session has touched a secret."""
         ...
 
-    def forget(self, slot: int) -> None:
-        """Take a session out of scope."""
+    def forget(self, slot: int) -> list[int]:
+        """Take a session out of scope; its processes that were stopped for a verdict."""
         ...
 
 

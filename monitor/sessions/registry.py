@@ -52,13 +52,16 @@ class Registry:
         cgroup_name: str,
         history_events: int = 500,
         clock: Callable[[int], int] = time.clock_gettime_ns,
+        unfollowed: Callable[[LiveSession, Sequence[int]], None] = lambda _live, _waiting: None,
     ) -> None:
+        """`unfollowed` is told whom nobody follows any more, and who of it was stopped for a verdict."""
         self.cgroup_root = cgroup_root
         self.sessions_dir = cgroup_root / cgroup_name
         self._scope = scope
         self._facts = facts
         self._history_events = history_events
         self._clock = clock
+        self._unfollowed = unfollowed
         self._lock = threading.RLock()
         self._slots: dict[int, LiveSession] = {}
         self._last_slot = 0
@@ -239,7 +242,7 @@ class Registry:
 
     def _give_back(self, live: LiveSession, moves: adopt.Moves, state: State) -> None:
         """Who was taken in goes back where it was: the session's cgroup must be empty to be removed."""
-        self._scope.forget(live.slot)  # first, or to leave the cgroup would be an incident
+        self._unfollow(live)  # first, or to leave the cgroup would be an incident
         moves.undo(live.root_pid, live.cgroup)
         self.close(live, state)
 
@@ -356,10 +359,13 @@ class Registry:
             self._whole.append(live)
             if len(self._ended) > _MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
-        self._scope.forget(live.slot)
+        self._unfollow(live)
         if live.origin is not Origin.ATTACHED:
             cgroups.remove(live.cgroup)
         return True
+
+    def _unfollow(self, live: LiveSession) -> None:
+        self._unfollowed(live, self._scope.forget(live.slot))
 
     def shed(self) -> None:
         """Of sessions that ended a minute ago keep only what they are still asked for."""

@@ -17,12 +17,13 @@ def labelled():
 
 
 @pytest.fixture
-def registry(lab, facts):
+def registry(lab, facts, killswitch):
     registry = Registry(
         lab.kernel,
         facts,
         cgroup_root=lab.cgroup_root,
         cgroup_name=str(lab.base.relative_to(lab.cgroup_root)),
+        unfollowed=killswitch.forget,
     )
     yield registry
     for live in registry.live():

@@ -11,10 +11,14 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from laboratory import Puppet
+from calls import opening
+from held import watching
+from laboratory import Puppet, until
+from states import state_of
 from structlog.testing import capture_logs
 
 from monitor.errors import AttachError, CaptureError, NotAllowedError
+from monitor.lowered import Act, Where
 from monitor.sessions import adopt, cgroups
 from monitor.sessions import registry as registry_module
 from monitor.sessions.facts import FactMaker
@@ -227,3 +231,29 @@ def test_a_launch_that_fails_leaves_the_child_where_it_was_and_no_session(
     assert kernel.task_slot(child.pid) == 0
     assert list(cgroups.members(free.cgroup)) == [child.pid]
     assert set(lab.base.iterdir()) == there
+
+
+@pytest.mark.parametrize("meanwhile", ["contain", "freeze"])
+def test_who_was_held_and_stopped_while_an_attach_failed_goes_on_in_the_cgroup_he_had(
+    meanwhile, registry, free, lab, verdicts, killswitch, scratch, monkeypatch
+):
+    """Nobody follows him then, so nobody would answer, and nobody could resume him."""
+    secret = scratch / "secret"
+    secret.write_text("x")
+    watching(verdicts, Where.EXACT, secret, Act.READ)
+    puppet = free.puppet()
+
+    def fails(_facts, live):
+        lab.accept(live.slot)
+        puppet.become(*opening(puppet, secret))
+        assert until(lambda: state_of(puppet.pid) == "T")
+        getattr(killswitch, meanwhile)(live)
+        assert (free.cgroup / "cgroup.freeze").read_text() == "1\n"
+        raise CaptureError("no room in the map")
+
+    monkeypatch.setattr(FactMaker, "look_around", fails)
+    with pytest.raises(CaptureError):
+        registry.attach(puppet.pid, name="agent", mode=Mode.ENFORCE)
+    assert (free.cgroup / "cgroup.freeze").read_text() == "0\n"
+    assert until(lambda: state_of(puppet.pid) != "T")
+    assert puppet.answer() >= 0

@@ -11,6 +11,7 @@ import pytest
 from aim import Aim
 
 from monitor.errors import GuardError
+from monitor.response import guard as guard_module
 from monitor.response import killswitch as killswitch_module
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
@@ -118,7 +119,7 @@ def test_the_cgroup_init_is_in_is_refused(inside, lab, monkeypatch):
     # Init is not ours to move: what /proc says of it is all that can be changed.
     where = f"/{inside.cgroup.relative_to(lab.cgroup_root)}"
     lines = {1: where + "/deeper", os.getpid(): "/"}
-    monkeypatch.setattr(killswitch_module, "cgroup_line", lambda file: lines[pid_of(file)])
+    monkeypatch.setattr(guard_module, "cgroup_line", lambda file: lines[pid_of(file)])
     with pytest.raises(GuardError, match="init"):
         KillSwitch(lambda *_: None, Holds(lab.kernel), cgroup_root=lab.cgroup_root).freeze(inside)
 
@@ -126,7 +127,7 @@ def test_the_cgroup_init_is_in_is_refused(inside, lab, monkeypatch):
 def test_a_cgroup_whose_name_only_begins_like_the_monitors_is_not_refused(lab, monkeypatch):
     with lab.session() as session:
         name = f"/{session.cgroup.relative_to(lab.cgroup_root)}"
-        monkeypatch.setattr(killswitch_module, "cgroup_line", lambda _: name + "-monitor")
+        monkeypatch.setattr(guard_module, "cgroup_line", lambda _: name + "-monitor")
         session.ready("family", "children", "0")
         assert (
             KillSwitch(lambda *_: None, Holds(lab.kernel), cgroup_root=lab.cgroup_root)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 
@@ -11,6 +12,7 @@ from aim import Aim
 from laboratory import until
 from wires import address, connect, listener
 
+from monitor.response.cgroup_files import CgroupFiles
 from monitor.response.holds import Holds
 from monitor.response.killswitch import KillSwitch
 from monitor.sessions import cgroups
@@ -197,3 +199,41 @@ def test_recall_of_a_process_that_ended_says_so(inside, killswitch):
     process = inside.start("family", "exit", "0")
     process.wait()
     assert not killswitch.recall(inside, process.pid)
+
+
+# When it is over --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["contain", "freeze", "kill"])
+def test_a_cgroup_that_is_used_again_after_its_session_is_not_frozen_for_ever(
+    inside, killswitch, verb
+):
+    inside.ready("family", "children", "0")
+    getattr(killswitch, verb)(inside)
+    assert (inside.cgroup / "cgroup.freeze").read_text() == "1\n"
+    killswitch.forget(inside)
+    assert (inside.cgroup / "cgroup.freeze").read_text() == "0\n"
+
+
+def test_a_cgroup_that_its_own_master_froze_stays_so_after_the_session(inside, killswitch):
+    (inside.cgroup / "cgroup.freeze").write_text("1")
+    killswitch.prepare(inside)
+    killswitch.forget(inside)
+    assert (inside.cgroup / "cgroup.freeze").read_text() == "1\n"
+
+
+def test_who_still_waits_when_the_session_is_over_reads_no_other_file(inside):
+    in_use = {"session": CgroupFiles(inside.cgroup)}
+    number, others = in_use["session"].events_fd, []
+
+    def meanwhile(passed_ns):
+        in_use.clear()  # what `forget` does
+        others.append(os.open("/dev/null", os.O_RDONLY))
+        return passed_ns < 1_000_000
+
+    assert not in_use["session"].wait("something else", meanwhile)
+    assert number not in others
+    others.append(os.open("/dev/null", os.O_RDONLY))
+    assert number in others  # and then it is given back
+    for file in others:
+        os.close(file)
