@@ -33,7 +33,7 @@ CLASSES = {
     "Without any evasion": PLAIN,
     "Changing a file": FILES,
     "Reading a secret": SECRETS,
-    "Running a program": PROGRAMS,
+    "Running a program, which edits hosts unless the line says otherwise": PROGRAMS,
     "Sending over the network": NETWORK,
     "Going on after the stop": STOPS,
     "Leaving the session": WAYS_OUT,

@@ -32,7 +32,8 @@ class Outcome(StrEnum):
 MEANING = {
     Outcome.PREVENTED: "the act had no effect: it was refused, or nothing went on after the stop",
     Outcome.HELD: "the kernel stopped the process on its way out of the system call, before it could "
-    "make use of it; then the session was frozen",
+    "make use of it; then the session was frozen. What the call itself changed, a name or a length, it "
+    "had changed for everybody",
     Outcome.FROZEN_AFTER: "the session was frozen by the monitor's word; the act had its effect, or could "
     "have had, for a freeze that won the race this time promises nothing",
     Outcome.DETECTED: "the act had its effect and the session ran on; there is an alert",

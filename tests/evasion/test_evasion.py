@@ -24,7 +24,12 @@ def test_what_comes_of_it_is_no_worse_than_the_table_says(theatre, table, reques
         pytest.skip(f"not applicable here: {observation.why}")
     expected = table.expected.get(name, {}).get(tier)
     assert expected is not None, f"the table says nothing of {name} on the {tier} tier"
-    if expected.startswith(NOT_HERE):
+    if expected.startswith(
+        NOT_HERE
+    ):  # nobody knew until now; whether it is known that it is missed
+        assert technique.gap or observation.outcome is not Outcome.MISSED, (
+            "missed, without a reason"
+        )
         return
     # An open is refused on the tracepoint tier once its file is marked, which takes a moment after
     # the session made it; until then it is held. Both are what is promised.

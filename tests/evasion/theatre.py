@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import world
@@ -192,7 +193,7 @@ class Theatre:
         if not technique.control and not happened and "failed" in scene.output():
             return Observation(technique, None, obstacle(scene))
         refused = any(line.startswith("refused") for line in scene.output().splitlines())
-        refused = refused or any(alert["event"].get("verdict") == "deny" for alert in found)
+        refused = refused or any(_was_refused(alert["event"]) for alert in found)
         # Stopped before its first instruction: what it was to do, it did not begin.
         refused = refused or (stopped and not technique.attach and not scene.begun())
         titles = tuple(sorted({alert["rule"]["title"] for alert in found}))
@@ -293,6 +294,11 @@ class Theatre:
             "RULE": str(victim_dir / "rules" / "canary.yml"),
             "RECORD": str(victim_dir / "state" / "alerts.db"),
         }
+
+
+def _was_refused(event: dict[str, Any]) -> bool:
+    """The freeze may come before the program can say so itself."""
+    return event.get("verdict") == "deny" or event["fields"].get("Refused") is True
 
 
 def _daemon(monitor: Monitor) -> psutil.Process | None:

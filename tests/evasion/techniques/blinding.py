@@ -18,7 +18,7 @@ from techniques.reasons import MAY_BE_HONEST
 BLINDING = (
     Technique("L1-flood", "blinding", "edit hosts amid a flood of new files", HOSTS),
     Technique(
-        "L2-heavy", "blinding", "edit hosts after thousands of paths that matchers find hard", HOSTS
+        "L2-heavy", "blinding", "edit hosts after 500 links whose targets matchers find hard", HOSTS
     ),
     Technique("P4-threads", "blinding", "edit hosts while 64 threads read it", HOSTS),
     Technique(

@@ -65,7 +65,7 @@ NETWORK = (
         "network",
         "connect by AF_VSOCK",
         arrived(),
-        gap="No cgroup hook knows the family.",
+        gap="No cgroup hook knows the family; an attached session may use it.",
         world=True,
     ),
     Technique(
