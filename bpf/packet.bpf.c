@@ -10,6 +10,7 @@
 #define IPPROTO_TCP_ 6
 #define IPPROTO_UDP_ 17
 #define PORT_DNS 53
+#define SOCK_RAW_ 3
 #define TLS_HANDSHAKE 0x16
 #define TLS_CLIENT_HELLO 1
 #define PAYLOAD_BYTES 2048 /* a ClientHello with a post-quantum key share is about 1,800 */
@@ -125,12 +126,22 @@ static __always_inline void send_payload(struct __sk_buff *skb, struct estop_flo
 	alarms.ringbuf_submit(r, 0);
 }
 
-/* Neither TCP nor UDP: no hook was asked where it goes (a ping, a raw socket, SCTP), so the packet is.
- * One that may be forbidden is not sent; once it was let go, those that follow are. */
-static __always_inline int contact_by_packet(struct __sk_buff *skb, struct estop_flow *f,
+/* Its maker wrote the header himself, and said no address to connect or send. */
+static __always_inline int is_of_raw_socket(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	return sk && sk->type == SOCK_RAW_;
+}
+
+/* No hook was asked where it goes (a ping, a raw socket, SCTP), so the packet is. `port` is 0 where it is
+ * neither TCP nor UDP. One that may be forbidden is not sent; once it was let go, those that follow are. */
+static __always_inline int contact_by_packet(struct __sk_buff *skb, struct estop_flow *f, __u16 port,
 					     __u32 session)
 {
-	struct estop_touch_key key = contact_key(session, 0, (__u64)f->protocol << 32);
+	struct estop_touch_key key = contact_key(session, 0, (__u64)f->protocol << 32 | port);
 	struct estop_network_key to = {.prefixlen = 128};
 	struct estop_connect *e;
 
@@ -142,7 +153,7 @@ static __always_inline int contact_by_packet(struct __sk_buff *skb, struct estop
 		__builtin_memcpy(to.address, f->address, sizeof(to.address));
 	}
 	__builtin_memcpy(&key.image_inode, to.address, sizeof(to.address)); /* and `mount` behind it */
-	int watched = weighed(session, weigh_address(&to, 0), 1);
+	int watched = weighed(session, weigh_address(&to, port), 1);
 	if (told_lately(&key)) {
 		note_contact(&key);
 		return watched == CERTAIN ? REFUSE : ALLOW;
@@ -166,6 +177,7 @@ static __always_inline int contact_by_packet(struct __sk_buff *skb, struct estop
 	}
 	e->cookie = bpf_get_socket_cookie(skb);
 	e->family = f->family;
+	e->port = port;
 	e->protocol = f->protocol;
 	__builtin_memcpy(e->address, f->address, sizeof(e->address));
 	events.ringbuf_submit(e, 0);
@@ -198,7 +210,8 @@ int on_egress(struct __sk_buff *skb)
 	}
 	if (known && names_somebody(skb, &flow))
 		send_payload(skb, &flow, session);
-	if (!known && !contact_by_packet(skb, &flow, session)) {
+	if ((!known || is_of_raw_socket(skb)) &&
+	    !contact_by_packet(skb, &flow, known ? flow.port : 0, session)) {
 		if (count)
 			__sync_fetch_and_add(&count->cut_bytes, bytes);
 		return REFUSE;

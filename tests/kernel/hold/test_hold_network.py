@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from contextlib import suppress
 
 import pytest
@@ -104,6 +105,45 @@ def test_a_ping_to_where_a_rule_forbids_does_not_leave(inside, puppet, verdicts,
         judged(holds, inside)
         with suppress(PermissionError):
             ping(puppet, fd, "127.9.1.1")
+        if certain:
+            with pytest.raises(TimeoutError):
+                there.recv(64)
+        else:
+            assert there.recv(64)
+
+
+def by_hand(puppet, fd, host, protocol, port):
+    """A packet of one's own making, of which the kernel fills in lengths and checksum."""
+    ip = struct.pack("!BxHHHBBHI4s", 0x45, 0, 0, 0, 9, protocol, 0, 0, socket.inet_aton(host))
+    udp = struct.pack("!HHHH", 4000, port, 9, 0) + b"x"
+    tcp = struct.pack("!HHIIBBHHH", 4000, port, 1, 0, 0x50, 2, 9, 0, 0)
+    packet = ip + (udp if protocol == socket.IPPROTO_UDP else tcp)
+    return send(puppet, fd, packet, address(host, 0))
+
+
+@pytest.mark.parametrize("protocol", [socket.IPPROTO_UDP, socket.IPPROTO_TCP])
+@pytest.mark.parametrize("certain", [False, True])
+def test_a_packet_of_ones_own_making_to_where_a_rule_forbids_does_not_leave(
+    inside, puppet, verdicts, holds, certain, protocol
+):
+    verdicts.replace(Lowered(networks=(NetworkWatch("127.9.0.0/16", (25,), certain=certain),)))
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) as there:
+        there.bind(("127.9.1.1", 0))
+        there.settimeout(0.1)
+        fd = puppet("socket", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        by_hand(puppet, fd, "127.9.1.1", protocol, 26)
+        assert there.recv(64)
+        with pytest.raises(PermissionError):
+            by_hand(puppet, fd, "127.9.1.1", protocol, 25)
+        with pytest.raises(TimeoutError):
+            there.recv(64)
+        told = [(e.port, e.protocol, bool(e.verdict)) for e in inside.events(Connected)]
+        name = "udp" if protocol == socket.IPPROTO_UDP else "tcp"
+        assert told == [(26, name, False), (25, name, True)]
+        assert holds.waiting(inside.slot) == 1
+        judged(holds, inside)
+        with suppress(PermissionError):
+            by_hand(puppet, fd, "127.9.1.1", protocol, 25)
         if certain:
             with pytest.raises(TimeoutError):
                 there.recv(64)
