@@ -78,6 +78,6 @@ def _can_scope_signals() -> bool:
 
 def _is_administrator() -> bool:
     """CAP_SYS_ADMIN, which root in a container may lack."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(errors="replace")
     effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     return bool(int(effective.split()[1], 16) >> _CAP_SYS_ADMIN & 1)

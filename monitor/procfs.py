@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /proc/PID/stat says of a process; for one that is gone it says nothing."""
+"""Files of procfs that many read: what /proc/PID/stat says of a process, and tables of names."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
+def lines_of(file: Path) -> list[str]:
+    """Its lines that are not empty, which end at a newline and nowhere else; OSError.
+
+    Names of mount points and cgroups are an agent's to choose: they hold any byte but that one (the kernel
+    writes it in another way), invalid UTF-8 and what Python takes for the end of a line.
+    """
+    return [line for line in os.fsdecode(file.read_bytes()).split("\n") if line]
+
+
 def stat_of(pid: int, proc: Path = Path("/proc")) -> list[str]:
-    """Its fields from the third on (proc_pid_stat(5)): state, ppid, pgrp, session, tty_nr and so on."""
+    """Its fields from the third on (proc_pid_stat(5)): state, ppid, pgrp and so on; none if it is gone."""
     try:
         text = (proc / str(pid) / "stat").read_text(errors="replace")
     except OSError:
@@ -20,3 +30,21 @@ def has_ended(pid: int) -> bool:
     """Gone, or a zombie that waits for its parent."""
     fields = stat_of(pid)
     return not fields or fields[0] in {"Z", "X"}
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """/proc/PID/status (proc_pid_status(5)) of a process or a thread, none if it is gone.
+
+    Not by looking for a word: the first line is a name that its process chose, which may hold a tab and a
+    carriage return and so the whole of another line (psutil 7 finds the uids of `Uid:` in it).
+    """
+    try:
+        lines = lines_of(Path(f"/proc/{pid}/status"))
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def uids_of(pid: int) -> tuple[int, ...]:
+    """Real, effective, saved and file system's; none if it is gone."""
+    return tuple(int(word) for word in status_of(pid).get("Uid", "").split())

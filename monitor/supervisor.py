@@ -40,6 +40,7 @@ from monitor.errors import (
 )
 from monitor.incidents import Grant, Incident
 from monitor.lifecycle import Lifecycle
+from monitor.procfs import uids_of
 from monitor.record.store import Store
 from monitor.recording.taps import Tap, Taps
 from monitor.responder import Responder
@@ -139,7 +140,7 @@ class Supervisor:
             name=request.name,
             argv=request.argv,
             mode=request.mode,
-            uid=psutil.Process(request.pid).uids().real,
+            uid=(uids_of(request.pid) or (peer.uid,))[0],
             home=request.home,
             owner=owner,
         )

@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from monitor.capture.syscalls import SHAPES
 from monitor.events import Access
+from monitor.procfs import status_of
 
 ANYTHING = Access.READ | Access.WRITE
 UNTOLD = Access(0)
@@ -119,11 +120,7 @@ def leader_of(tid: int) -> int:
         # Only the first thread of a process has one: so most of the time no text has to be read.
         os.close(os.pidfd_open(tid))
         return tid
-    try:
-        text = _read(f"/proc/{tid}/status")
-    except OSError:
-        return 0
-    return next((int(row[5:]) for row in text.splitlines() if row.startswith("Tgid:")), 0)
+    return int(status_of(tid).get("Tgid", 0))
 
 
 def _read(path: str) -> str:

@@ -94,8 +94,12 @@ class Gatekeeper:
         self._timeout_ns = hold_timeout_ms * 1_000_000
         self._most_waiting = most_waiting
         self._tally = Tally()
-        self._last = 0
-        """Number of the newest question that was handed on."""
+        self._last = _now_ns()
+        """Number of the newest question that was handed on.
+
+        Those of a gatekeeper before this one are all below it: an answer that comes too late for one of them
+        must not be taken for one to somebody else.
+        """
         self._waiting: dict[int, Waiting] = {}
         """By number, oldest first."""
         self._refused: set[int] = set()

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from monitor.procfs import lines_of
+
 
 def unknown_to_the_kernel(paths: Iterable[str]) -> bool:
     """Does one of them lie where the device of a file is not that of its filesystem?
@@ -24,6 +26,6 @@ def unknown_to_the_kernel(paths: Iterable[str]) -> bool:
 
 
 def _devices_of_mounts() -> set[int]:
-    rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    numbers = (row.split(b" ", 3)[2].split(b":") for row in rows)
+    rows = lines_of(Path("/proc/self/mountinfo"))
+    numbers = (row.split(" ", 3)[2].split(":") for row in rows)
     return {os.makedev(int(major), int(minor)) for major, minor in numbers}

@@ -18,6 +18,7 @@ import psutil
 import structlog
 
 from monitor.events import Event
+from monitor.procfs import uids_of
 from monitor.subjects import Process
 
 _log = structlog.get_logger()
@@ -74,7 +75,7 @@ def _process(pid: int) -> dict[str, Any]:
                 "image": process.exe(),
                 "argv": process.cmdline(),
                 "cwd": process.cwd(),
-                "uid": process.uids().real,
+                "uid": uids_of(pid)[0],
                 "started": process.create_time(),
                 "files": _files(pid),
                 "sockets": [*_sockets(process, "inet"), *_sockets(process, "unix")],

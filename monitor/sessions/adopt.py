@@ -20,7 +20,7 @@ from pyroute2 import DiagSocket
 
 from monitor import events
 from monitor.errors import AttachError, NotAllowedError
-from monitor.procfs import has_ended
+from monitor.procfs import has_ended, uids_of
 from monitor.sessions import cgroups
 from monitor.subjects import Origin
 
@@ -106,11 +106,7 @@ def refuse_others(pids: Iterable[int], owner: int | None) -> None:
     Who starts a setuid program has another's process below him, and may not have it stopped as his own.
     """
     for pid in pids if owner is not None else ():
-        try:
-            uids = psutil.Process(pid).uids()
-        except psutil.NoSuchProcess:
-            continue
-        if others := set(uids) - {owner}:
+        if others := set(uids_of(pid)) - {owner}:
             raise NotAllowedError(
                 f"process {pid} belongs to uid {min(others)}",
                 mend="ask root, or name a process that has only your own below it",
@@ -227,16 +223,13 @@ def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
 
 def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterator[events.Opened]:
     """Files the process holds open already, as if it opened them now."""
-    try:
-        uid = psutil.Process(pid).uids().real
-    except psutil.NoSuchProcess:
-        return
+    uid, *_ = uids_of(pid) or (0,)
     for number, target in _descriptors(pid):
         if not target.startswith("/"):
             continue
         try:
             info = os.stat(f"/proc/{pid}/fd/{number}")
-            text = Path(f"/proc/{pid}/fdinfo/{number}").read_text()
+            text = Path(f"/proc/{pid}/fdinfo/{number}").read_text(errors="replace")
         except OSError:
             continue
         if not stat.S_ISREG(info.st_mode):

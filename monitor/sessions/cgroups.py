@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from monitor.errors import AttachError, RequirementError
+from monitor.procfs import lines_of
 
 CGROUP2_MAGIC = 0x63677270
 DEEPEST_LEVEL = 12
@@ -39,7 +40,7 @@ def find_root(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path:
     Not guessed: on hybrid hosts /sys/fs/cgroup is a tmpfs, where a write to a made-up `cgroup.kill`
     succeeds and does nothing.
     """
-    for line in mountinfo.read_text().splitlines():
+    for line in lines_of(mountinfo):
         fields, _, kind = line.partition(" - ")
         if kind.split(" ")[0] == "cgroup2":
             root = Path(fields.split(" ")[4])
@@ -54,12 +55,12 @@ def find_root(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path:
 def cgroup_of(pid: int, root: Path) -> Path:
     """The cgroup2 directory of a process; AttachError if it is gone."""
     try:
-        text = Path(f"/proc/{pid}/cgroup").read_text()
+        lines = lines_of(Path(f"/proc/{pid}/cgroup"))
     except OSError as error:
         raise AttachError(
             f"process {pid} does not exist", mend="look with `ps` for the agent's pid"
         ) from error
-    for line in text.splitlines():
+    for line in lines:
         if line.startswith("0::"):
             return root / line[3:].lstrip("/")
     raise AttachError(f"process {pid} is in no cgroup2 cgroup")

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from monitor.procfs import status_of
+
 
 def host_pid(number: int, caller: int, family: Iterable[int]) -> int:
     """The process that `caller` calls `number`, as we call it; 0 if it is none of the family.
@@ -38,8 +40,4 @@ def _namespace(pid: int) -> int:
 
 def _numbers(pid: int) -> list[int]:
     """Its pid in our namespace and in each below, see `NSpid` in proc_pid_status(5)."""
-    with open(f"/proc/{pid}/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"NSpid:"):
-                return [int(word) for word in line.split()[1:]]
-    return [pid]
+    return [int(word) for word in status_of(pid).get("NSpid", str(pid)).split()]

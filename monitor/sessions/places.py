@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from monitor.events import Name, View
+from monitor.procfs import lines_of
 
 _NR_OPENAT2 = 437
 _RESOLVE_IN_ROOT = 0x10
@@ -288,7 +289,7 @@ class Mount(msgspec.Struct, frozen=True):
 
 def mounts_of(table: Path) -> Iterator[Mount]:
     """All lines of a mount table; OSError."""
-    for line in os.fsdecode(table.read_bytes()).splitlines():
+    for line in lines_of(table):
         fields = line.split(" ")
         major, minor = fields[2].split(":")
         root, point = (unescape(field).rstrip("/") for field in fields[3:5])

@@ -16,11 +16,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psutil
-
 from monitor.errors import AttachError, CaptureError, NotAllowedError, SessionNotFoundError
 from monitor.events import Event
-from monitor.procfs import has_ended
+from monitor.procfs import has_ended, uids_of
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession, now_text
@@ -65,6 +63,8 @@ class Registry:
         self._lock = threading.RLock()
         self._slots: dict[int, LiveSession] = {}
         self._last_slot = 0
+        self._closing: set[int] = set()
+        """Slots that the kernel is still to forget."""
         self._caught_up_ns = 0
         self._ended: dict[str, LiveSession] = {}
         self._whole: deque[LiveSession] = deque()
@@ -157,7 +157,8 @@ class Registry:
             self._in_no_session(process)
         adopt.refuse_others(tree, owner)
         origin, cgroup = adopt.choose_cgroup(pid, self.cgroup_root)
-        root = read_process(pid, uid=psutil.Process(pid).uids().real)
+        uid, *_ = uids_of(pid) or (0,)
+        root = read_process(pid, uid=uid)
         with self._lock:
             self._in_no_session(pid)  # somebody else may have asked for it at the same time
             self._refuse_too_many(owner)
@@ -295,7 +296,7 @@ class Registry:
         """Round and round, so that late events of an ended session find nobody in its slot."""
         for step in range(1, _MAX_SLOTS + 1):
             slot = (self._last_slot + step - 1) % _MAX_SLOTS + 1
-            if slot not in self._slots:
+            if slot not in self._slots and slot not in self._closing:
                 self._last_slot = slot
                 return slot
         raise AttachError(
@@ -315,6 +316,7 @@ class Registry:
             self._scope.watch(live.slot, live.cgroup.stat().st_ino, level, observed=observed)
         except CaptureError:
             del self._slots[live.slot]
+            self._closing.add(live.slot)
             if live.origin is not Origin.ATTACHED:
                 cgroups.remove(live.cgroup)
             raise
@@ -353,6 +355,7 @@ class Registry:
             if self._slots.get(live.slot) is not live:
                 return False
             del self._slots[live.slot]
+            self._closing.add(live.slot)
             live.state, live.ended = state, live.ended or now_text()
             live.empty_ns = live.empty_ns or self._clock(time.CLOCK_BOOTTIME)
             self._ended[live.id] = live
@@ -360,6 +363,7 @@ class Registry:
             if len(self._ended) > _MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
         self._unfollow(live)
+        self._closing.discard(live.slot)
         if live.origin is not Origin.ATTACHED:
             cgroups.remove(live.cgroup)
         return True

@@ -24,6 +24,8 @@ from monitor.sessions import registry as registry_module
 from monitor.sessions.facts import FactMaker
 from monitor.subjects import Mode
 
+_PR_SET_NAME = 15
+
 
 def test_a_process_that_does_not_exist_cannot_be_attached(attach):
     gone = subprocess.Popen(["/bin/true"])
@@ -99,6 +101,14 @@ def test_who_has_a_process_of_another_user_below_it_is_refused_whole(
     assert set(lab.base.iterdir()) == there
     assert set(cgroups.members(where.cgroup)) == before
     assert {kernel.task_slot(pid) for pid in before} == {0}
+
+
+def test_a_name_that_reads_like_another_user_s_ids_keeps_nobody_out(free, registry, lab):
+    puppet = free.puppet()
+    puppet("prctl", _PR_SET_NAME, b"Uid:\t3\t3\t3\t3")
+    live = registry.attach(puppet.pid, name="agent", mode=Mode.ENFORCE, owner=0)
+    lab.accept(live.slot)
+    assert live.uid == 0
 
 
 @pytest.mark.parametrize("act", ["attach", "launch"])

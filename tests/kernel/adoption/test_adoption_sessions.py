@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from monitor.errors import SessionNotFoundError
+from monitor.errors import AttachError, SessionNotFoundError
 from monitor.sessions import adopt, cgroups
 from monitor.sessions import registry as registry_module
 from monitor.subjects import Mode, State
@@ -30,6 +30,25 @@ def test_a_session_that_ends_leaves_nobody_in_scope(free, attach, registry, kern
     assert not registry.close(live, State.EXITED)
     assert [kernel.task_slot(pid) for pid in members] == [0] * 3
     assert tree.poll() is None
+
+
+def test_a_slot_is_nobody_s_until_the_kernel_has_forgotten_who_had_it(
+    free, shared, attach, registry, kernel, monkeypatch
+):
+    live = attach(free.ready("family", "children", "0").pid)
+    other = shared.ready("family", "children", "0")
+    monkeypatch.setattr(registry_module, "_MAX_SLOTS", 1)
+    registry._slots[1] = registry._slots.pop(live.slot)
+    live.slot, forget = 1, kernel.forget
+
+    def forgets(slot):
+        with pytest.raises(AttachError, match="1 sessions run already"):
+            registry.attach(other.pid, name="next", mode=Mode.ENFORCE)
+        return forget(slot)
+
+    monkeypatch.setattr(kernel, "forget", forgets)
+    assert registry.close(live, State.EXITED)
+    assert registry._free_slot() == 1
 
 
 def test_of_a_session_that_ended_a_minute_ago_its_snapshot_is_left(

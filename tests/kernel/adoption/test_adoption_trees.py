@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -75,3 +76,14 @@ def test_a_cgroup_too_deep_to_be_followed_is_left_for_one_of_its_own(lab, free, 
     live = attach(tree.pid)
     assert live.origin is Origin.MOVED
     assert len(list(cgroups.members(live.cgroup))) == 2
+
+
+def test_a_cgroup_whose_name_holds_any_byte_is_found(free, lab):
+    odd = free.cgroup / os.fsdecode(b"a\rb\xff")
+    odd.mkdir()
+    process = free.ready("family", "children", "0")
+    assert cgroups.move(process.pid, odd)
+    assert cgroups.cgroup_of(process.pid, lab.cgroup_root) == odd
+    process.kill()
+    process.wait()
+    assert cgroups.remove(odd)

@@ -38,6 +38,29 @@ def test_a_question_nobody_answers_is_answered_by_the_fail_mode(
         guard.done()
 
 
+def test_an_answer_for_a_gatekeeper_that_is_gone_is_no_answer_to_somebody_else(
+    kernel, inside, file
+):
+    with guarding(kernel) as guard:
+        guard.watch(file)
+        first, second = inside.puppet(), inside.puppet()
+        first.become("open", os.fsencode(file), os.O_RDONLY)
+        late = guard.next()
+        guard.gate.start()  # another one, in place of the first
+        with pytest.raises(PermissionError):
+            first.answer()
+        guard.watch(file)
+        second.become("open", os.fsencode(file), os.O_WRONLY | os.O_TRUNC)
+        question = guard.next()
+        guard.gate.answer(late, allow=True)
+        guard.done()
+        assert asleep(second.pid)
+        assert file.read_text() == "content"
+        guard.gate.answer(question, allow=False)
+        with pytest.raises(PermissionError):
+            second.answer()
+
+
 def test_more_questions_than_may_wait_are_answered_by_the_fail_mode(kernel, inside, file):
     with guarding(kernel, most_waiting=1) as guard:
         guard.watch(file)

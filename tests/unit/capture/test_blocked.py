@@ -17,6 +17,7 @@ from monitor.capture.blocked import ANYTHING, UNTOLD, access_of, leader_of, pars
 from monitor.events import Access
 
 AT_FDCWD = 0xFFFFFF9C
+PR_SET_NAME = 15
 
 
 def line(number, *args, stack=0x7FFD0000, at=0x7F000000):
@@ -86,3 +87,17 @@ def test_a_thread_belongs_to_its_process():
     thread.join()
     assert found == [os.getpid()] == [leader_of(os.getpid())]
     assert leader_of(2**22 + 1) == 0
+
+
+def test_a_thread_that_is_named_like_a_line_belongs_to_its_process():
+    """Or its opens would be taken for those of another one, who is in no session."""
+    found = []
+
+    def named():
+        ctypes.CDLL(None).prctl(PR_SET_NAME, b"a\rTgid:\t1", 0, 0, 0)
+        found.append(leader_of(threading.get_native_id()))
+
+    thread = threading.Thread(target=named)
+    thread.start()
+    thread.join()
+    assert found == [os.getpid()]

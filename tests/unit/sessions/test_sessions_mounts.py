@@ -15,12 +15,13 @@ TABLE = """\
 31 21 8:2 /ann/my\\040files /mnt/with\\040space rw - ext4 /dev/sda2 rw
 32 21 8:1 /etc/hosts /jail/etc/hosts rw - ext4 /dev/sda1 rw
 33 21 0:44 / /odd\\134name\\011\\012 rw - tmpfs tmpfs rw
+34 21 0:45 / /a\rb\fc\u2028d\udcffe rw - tmpfs tmpfs rw
 """
 
 
 @pytest.fixture
 def mounts(here):
-    (here / "mountinfo").write_text(TABLE)
+    (here / "mountinfo").write_bytes(os.fsencode(TABLE))
     table = HostMounts(here / "mountinfo")
     yield table
     table.close()
@@ -35,6 +36,7 @@ def mounts(here):
         ((8, 2), "/bob/x", ["/home/bob/x"]),
         ((8, 2), "/ann/my files/x", ["/home/ann/my files/x", "/mnt/with space/x"]),
         ((0, 44), "/f", ["/odd\\name\t\n/f"]),
+        ((0, 45), "/f", ["/a\rb\fc\u2028d\udcffe/f"]),
         ((7, 7), "/f", []),
     ],
 )
