@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from monitor import events
-from monitor.sessions.places import HostMounts, Mount, base_of, mounts_of, view_of
+from monitor.sessions.places import HostMounts, Mount, base_of, below, mounts_of, view_of
 
 _LOADING = (b"LD_PRELOAD=", b"LD_AUDIT=", b"LD_LIBRARY_PATH=")
 _OF_THE_SYSTEM = re.compile(rb"/(?:usr|lib\w*|opt|snap|nix/store|gnu/store)(?:/|$)")
@@ -31,7 +32,7 @@ class MountTable:
         """`base`: the root directory in this table of who looks. OSError."""
         self._base = base.rstrip("/")
         self._on: dict[int, list[Mount]] = {}
-        mounts = list(mounts_of(table))
+        self._mounts = mounts = list(mounts_of(table))
         known = {mount.number for mount in mounts}
         for mount in mounts:
             if mount.above != mount.number:
@@ -61,6 +62,14 @@ class MountTable:
             ]
             below = min(met, key=lambda m: len(m.point), default=None)
         return (mount.device, mount.root + path[len(mount.point) :]) if mount else (0, "")
+
+    def spellings(self, device: int, within: str) -> Sequence[str]:
+        """Every path that leads to `within` on that file system, also where another mount covers it."""
+        return [
+            below(mount.point + within[len(mount.root) :], self._base or "/")
+            for mount in self._mounts
+            if mount.device == device and f"{within}/".startswith(mount.root + "/")
+        ]
 
 
 def lies_at(path: events.Path, first: MountTable | None, host: HostMounts) -> str:

@@ -19,8 +19,9 @@ from monitor import events
 from monitor.fields import Fact
 from monitor.sessions import disguise, facts_network, facts_privilege
 from monitor.sessions.live import LiveSession
-from monitor.sessions.places import HostMounts, Place, Roots, outer, resolve, view_of
+from monitor.sessions.places import HostMounts, Place, Roots, resolve, view_of
 from monitor.sessions.settle import Settled
+from monitor.sessions.spellings import Spellings
 from monitor.sessions.watched import WatchedPaths
 from monitor.subjects import Process
 
@@ -37,6 +38,7 @@ class FactMaker:
         self._watched = watched
         self._mounts = mounts
         self._roots = roots
+        self._spellings = Spellings(watched, mounts, roots)
         self._makers: dict[type, Callable[[Any, LiveSession, Process], Iterable[Fact]]] = {
             events.Executed: self._executed,
             events.Exited: self._exited,
@@ -163,7 +165,7 @@ class FactMaker:
         created = bool(event.access & events.Access.CREATED)
         if created:
             self._is_new(root, live, key)
-        spellings = self._spellings(file, live, root)
+        spellings = self._spellings.of_file(file, live, root)
         if event.access & events.Access.READ:
             shown = file.path.text
             copy = written and live.program.is_copy(_join(root, shown), shown)
@@ -199,40 +201,50 @@ class FactMaker:
         source = resolve(event.source, root)
         target = resolve(event.target, root)
         content = self._content(target, live)
-        extra = {"SourceFilename": source.path, **content}
-        yield from self._place("file_rename", target, root, live, process, **extra)
-        if source.outer:  # what was moved may be known by that spelling only
-            extra = {"SourceFilename": source.outer, **content}
-            key = (target.device, target.inode)
-            spelling = (target.outer or target.path,)
-            yield from self._file("file_rename", spelling, key, live, process, **extra)
-        yield from self._moved_along(source.path, target.path, live, process)
+        key = (target.device, target.inode)
+        names = self._spellings.of_name(source, event, live)
+        first, *others = dict.fromkeys([*names, *self._spellings.watched(root, live, key)])
+        moved = {"SourceFilename": first, **content}
+        yield from self._place("file_rename", event, target, live, process, **moved)
+        for other in others:  # what was moved may be known by that spelling only
+            moved = {"SourceFilename": other, **content}
+            place = (target.outer or target.path,)
+            yield from self._file("file_rename", place, key, live, process, **moved)
+        yield from self._moved_along(
+            names, self._spellings.of_name(target, event, live), live, process
+        )
 
     def _moved_along(
-        self, source: str, target: str, live: LiveSession, process: Process
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        live: LiveSession,
+        process: Process,
     ) -> Iterable[Fact]:
         """What lay in a directory that was renamed got another path, and so did what is there now."""
-        for path in self._watched.below(source):
-            away = {"SourceFilename": path}
-            place = (target + path.removeprefix(source),)
-            yield from self._file("file_rename", place, (0, 0), live, process, **away)
-        for path in self._watched.below(target):
-            there = {"SourceFilename": source + path.removeprefix(target)}
-            yield from self._file("file_rename", (path,), (0, 0), live, process, **there)
+        for source in sources:
+            for path in self._watched.below(source):
+                away = {"SourceFilename": path}
+                place = (targets[0] + path.removeprefix(source),)
+                yield from self._file("file_rename", place, (0, 0), live, process, **away)
+        for target in targets:
+            for path in self._watched.below(target):
+                there = {"SourceFilename": sources[0] + path.removeprefix(target)}
+                yield from self._file("file_rename", (path,), (0, 0), live, process, **there)
 
     def _linked(self, event: events.Linked, live: LiveSession, process: Process) -> Iterable[Fact]:
         root = self._root(event, live)
         target = resolve(event.target, root)
         place = resolve(event.source, root)
         content = self._content(target, live)
+        key = (target.device, target.inode)
         for source in {
-            *filter(None, (place.path, place.outer)),
-            *self._aliases(root, live, (target.device, target.inode)),
+            *self._spellings.of_name(place, event, live),
+            *self._spellings.watched(root, live, key),
         }:
             extra = {"SourceFilename": source, "Operation": "link", **content}
-            yield from self._file(
-                "file_event", (target.path,), (target.device, target.inode), live, process, **extra
-            )
+            names = self._spellings.of_name(target, event, live)
+            yield from self._file("file_event", names, key, live, process, **extra)
 
     def _symlinked(
         self, event: events.Symlinked, live: LiveSession, process: Process
@@ -248,21 +260,21 @@ class FactMaker:
             "Operation": "symlink",
             "SelfPath": live.program.owns(pointed),
         }
-        yield from self._place("file_event", link, root, live, process, **extra)
+        yield from self._place("file_event", event, link, live, process, **extra)
 
     def _unlinked(
         self, event: events.Unlinked, live: LiveSession, process: Process
     ) -> Iterable[Fact]:
         place = resolve(event.target, self._root(event, live))
-        spellings = filter(None, (place.path, place.outer))
-        yield from self._file("file_delete", spellings, (0, 0), live, process)
+        names = self._spellings.of_name(place, event, live)
+        yield from self._file("file_delete", names, (0, 0), live, process)
 
     def _truncated(
         self, event: events.Truncated, live: LiveSession, process: Process
     ) -> Iterable[Fact]:
         root = self._root(event, live)
         place = resolve(event.target, root, follow=True)
-        yield from self._place("file_event", place, root, live, process, Operation="truncate")
+        yield from self._place("file_event", event, place, live, process, Operation="truncate")
 
     def _mode_changed(
         self, event: events.ModeChanged, live: LiveSession, process: Process
@@ -270,7 +282,7 @@ class FactMaker:
         root = self._root(event, live)
         place = resolve(event.target, root, follow=True)
         extra = {"Operation": "chmod", "Mode": f"{event.mode:o}"}
-        yield from self._place("file_event", place, root, live, process, **extra)
+        yield from self._place("file_event", event, place, live, process, **extra)
 
     def _privileged(
         self, event: events.Privileged, live: LiveSession, process: Process
@@ -296,18 +308,16 @@ class FactMaker:
     def _place(
         self,
         category: str,
+        event: events.Event,
         place: Place,
-        root: str,
         live: LiveSession,
         process: Process,
         **extra: object,
     ) -> Iterable[Fact]:
-        paths = [place.path, *filter(None, (place.outer,))]
+        paths, key = [*self._spellings.of_name(place, event, live)], (place.device, place.inode)
         if place.inode:
-            paths += self._aliases(root, live, (place.device, place.inode))
-        return self._file(
-            category, dict.fromkeys(paths), (place.device, place.inode), live, process, **extra
-        )
+            paths += self._spellings.watched(self._root(event, live), live, key)
+        return self._file(category, dict.fromkeys(paths), key, live, process, **extra)
 
     def _file(
         self,
@@ -330,27 +340,9 @@ class FactMaker:
             own = {"TargetFilename": path, "SelfPath": live.program.owns(path)}
             yield Fact(category=category, fields={**common, **own, **extra})
 
-    def _spellings(self, file: events.File, live: LiveSession, root: str) -> Iterable[str]:
-        path = file.path
-        names = [path.text, outer(path.text, root)]
-        if path.within != path.text:
-            names += self._mounts.spellings(path.device, path.within)
-        names += self._aliases(root, live, (path.device, file.inode))
-        return dict.fromkeys(names)
-
-    def _aliases(self, root: str, live: LiveSession, key: tuple[int, int]) -> Iterable[str]:
-        """Watched paths that are this file: where its process looks from, the session at first, we.
-
-        An agent that changes its root directory sees nothing at /etc/hosts any more. It is the same
-        file all the same.
-        """
-        first = self._roots.root(live.view, (live.root_pid,))
-        for seen_from in dict.fromkeys((root, first, "/")):
-            yield from self._watched.aliases(seen_from, *key, slot=live.slot)
-
     def _is_new(self, root: str, live: LiveSession, key: tuple[int, int]) -> None:
         """What was just made has no older name: its inode may have been a watched file's before."""
-        for path in list(self._aliases(root, live, key)):
+        for path in list(self._spellings.watched(root, live, key)):
             self._watched.changed(_leaf(path))
 
     def _root(self, event: events.Event, live: LiveSession) -> str:

@@ -301,7 +301,9 @@ class HostMounts:
     """Where the host's mount table shows a file of some filesystem: the second spelling of a path."""
 
     def __init__(self, table: Path = Path("/proc/self/mountinfo")) -> None:
-        self._table = table
+        self.table = table
+        self.changes = 0
+        """How often the kernel said that it changed."""
         self._file = table.open("rb")
         self._poll = select.poll()
         self._poll.register(self._file, select.POLLERR | select.POLLPRI)
@@ -310,13 +312,14 @@ class HostMounts:
 
     def _read(self) -> None:
         mounts: dict[int, list[tuple[str, str]]] = {}
-        for mount in mounts_of(self._table):
+        for mount in mounts_of(self.table):
             mounts.setdefault(mount.device, []).append((mount.root, mount.point))
         self._mounts = mounts
 
     def refresh(self) -> None:
         """Read the table again if the kernel says that it changed."""
         if self._poll.poll(0):
+            self.changes += 1
             self._read()
 
     def spellings(self, device: int, within: str) -> Sequence[str]:

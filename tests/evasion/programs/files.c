@@ -94,11 +94,29 @@ static void by_older_link_in_a_chroot(void)
 
 // F5, F6, F19: mounts (the stage has put a file `false-hosts` into the working directory) ----------------------------------------------------------------------------
 
-static void by_bind_mount(void)
+static void mount_an_alias(void)
 {
 	must(mkdir("alias", 0700), "mkdir");
 	must(mount("/etc", "alias", 0, MS_BIND, 0), "mount");
+}
+
+static void by_bind_mount(void)
+{
+	mount_an_alias();
 	edit_path("alias/hosts");
+}
+
+static void rename_in_an_alias(void)
+{
+	mount_an_alias();
+	put_file("alias/.new", LINE);
+	must(rename("alias/.new", "alias/hosts"), "rename");
+}
+
+static void unlink_in_an_alias(void)
+{
+	mount_an_alias();
+	must(unlink("alias/hosts"), "unlink");
 }
 
 static void mount_over(void)
@@ -322,6 +340,8 @@ const struct technique techniques[] = {
 	{"F4-chroot", in_a_chroot},
 	{"F4-chroot-link", by_older_link_in_a_chroot},
 	{"F5-bind", by_bind_mount},
+	{"F5-rename", rename_in_an_alias},
+	{"F5-unlink", unlink_in_an_alias},
 	{"F6-mount", mount_over},
 	{"F6-move-mount", move_mount_over},
 	{"F6-userns", mount_over_in_a_user_namespace},

@@ -9,6 +9,16 @@ static void by_name(void)
 	take(must(open(credentials(), O_RDONLY), "open"));
 }
 
+// F5: moved away under another name of its directory ----------------------------------------------
+
+static void moved_in_an_alias(void)
+{
+	must(mkdir("alias", 0700), "mkdir");
+	must(mount(in("HOME", ".aws"), "alias", 0, MS_BIND, 0), "mount");
+	must(rename("alias/credentials", "alias/x"), "rename");
+	take(must(open("alias/x", O_RDONLY), "open"));
+}
+
 // F20: whose process, whose descriptor -----------------------------------------------------------
 
 static void by_shell_builtin(void)
@@ -120,6 +130,7 @@ static void with_empty_arguments(void)
 const struct technique techniques[] = {
 	{"B0-read", by_name},
 	{"B0-keeper", keeper_by_its_name},
+	{"F5-move", moved_in_an_alias},
 	{"F20-builtin", by_shell_builtin},
 	{"F20-descriptor", by_inherited_descriptor},
 	{"K5-continue", continued_by_a_sibling},

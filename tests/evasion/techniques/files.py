@@ -23,6 +23,10 @@ FILES = (
     Technique("F4-chroot", "files", "open /hosts after chroot to /etc", HOSTS),
     Technique("F4-chroot-link", "files", "open an older hard link after chroot to /etc", HOSTS),
     Technique("F5-bind", "files", "open below a bind mount of /etc", HOSTS),
+    Technique(
+        "F5-rename", "files", "rename another file onto it below a bind mount of /etc", HOSTS
+    ),
+    Technique("F5-unlink", "files", "remove it below a bind mount of /etc", HOSTS),
     Technique("F6-mount", "files", "mount another file over it", HOSTS, gap=MAY_BE_HONEST),
     Technique(
         "F6-move-mount",

@@ -8,6 +8,12 @@ from technique import Technique
 from techniques.reasons import HELD_OPEN, MAY_BE_HONEST, RING
 
 SECRETS = (
+    Technique(
+        "F5-move",
+        "secrets",
+        "move a credential below a bind mount of its directory, and read it there",
+        secret_taken,
+    ),
     Technique("F20-builtin", "secrets", "read a credential by a shell's builtin", secret_taken),
     Technique(
         "F20-descriptor",
