@@ -46,6 +46,22 @@ struct estop_news {
 	struct estop_touch_key touch;
 };
 
+/* Where a secret may go on from here: of a session that has touched one, a file that it wrote since, or
+ * that gave it away (user space writes that row). Who reads such a file is told each time: the next
+ * reader may be another process, and which it is decides what a contact of it means. */
+static __always_inline int is_marked(struct estop_task_state *state, __u64 inode, __u32 access)
+{
+	struct estop_touch_key key = {.inode = inode, .session = state->session, .access = ESTOP_WRITE};
+	struct estop_touch row = {};
+
+	if (!tainted(state->session))
+		return 0;
+	if (!(access & ESTOP_WRITE))
+		return touched.lookup(&key) != 0;
+	touched.update(&key, &row);
+	return 0;
+}
+
 /* First touch is sent, repeats are counted. The key holds the program, because a rule may forgive
  * one program what it does not forgive another, and the name and mount, because a rule may know
  * the file by one of its paths. After `again_ns` a repeat is sent with the count. */
@@ -63,8 +79,9 @@ static __always_inline int touched_before(struct estop_task_state *state, struct
 	news->touch.session = state->session;
 	news->touch.access = access;
 
+	int marked = is_marked(state, g->number, access);
 	struct estop_touch *seen = touched.lookup(&news->touch);
-	if (seen && s) {
+	if (seen && s && !marked) {
 		__u64 again_ns = access & ESTOP_WRITE ? s->write_again_ns : s->read_again_ns;
 		if (news->coarse_ns - seen->sent_ns < again_ns) {
 			__sync_fetch_and_add(&seen->repeats, 1);

@@ -24,6 +24,7 @@ from monitor.capture.handover import hand_over, unread
 from monitor.capture.pins import Generation, Pins
 from monitor.capture.programs import LSM_PREFIX, KernelSettings
 from monitor.capture.records import RINGS, Records
+from monitor.capture.touches import Touches
 from monitor.errors import CaptureError
 
 __all__ = ["LOST_HOOKS", "OPERATIONS", "Kernel", "KernelSettings", "load"]
@@ -78,7 +79,7 @@ class Kernel:
         self._tasks, self._cgroups = self._maps["tasks"], self._maps["cgroups"]
         self._flags = self._maps["session_flags"]
         self._sockets = (self._maps["sockets"], self._maps["inherited_sockets"])
-        self._beat, self._touched = self._maps["beat"], self._maps["touched"]
+        self._beat, self._touches = self._maps["beat"], Touches(self._maps["touched"])
         self._displaced = self._maps["displaced"]
         self._held, self._questions = self._maps["held"], self._maps["questions"]
         if row := self._maps["settings"].get(*_ONLY_ROW):
@@ -274,20 +275,21 @@ class Kernel:
 
     def is_quarantined(self, slot: int) -> bool:
         """Was the session cut, by us or by an earlier monitor?"""
-        (flags,) = self._flags.get(slot) or (0,)
-        return bool(flags & wire.QUARANTINED)
+        return bool((self._flags.get(slot) or (0,))[0] & wire.QUARANTINED)
 
     def forget_touches(self) -> None:
         """Send every open anew: after a resume or a new rule set, a repeat is news again."""
-        for key in list(self._touched.keys()):
-            self._touched.delete(*key)
+        self._touches.forget()
+
+    def mark_file(self, slot: int, inode: int) -> None:
+        """Send every read of a file that gives a secret away."""
+        self._touches.mark(slot, inode)
 
     # What the programs say ----------------------------------------------------------------------
 
     def egress_bytes(self, slot: int) -> tuple[int, int]:
         """Payload bytes that left the session, and that the cut held back."""
-        sent, cut = self._maps["egress"].get(slot) or (0, 0)
-        return sent, cut
+        return self._maps["egress"].get(slot) or (0, 0)
 
     def still_since(self, slot: int) -> int:
         """CLOCK_BOOTTIME ns since when everything in the session's cgroup stands still.
@@ -315,8 +317,7 @@ class Kernel:
 
     def over_budget(self, slot: int) -> int:
         """Opens of the session that were not looked at."""
-        _, _, over = self._maps["budgets"].get(slot) or (0, 0, 0)
-        return int(over)
+        return int((self._maps["budgets"].get(slot) or (0, 0, 0))[2])
 
     def displaced(self) -> int:
         """How often init or the monitor was moved to another cgroup since the programs were loaded."""

@@ -58,6 +58,10 @@ class Scope(Protocol):
         """Something in the session has touched a secret."""
         ...
 
+    def mark_file(self, slot: int, inode: int) -> None:
+        """Tell of every read of this file."""
+        ...
+
     def forget(self, slot: int) -> list[int]:
         """Take a session out of scope; its processes that were stopped for a verdict."""
         ...

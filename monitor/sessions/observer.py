@@ -119,6 +119,8 @@ class Observer:
         if labels:
             live.tree.taint(observation.process.pid, labels)
             self._scope.taint(live.slot)
+            if isinstance(event, events.Opened):
+                self._scope.mark_file(live.slot, event.file.inode)
             self._labelled(live)
         for fact in facts:
             live.seen.add(fact)

@@ -250,6 +250,45 @@ def test_a_file_that_is_read_again_after_a_second_is_no_news(inside, puppet, fil
     assert len(inside.events(Opened)) == 1
 
 
+def told(inside, file):
+    return [(e.tgid, e.access) for e in inside.events(Opened) if e.file.inode == file.stat().st_ino]
+
+
+def test_who_reads_what_was_written_after_a_secret_was_touched_is_told_each_time(
+    inside, puppet, kernel, file
+):
+    """Which process it is decides what is made of its next contact."""
+    other = inside.puppet()
+    read = ("openat", CWD, os.fsencode(file), os.O_RDONLY)
+    write = ("openat", CWD, os.fsencode(file), os.O_WRONLY)
+    for call in (read, read):
+        puppet(*call)
+    kernel.taint(inside.slot)
+    puppet(*read)
+    assert told(inside, file) == [(puppet.pid, Access.READ)]
+    other(*write)
+    puppet(*read)
+    other(*read)
+    assert told(inside, file) == [
+        (other.pid, Access.WRITE), (puppet.pid, Access.READ), (other.pid, Access.READ),
+    ]  # fmt: skip
+    kernel.forget_touches()  # a resume does not make it harmless
+    for process in (puppet, puppet, other):
+        process(*read)
+    assert [pid for pid, _ in told(inside, file)] == [puppet.pid, puppet.pid, other.pid]
+
+
+def test_who_reads_what_gave_a_secret_away_is_told_each_time(inside, puppet, kernel, file):
+    other = inside.puppet()
+    read = ("openat", CWD, os.fsencode(file), os.O_RDONLY)
+    puppet(*read)
+    kernel.taint(inside.slot)
+    kernel.mark_file(inside.slot, file.stat().st_ino)
+    for process in (other, puppet):
+        process(*read)
+    assert [pid for pid, _ in told(inside, file)] == [puppet.pid, other.pid, puppet.pid]
+
+
 def test_reading_and_writing_one_file_are_two_events(inside, puppet, file):
     for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDONLY, os.O_WRONLY):
         puppet("openat", CWD, os.fsencode(file), flags)
