@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 
-def lines_of(file: Path) -> list[str]:
-    """Its lines that are not empty, which end at a newline and nowhere else; OSError.
+def lines_of(file: Path, most_bytes: int = -1) -> list[str]:
+    """Its lines that are not empty, which end at a newline and nowhere else; OSError, also if it is longer.
 
     Names of mount points and cgroups are an agent's to choose: they hold any byte but that one (the kernel
     writes it in another way), invalid UTF-8 and what Python takes for the end of a line.
     """
-    return [line for line in os.fsdecode(file.read_bytes()).split("\n") if line]
+    with file.open("rb") as source:
+        content = source.read(most_bytes)
+        if most_bytes >= 0 and source.read(1):
+            raise OSError(errno.EFBIG, "longer than anybody needs", str(file))
+    return [line for line in os.fsdecode(content).split("\n") if line]
 
 
 def stat_of(pid: int, proc: Path = Path("/proc")) -> list[str]:

@@ -19,6 +19,8 @@ from monitor.sessions.places import HostMounts, Mount, base_of, below, mounts_of
 _LOADING = (b"LD_PRELOAD=", b"LD_AUDIT=", b"LD_LIBRARY_PATH=")
 _OF_THE_SYSTEM = re.compile(rb"/(?:usr|lib\w*|opt|snap|nix/store|gnu/store)(?:/|$)")
 _MOST_ENVIRONMENT_BYTES = 256 << 10
+MOST_BYTES = 128 << 10
+"""Of a mount table that is read for one event: some 1,500 lines, which take 3 ms."""
 
 
 class MountTable:
@@ -28,11 +30,11 @@ class MountTable:
     the kernel side has, and a program may be upgraded while it runs.
     """
 
-    def __init__(self, table: Path, base: str = "/") -> None:
-        """`base`: the root directory in this table of who looks. OSError."""
+    def __init__(self, table: Path, base: str = "/", *, most_bytes: int = -1) -> None:
+        """`base`: the root directory in this table of who looks. OSError, also if it is longer."""
         self._base = base.rstrip("/")
         self._on: dict[int, list[Mount]] = {}
-        self._mounts = mounts = list(mounts_of(table))
+        self._mounts = mounts = list(mounts_of(table, most_bytes))
         known = {mount.number for mount in mounts}
         for mount in mounts:
             if mount.above != mount.number:
@@ -42,14 +44,18 @@ class MountTable:
         self.devices = frozenset(mount.device for mount in mounts)
 
     @classmethod
-    def of(cls, pid: int) -> MountTable | None:
-        """As this process sees it; None where it is gone, or its root directory is in no table of ours."""
+    def of(cls, pid: int, *, most_bytes: int = -1) -> MountTable | None:
+        """As this process sees it; None where it is gone, or its root directory is in no table of ours.
+
+        Who asks for an event says how long a table he waits for: an agent can make it 100,000 lines long.
+        """
         with suppress(OSError):
-            table = cls(Path(f"/proc/{pid}/mountinfo"))
+            table = cls(Path(f"/proc/{pid}/mountinfo"), most_bytes=most_bytes)
             if table._root is not None:
                 return table
             if view_of(pid).mnt_ns == view_of().mnt_ns:  # a chroot to a directory that is no mount
-                return cls(Path("/proc/self/mountinfo"), base_of(f"/proc/{pid}/root"))
+                base = base_of(f"/proc/{pid}/root")
+                return cls(Path("/proc/self/mountinfo"), base, most_bytes=most_bytes)
         return None
 
     def file(self, path: str) -> tuple[int, str]:
@@ -102,7 +108,7 @@ def own_name(event: events.Event, named: str, first: MountTable | None, host: Ho
     path = event.file.path if isinstance(event, events.Opened) else None
     if first is None or not (path or named) or (path and _has(first, path)):
         return ""
-    seen = MountTable.of(event.tgid)
+    seen = MountTable.of(event.tgid, most_bytes=MOST_BYTES)
     if seen is None:
         return ""
     if path is None:

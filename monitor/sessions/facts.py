@@ -202,7 +202,7 @@ class FactMaker:
         target = resolve(event.target, root)
         content = self._content(target, live)
         key = (target.device, target.inode)
-        names = self._spellings.of_name(source, event, live)
+        names = self._spellings.of_name(source, event, live, root)
         first, *others = dict.fromkeys([*names, *self._spellings.watched(root, live, key)])
         moved = {"SourceFilename": first, **content}
         yield from self._place("file_rename", event, target, live, process, **moved)
@@ -211,7 +211,7 @@ class FactMaker:
             place = (target.outer or target.path,)
             yield from self._file("file_rename", place, key, live, process, **moved)
         yield from self._moved_along(
-            names, self._spellings.of_name(target, event, live), live, process
+            names, self._spellings.of_name(target, event, live, root), live, process
         )
 
     def _moved_along(
@@ -239,11 +239,11 @@ class FactMaker:
         content = self._content(target, live)
         key = (target.device, target.inode)
         for source in {
-            *self._spellings.of_name(place, event, live),
+            *self._spellings.of_name(place, event, live, root),
             *self._spellings.watched(root, live, key),
         }:
             extra = {"SourceFilename": source, "Operation": "link", **content}
-            names = self._spellings.of_name(target, event, live)
+            names = self._spellings.of_name(target, event, live, root)
             yield from self._file("file_event", names, key, live, process, **extra)
 
     def _symlinked(
@@ -265,8 +265,9 @@ class FactMaker:
     def _unlinked(
         self, event: events.Unlinked, live: LiveSession, process: Process
     ) -> Iterable[Fact]:
-        place = resolve(event.target, self._root(event, live))
-        names = self._spellings.of_name(place, event, live)
+        root = self._root(event, live)
+        place = resolve(event.target, root)
+        names = self._spellings.of_name(place, event, live, root)
         yield from self._file("file_delete", names, (0, 0), live, process)
 
     def _truncated(
@@ -314,9 +315,10 @@ class FactMaker:
         process: Process,
         **extra: object,
     ) -> Iterable[Fact]:
-        paths, key = [*self._spellings.of_name(place, event, live)], (place.device, place.inode)
+        root, key = self._root(event, live), (place.device, place.inode)
+        paths = [*self._spellings.of_name(place, event, live, root)]
         if place.inode:
-            paths += self._spellings.watched(self._root(event, live), live, key)
+            paths += self._spellings.watched(root, live, key)
         return self._file(category, dict.fromkeys(paths), key, live, process, **extra)
 
     def _file(

@@ -53,6 +53,8 @@ class Place(msgspec.Struct, frozen=True):
     """A path by which *we* can reach the directory, e.g. below /proc/self/fd/9."""
     outer: str = ""
     """Its path in its mount namespace, where a chroot makes that another one."""
+    folder: tuple[int, int] = (0, 0)
+    """Device and inode of the directory."""
 
 
 def open_in_root(root: str, path: str, flags: int = _O_DIRECTORY_PATH) -> int:
@@ -212,12 +214,14 @@ def resolve(name: Name, root: str, *, follow: bool = False) -> Place:
                 return _followed(text, root)
         parent = os.readlink(f"/proc/self/fd/{fd}")
         path, outer = _seen(os.path.join(parent, leaf), root)
-        reachable = _reachable(parent, root, os.fstat(fd))
+        at = os.fstat(fd)
+        folder = at.st_dev, at.st_ino
+        reachable = _reachable(parent, root, at)
         try:
             found = os.stat(leaf, dir_fd=fd, follow_symlinks=False)
         except OSError:
-            return Place(path, directory=reachable, outer=outer)
-        return Place(path, found.st_dev, found.st_ino, reachable, outer)
+            return Place(path, directory=reachable, outer=outer, folder=folder)
+        return Place(path, found.st_dev, found.st_ino, reachable, outer, folder)
     finally:
         os.close(fd)
 
@@ -287,9 +291,9 @@ class Mount(msgspec.Struct, frozen=True):
     point: str
 
 
-def mounts_of(table: Path) -> Iterator[Mount]:
-    """All lines of a mount table; OSError."""
-    for line in lines_of(table):
+def mounts_of(table: Path, most_bytes: int = -1) -> Iterator[Mount]:
+    """All lines of a mount table; OSError, also if it is longer."""
+    for line in lines_of(table, most_bytes):
         fields = line.split(" ")
         major, minor = fields[2].split(":")
         root, point = (unescape(field).rstrip("/") for field in fields[3:5])

@@ -7,15 +7,20 @@ link. What a rule names is one of them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 from monitor.events import Event, File
-from monitor.sessions.disguise import MountTable
+from monitor.sessions.disguise import MOST_BYTES, MountTable
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, outer, view_of
 from monitor.sessions.watched import WatchedPaths
 
 _Inode = tuple[int, int]
+_LONG_S = 0.002
+_SHARE = 0.05
+"""Of the time that goes by, what may go into reading our own mounts where that takes long: an agent with
+root can change a table of thousands between any two of its acts."""
 
 
 class Spellings:
@@ -28,6 +33,7 @@ class Spellings:
         self._view = view_of()
         self._own: MountTable | None = None
         self._read_at = -1
+        self._again_s = 0.0
 
     def of_file(self, file: File, live: LiveSession, root: str) -> Iterable[str]:
         """Of a file that is open: the kernel side has told where in its file system it lies."""
@@ -38,12 +44,16 @@ class Spellings:
         names += self.watched(root, live, (path.device, file.inode))
         return dict.fromkeys(names)
 
-    def of_name(self, place: Place, event: Event, live: LiveSession) -> Sequence[str]:
+    def of_name(self, place: Place, event: Event, live: LiveSession, root: str) -> Sequence[str]:
         """Of a name, whether or not anything is there: as who acted, the session at first, and we have it.
 
-        Whoever mounts a directory anew gives another path to all the names in it.
+        Whoever mounts a directory anew gives another path to all the names in it. What is watched is known
+        by the directory itself; for whatever else a rule may mean, the tables of mounts are asked.
         """
         names = [place.path, *filter(None, (place.outer,))]
+        leaf = place.path.rpartition("/")[2]
+        for seen_from in self._looked_from(root, live):
+            names += self._watched.named(seen_from, leaf, place.folder)
         table = self._table(event)
         if table is not None:
             lies = table.file(place.path)
@@ -54,19 +64,26 @@ class Spellings:
     def _table(self, event: Event) -> MountTable | None:
         """Mounts as who acted sees them; those of who has our view are read when they change."""
         if event.view != self._view:
-            return MountTable.of(event.tgid)
-        self._mounts.refresh()
-        if self._read_at != self._mounts.changes:
-            self._read_at = self._mounts.changes
-            self._own = MountTable(self._mounts.table)
+            return MountTable.of(event.tgid, most_bytes=MOST_BYTES)
+        if time.monotonic() >= self._again_s:
+            begun_s = time.monotonic()
+            self._mounts.refresh()
+            if self._read_at != self._mounts.changes:
+                self._read_at = self._mounts.changes
+                self._own = MountTable(self._mounts.table)
+            took_s = time.monotonic() - begun_s
+            self._again_s = begun_s + took_s / _SHARE if took_s > _LONG_S else 0.0
         return self._own
 
     def watched(self, root: str, live: LiveSession, key: _Inode) -> Iterable[str]:
-        """Watched paths that are this file: where its process looks from, the session at first, we.
+        """Watched paths that are this file."""
+        for seen_from in self._looked_from(root, live):
+            yield from self._watched.aliases(seen_from, *key, slot=live.slot)
+
+    def _looked_from(self, root: str, live: LiveSession) -> Iterable[str]:
+        """Where its process looks from, the session at first, and we.
 
         An agent that changes its root directory sees nothing at /etc/hosts any more. It is the same
         file all the same.
         """
-        first = self._roots.root(live.view, (live.root_pid,))
-        for seen_from in dict.fromkeys((root, first, "/")):
-            yield from self._watched.aliases(seen_from, *key, slot=live.slot)
+        return dict.fromkeys((root, self._roots.root(live.view, (live.root_pid,)), "/"))

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 _Inode = tuple[int, int]
 Table = Mapping[str, set[_Inode]]
@@ -71,6 +72,14 @@ class WatchedPaths:
                 self._set(root, table | _look(root, paths))
                 self._on_name([(path, root.rstrip("/") + path) for path in paths])
             self._news.set()
+
+    def named(self, root: str, leaf: str, folder: _Inode) -> Iterator[str]:
+        """Watched paths below `root` that are this name in this directory, whether or not a file is there."""
+        for path in self._by_leaf.get(leaf, ()):
+            with suppress(OSError):
+                found = os.stat(root.rstrip("/") + (path.rpartition("/")[0] or "/"))
+                if (found.st_dev, found.st_ino) == folder:
+                    yield path
 
     def below(self, directory: str) -> Sequence[str]:
         """Watched paths that lie in this directory, however deep."""
