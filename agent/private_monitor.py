@@ -107,7 +107,7 @@ def private_monitor(
             _end(process)
         finally:
             if not keep:
-                _unpin(runtime_dir / "bpf")
+                unpin(runtime_dir / "bpf")
 
 
 def until(condition: Callable[[], bool], timeout_s: float, look_s: float = _LOOK_S) -> bool:
@@ -144,7 +144,7 @@ def tail(monitor: Monitor, lines: int = _LOG_LINES) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def _unpin(pins: Path) -> None:
+def unpin(pins: Path) -> None:
     """Take away what a monitor left in the kernel: with its file system go the pins."""
     if pins.is_mount():
         subprocess.run(["umount", pins], check=True)

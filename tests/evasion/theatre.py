@@ -28,7 +28,7 @@ from technique import Outcome, Scene, Technique
 from tiers import PATIENCE
 
 from agent.client import MonitorError, ask
-from agent.private_monitor import Monitor, private_monitor, until
+from agent.private_monitor import Monitor, private_monitor, unpin, until
 from monitor.config import load
 from monitor.sessions import cgroups
 
@@ -134,7 +134,8 @@ class Theatre:
             deadman_ms=round(_DEADMAN_MS),
         )
         rules = [word for path in (RULES, place / "rules") for word in ("--rules", str(path))]
-        started = private_monitor(place, "--listen", "", *rules, environ=settings)
+        # Who is held, the next one has to find: a monitor that is killed takes no pins with it.
+        started = private_monitor(place, "--listen", "", *rules, environ=settings, keep=True)
         return self._monitors.enter_context(started)
 
     def _discard(self) -> None:
@@ -149,6 +150,7 @@ class Theatre:
             process.resume()
         with suppress(subprocess.TimeoutExpired):
             self._monitors.close()
+        unpin(self._monitor.runtime_dir / "bpf")
         if left.exists():
             _empty(left)
         self._monitor = None
