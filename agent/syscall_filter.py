@@ -49,7 +49,8 @@ _REFUSED: dict[str, tuple[str, ...]] = {
 
 _FAMILIES = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
 """Netlink is how getifaddrs, `ip` and udev ask; what it changes needs CAP_NET_ADMIN, and no change
-of routes or packet filters leads past the hooks of the cgroup. AF_PACKET and AF_XDP send beside
+of routes or packet filters leads past the hooks of the cgroup. Who has it can have an address
+rewritten after the connect hook saw it: see N7 in docs/evasion.md. AF_PACKET and AF_XDP send beside
 those hooks; AF_VSOCK and AF_TIPC reach a peer that no rule about addresses knows; AF_ALG has been a
 door into the kernel more than once."""
 _MAX_FAMILY = 64  # AF_MAX is 46 in Linux 6.18; beyond it the kernel itself refuses

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from techniques.attached import with_twins
 from techniques.blinding import BLINDING
 from techniques.files import FILES
 from techniques.network import NETWORK
@@ -29,7 +30,7 @@ IDS = (
 NOT_IMPLEMENTED: dict[str, str] = {}
 """Family -> why nothing tries it."""
 
-CLASSES = {
+_CLASSES = {
     "Without any evasion": PLAIN,
     "Changing a file": FILES,
     "Reading a secret": SECRETS,
@@ -39,5 +40,5 @@ CLASSES = {
     "Leaving the session": WAYS_OUT,
     "Blinding the monitor": BLINDING,
 }
-
+CLASSES = {title: with_twins(group) for title, group in _CLASSES.items()}
 TECHNIQUES = {technique.id: technique for group in CLASSES.values() for technique in group}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -123,3 +123,15 @@ class Technique:
     def family(self) -> str:
         """`F7` of `F7-rename`."""
         return self.id.partition("-")[0]
+
+
+def attached(technique: Technique, gap: str) -> Technique:
+    """`F15-attached-handle` of `F15-handle`: the same, without what a launch puts around a session."""
+    family, _, act = technique.id.partition("-")
+    return replace(
+        technique,
+        id=f"{family}-attached-{act}",
+        what=f"{technique.what}; the session was attached",
+        gap=gap,
+        attach=True,
+    )

@@ -26,9 +26,12 @@ SERVICES = (
     "/run/systemd/private",
     "/run/dbus/system_bus_socket",
     "/run/docker.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
     "/run/screen/S-root/1",
     "/run/keys/agent.1",
 )
+SERVICE_PORTS = (22, 2375, 10250)
 PROXIES = ("\0estop-proxy", "/run/proxy.sock")
 ENGINE_BY_OTHER_NAME = "/run/other/engine.sock"
 
@@ -43,7 +46,8 @@ class World:
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             for host in (SINK, LOCALHOST):
                 self._listen(socket.AF_INET, (host, SINK_PORT), "sink", kind)
-        self._listen(socket.AF_INET, (LOCALHOST, 22), "service")
+        for port in SERVICE_PORTS:
+            self._listen(socket.AF_INET, (LOCALHOST, port), "service")
         for path in SERVICES:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._listen(socket.AF_UNIX, path, "service")

@@ -2,7 +2,12 @@
 // Ways to get bytes to an address that a rule names, or out of the session at all.
 #include "technique.h"
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 #include <linux/vm_sockets.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -71,6 +76,12 @@ struct packet {
 	char data[sizeof(LINE)];
 } __attribute__((packed));
 
+static uint16_t folded(unsigned sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return htons(~(sum + (sum >> 16)));
+}
+
 static struct packet udp_packet(void)
 {
 	struct sockaddr_in to = sink();
@@ -87,8 +98,7 @@ static struct packet udp_packet(void)
 	memcpy(p.data, LINE, sizeof(p.data));
 	for (size_t i = 0; i < sizeof(p.ip); i += 2)
 		sum += bytes[i] << 8 | bytes[i + 1];
-	sum = (sum & 0xffff) + (sum >> 16);
-	p.ip.check = htons(~(sum + (sum >> 16)));
+	p.ip.check = folded(sum);
 	return p;
 }
 
@@ -98,6 +108,61 @@ static void by_raw_ip(void)
 	struct packet p = udp_packet();
 	int fd = must(socket(AF_INET, SOCK_RAW, IPPROTO_RAW), "socket");
 	must(sendto(fd, &p.ip, sizeof(p) - sizeof(p.ether), 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
+// A TCP of one's own: the kernel's knows of no connection, and would say so to whoever answers.
+static void keep_the_port_silent(uint16_t port)
+{
+	struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = port};
+	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog all = {1, &nothing};
+	int fd = must(socket(AF_INET, SOCK_STREAM, 0), "socket");
+
+	must(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &all, sizeof(all)), "setsockopt");
+	must(bind(fd, (struct sockaddr *)&here, sizeof(here)), "bind");
+	must(listen(fd, 1), "listen");
+}
+
+static void send_segment(int fd, struct sockaddr_in to, struct tcphdr head, const char *data)
+{
+	struct {
+		struct tcphdr head;
+		char data[32];
+	} segment = {.head = head};
+	size_t length = sizeof(head) + strlen(data);
+	const unsigned char *bytes = (unsigned char *)&segment;
+	uint32_t from = INADDR_LOOPBACK, at = ntohl(to.sin_addr.s_addr);
+	unsigned sum = (from >> 16) + (from & 0xffff) + (at >> 16) + (at & 0xffff) + IPPROTO_TCP + length;
+
+	memcpy(segment.data, data, strlen(data));
+	for (size_t i = 0; i < length; i += 2)
+		sum += bytes[i] << 8 | bytes[i + 1];
+	segment.head.check = folded(sum);
+	must(sendto(fd, &segment, length, 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
+static void by_raw_tcp(void)
+{
+	struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, to = sink();
+	struct tcphdr head = {.source = htons(4000), .dest = to.sin_port, .seq = htonl(1), .doff = 5, .syn = 1,
+			      .window = htons(4096)};
+	struct {
+		struct iphdr ip;
+		struct tcphdr tcp;
+		char rest[64];
+	} answer = {0};
+	int fd = must(socket(AF_INET, SOCK_RAW, IPPROTO_TCP), "socket");
+
+	must(bind(fd, (struct sockaddr *)&here, sizeof(here)), "bind"); // not the address that routing picks
+	keep_the_port_silent(head.source);
+	send_segment(fd, to, head, "");
+	while (!answer.tcp.syn || !answer.tcp.ack || answer.tcp.dest != head.source)
+		must(recv(fd, &answer, sizeof(answer), 0), "recv");
+	head.syn = 0;
+	head.ack = head.psh = 1;
+	head.seq = htonl(2);
+	head.ack_seq = htonl(ntohl(answer.tcp.seq) + 1);
+	send_segment(fd, to, head, LINE);
 }
 
 static void by_packet_socket(void)
@@ -138,6 +203,102 @@ static void by_vsock(void)
 	int fd = must(socket(AF_VSOCK, SOCK_STREAM, 0), "socket");
 	must(connect(fd, (struct sockaddr *)&to, sizeof(to)), "connect");
 	edit(fd);
+}
+
+// The packet filter gives every connection another address, once it has been judged.
+static char batch[1024];
+static size_t used;
+
+static size_t put(int type, const void *data, size_t length)
+{
+	struct nlattr *head = (void *)(batch + used);
+	size_t at = used;
+
+	*head = (struct nlattr){.nla_len = sizeof(*head) + length, .nla_type = type};
+	if (data)
+		memcpy(head + 1, data, length);
+	else
+		head->nla_type |= NLA_F_NESTED;
+	used += NLA_ALIGN(head->nla_len);
+	return at;
+}
+
+static size_t open_nest(int type) { return put(type, 0, 0); }
+static void close_nest(size_t at) { ((struct nlattr *)(batch + at))->nla_len = used - at; }
+static void put_text(int type, const char *text) { put(type, text, strlen(text) + 1); }
+
+static void put_number(int type, uint32_t value)
+{
+	value = htonl(value);
+	put(type, &value, sizeof(value));
+}
+
+static size_t message(int type, int flags, int family, int about)
+{
+	size_t at = used;
+	struct nlmsghdr *head = (void *)(batch + at);
+	struct nfgenmsg *body = NLMSG_DATA(head);
+
+	*head = (struct nlmsghdr){.nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | flags};
+	*body = (struct nfgenmsg){.nfgen_family = family, .res_id = htons(about)};
+	used += NLMSG_LENGTH(sizeof(*body));
+	return at;
+}
+
+static void end_message(size_t at) { ((struct nlmsghdr *)(batch + at))->nlmsg_len = used - at; }
+
+static size_t table_message(int type, int flags)
+{
+	return message(NFNL_SUBSYS_NFTABLES << 8 | type, NLM_F_CREATE | flags, NFPROTO_IPV4, 0);
+}
+
+static void put_redirection(struct in_addr to)
+{
+	size_t all = open_nest(NFTA_RULE_EXPRESSIONS), one = open_nest(NFTA_LIST_ELEM), data, value;
+
+	put_text(NFTA_EXPR_NAME, "immediate");
+	data = open_nest(NFTA_EXPR_DATA);
+	put_number(NFTA_IMMEDIATE_DREG, NFT_REG_1);
+	value = open_nest(NFTA_IMMEDIATE_DATA);
+	put(NFTA_DATA_VALUE, &to, sizeof(to));
+	close_nest(value), close_nest(data), close_nest(one);
+	one = open_nest(NFTA_LIST_ELEM);
+	put_text(NFTA_EXPR_NAME, "nat");
+	data = open_nest(NFTA_EXPR_DATA);
+	put_number(NFTA_NAT_TYPE, NFT_NAT_DNAT);
+	put_number(NFTA_NAT_FAMILY, NFPROTO_IPV4);
+	put_number(NFTA_NAT_REG_ADDR_MIN, NFT_REG_1);
+	close_nest(data), close_nest(one), close_nest(all);
+}
+
+static void by_packet_filter(void)
+{
+	struct sockaddr_in to = sink();
+	int fd = must(socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER), "socket");
+	size_t at, hook;
+
+	end_message(message(NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
+	at = table_message(NFT_MSG_NEWTABLE, 0);
+	put_text(NFTA_TABLE_NAME, "t");
+	end_message(at);
+	at = table_message(NFT_MSG_NEWCHAIN, 0);
+	put_text(NFTA_CHAIN_TABLE, "t");
+	put_text(NFTA_CHAIN_NAME, "c");
+	put_text(NFTA_CHAIN_TYPE, "nat");
+	hook = open_nest(NFTA_CHAIN_HOOK);
+	put_number(NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_OUT);
+	put_number(NFTA_HOOK_PRIORITY, -100);
+	close_nest(hook);
+	end_message(at);
+	at = table_message(NFT_MSG_NEWRULE, NLM_F_APPEND);
+	put_text(NFTA_RULE_TABLE, "t");
+	put_text(NFTA_RULE_CHAIN, "c");
+	put_redirection(to.sin_addr);
+	end_message(at);
+	end_message(message(NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
+	must(send(fd, batch, used, 0), "send");
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 8); // nobody listens there
+	edit(connected(to));
 }
 
 // N8: names that no packet shows -----------------------------------------------------------------
@@ -181,6 +342,27 @@ static void by_split_hello(void) { by_name("api.stripe.com", 70); }
 static void by_other_name(void) { by_name("cdn.example", 0); }
 static void by_address_literal(void) { by_name("api.stripe.com", 0); } // nobody resolved it before
 
+// A ClientHello without any extension names nobody.
+static void by_no_name(void)
+{
+	unsigned char hello[50] = {22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3};
+	const unsigned char tail[] = {0, 0, 2, 0x13, 1, 1, 0};
+
+	memcpy(hello + 43, tail, sizeof(tail));
+	must(send(connected(anybody()), hello, sizeof(hello), 0), "send");
+}
+
+// The name that is asked for is under the encryption; the resolver's own is that of anybody.
+static void by_encrypted_question(void) { by_name("resolver.example", 0); }
+
+static void by_quic(void)
+{
+	struct sockaddr_in to = anybody();
+	unsigned char initial[1200] = {0xc3, 0, 0, 0, 1, 8}; // QUIC 1; names are encrypted from the first packet
+	int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+	must(sendto(fd, initial, sizeof(initial), 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
 // N9: sockets that were there, and servers -------------------------------------------------------
 
 static void by_inherited_socket(void)
@@ -210,11 +392,20 @@ const struct technique techniques[] = {
 	{"N3-sendto", by_datagram},
 	{"N3-sendmmsg", by_datagrams},
 	{"N4-raw", by_raw_ip},
+	{"N4-attached-raw", by_raw_ip},
+	{"N4-tcp", by_raw_tcp},
+	{"N4-attached-tcp", by_raw_tcp},
 	{"N5-packet", by_packet_socket},
+	{"N5-attached-packet", by_packet_socket},
 	{"N5-sockpacket", by_oldest_packet_socket},
 	{"N6-abstract", by_local_proxy},
 	{"N6-path", by_proxy_at_a_path},
 	{"N7-vsock", by_vsock},
+	{"N7-netlink", by_packet_filter},
+	{"N7-attached-netlink", by_packet_filter},
+	{"N8-bare", by_no_name},
+	{"N8-doh", by_encrypted_question},
+	{"N8-quic", by_quic},
 	{"N8-literal", by_address_literal},
 	{"N8-split", by_split_hello},
 	{"N8-fronting", by_other_name},

@@ -172,13 +172,21 @@ static void queue_bytes(void)
 
 const struct technique techniques[] = {
 	{"F17-write", write_by_ring},
+	{"F17-attached-write", write_by_ring},
 	{"F17-rename", rename_by_ring},
+	{"F17-attached-rename", rename_by_ring},
 	{"F17-sqpoll", write_by_polled_ring},
+	{"F17-attached-sqpoll", write_by_polled_ring},
 	{"E1-read", read_by_ring},
+	{"E1-attached-read", read_by_ring},
 	{"N1-uring", send_by_ring},
+	{"N1-attached-uring", send_by_ring},
 	{"K1-freeze", arm_plain},
+	{"K1-attached-freeze", arm_plain},
 	{"K2-sqpoll", arm_polled},
+	{"K2-attached-sqpoll", arm_polled},
 	{"K3-kill", arm_polled},
+	{"K3-attached-kill", arm_polled},
 	{"K4-queued", queue_bytes},
 	{0},
 };

@@ -94,6 +94,8 @@ static void with_a_used_pid(void)
 static void by_service_manager(void) { edit(join(AF_UNIX, "/run/systemd/private")); }
 static void by_system_bus(void) { edit(join(AF_UNIX, "/run/dbus/system_bus_socket")); }
 static void by_container_engine(void) { edit(join(AF_UNIX, "/run/docker.sock")); }
+static void by_second_engine(void) { edit(join(AF_UNIX, "/run/podman/podman.sock")); }
+static void by_third_engine(void) { edit(join(AF_UNIX, "/run/containerd/containerd.sock")); }
 static void by_other_name_of_the_engine(void) { edit(join(AF_UNIX, "/run/other/engine.sock")); }
 // By int $0x80, which a 64-bit program may use; what it points to must lie low.
 static void by_old_socket_call(void)
@@ -121,13 +123,17 @@ static void by_old_socket_call(void)
 static void by_terminal_server(void) { edit(join(AF_UNIX, "/run/screen/S-root/1")); }
 static void by_key_agent(void) { edit(join(AF_UNIX, "/run/keys/agent.1")); }
 
-static void by_local_shell_server(void)
+static void by_local_port(int port)
 {
-	unsigned char to[16] = {AF_INET, 0, 0, 22, 127, 0, 0, 1};
+	unsigned char to[16] = {AF_INET, 0, port >> 8, port, 127, 0, 0, 1};
 	int fd = must(socket(AF_INET, SOCK_STREAM, 0), "socket");
 	must(connect(fd, (void *)to, sizeof(to)), "connect");
 	edit(fd);
 }
+
+static void by_local_shell_server(void) { by_local_port(22); }
+static void by_port_of_the_engine(void) { by_local_port(2375); }
+static void by_port_of_the_cluster(void) { by_local_port(10250); }
 
 // D3, D7, D8: files that others run --------------------------------------------------------------
 
@@ -206,15 +212,22 @@ const struct technique techniques[] = {
 	{"D2-renamed", by_other_name_of_the_engine},
 	{"D2-socketcall", by_old_socket_call},
 	{"D2-attached", by_old_socket_call},
+	{"D2-podman", by_second_engine},
+	{"D2-containerd", by_third_engine},
 	{"D3-cron", by_schedule},
 	{"D3-unit", by_unit},
 	{"D3-hook", by_hook},
 	{"D4-screen", by_terminal_server},
 	{"D4-agent", by_key_agent},
 	{"D4-ssh", by_local_shell_server},
+	{"D4-engine-tcp", by_port_of_the_engine},
+	{"D4-kubelet", by_port_of_the_cluster},
 	{"D5-writev", by_memory_call},
+	{"D5-attached-writev", by_memory_call},
 	{"D5-mem", by_memory_file},
+	{"D5-attached-mem", by_memory_file},
 	{"D5-ptrace", by_ptrace},
+	{"D5-attached-ptrace", by_ptrace},
 	{"D6-setuid", by_set_user_id},
 	{"D7-makefile", by_build_file},
 	{"D8-core", by_core_pattern},

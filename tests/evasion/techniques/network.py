@@ -7,7 +7,13 @@ from effects import arrived
 from technique import Technique
 from techniques.reasons import LOCAL, PASSED_SOCKET
 
-_PACKETS = "The kernel calls no cgroup hook for what goes out by a packet socket."
+PACKETS = "The kernel calls no cgroup hook for what goes out by a packet socket."
+REDIRECTED = (
+    "Addresses are judged before the packet filter rewrites them. To change it takes CAP_NET_ADMIN."
+)
+RAW = (
+    "Addresses are judged where a socket connects or sends to a name; a raw packet carries its own."
+)
 
 NETWORK = (
     Technique("N1-uring", "rings", "connect and send through io_uring", arrived(), world=True),
@@ -25,7 +31,15 @@ NETWORK = (
         "network",
         "send IP packets of one's own making",
         arrived(),
-        gap="Addresses are judged where a socket connects or sends to a name; a raw packet carries its own.",
+        gap=RAW,
+        world=True,
+    ),
+    Technique(
+        "N4-tcp",
+        "network",
+        "send TCP segments of one's own making",
+        arrived(),
+        gap=RAW,
         world=True,
     ),
     Technique(
@@ -33,7 +47,7 @@ NETWORK = (
         "network",
         "send Ethernet frames of one's own making",
         arrived(),
-        gap=_PACKETS,
+        gap=PACKETS,
         world=True,
     ),
     Technique(
@@ -41,7 +55,7 @@ NETWORK = (
         "network",
         "send Ethernet frames by AF_INET and SOCK_PACKET",
         arrived(),
-        gap=_PACKETS,
+        gap=PACKETS,
         world=True,
     ),
     Technique(
@@ -66,6 +80,38 @@ NETWORK = (
         "connect by AF_VSOCK",
         arrived(),
         gap="No cgroup hook knows the family; an attached session may use it.",
+        world=True,
+    ),
+    Technique(
+        "N7-netlink",
+        "network",
+        "have the packet filter redirect an innocent address (nftables, by netlink)",
+        arrived(),
+        gap=REDIRECTED,
+        world=True,
+    ),
+    Technique(
+        "N8-bare",
+        "network",
+        "TLS without a name to an address that nobody resolved",
+        arrived(),
+        gap="There is no name to judge, and no rule names the address.",
+        world=True,
+    ),
+    Technique(
+        "N8-doh",
+        "network",
+        "ask for a name over TLS (a stand-in)",
+        arrived(),
+        gap="The question is under the encryption; only the resolver's address and name remain.",
+        world=True,
+    ),
+    Technique(
+        "N8-quic",
+        "network",
+        "QUIC to an address that nobody resolved",
+        arrived(),
+        gap="The name is under the encryption from the first packet on; only the address remains.",
         world=True,
     ),
     Technique(

@@ -10,7 +10,7 @@ PASSED_SOCKET = (
     "A socket that arrives over a socket is not looked at: addresses are judged where it connects."
 )
 MAY_BE_HONEST = "Honest work does the same, so the rule only alerts."
-LOCAL = "A local socket whose owner is unknown; its name says nothing."
+LOCAL = "The name of the local socket says nothing, and no rule asks who listens there."
 LOADED = (
     "The library acts as the program that loaded it, and that one the rule forgives. Of its environment "
     "only what is left after the exec is seen."
