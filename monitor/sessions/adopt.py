@@ -16,19 +16,18 @@ from typing import Protocol
 
 import psutil
 import structlog
-from pyroute2 import DiagSocket
 
 from monitor import events
 from monitor.errors import AttachError, NotAllowedError
 from monitor.procfs import has_ended, uids_of
-from monitor.sessions import cgroups
+from monitor.sessions import cgroups, sockets
+from monitor.sessions.sockets import Held
 from monitor.subjects import Origin
 
 _log = structlog.get_logger()
 
 _MAX_SWEEPS = 50
-_TCP_UDP = (6, 17)
-_ALL_STATES = 0xFFF
+_STREAMS = (0, 1, 2)
 
 
 class Scope(Protocol):
@@ -185,31 +184,28 @@ def sweep(
     )
 
 
-def watch_sockets(pids: list[int], slot: int, scope: Scope) -> int:
-    """Put sockets that are open already in scope of the network cut; how many."""
-    inodes = set()
+def watch_sockets(pids: list[int], slot: int, scope: Scope) -> dict[int, list[Held]]:
+    """Put sockets that are open already in scope of the network cut.
+
+    By pid, what the processes hold connected; not their standard streams, which whoever started them chose.
+    """
+    holders: dict[int, int] = {}
+    streams = set()
     for pid in pids:
-        for _, target in _descriptors(pid):
+        for number, target in _descriptors(pid):
             if target.startswith("socket:["):
-                inodes.add(int(target[8:-1]))
-    if not inodes:
-        return 0
-    watched = 0
-    with DiagSocket() as diag:
-        for family in (2, 10):
-            for protocol in _TCP_UDP:
-                for sock in diag.get_sock_stats(
-                    family=family, protocol=protocol, states=_ALL_STATES
-                ):
-                    if "idiag_inode" not in sock:  # an error, which pyroute2 hands out as well
-                        raise AttachError(
-                            "the kernel does not list sockets, so that they could not be cut",
-                            mend="modprobe -a tcp_diag udp_diag",
-                        )
-                    if sock["idiag_inode"] in inodes:
-                        scope.watch_socket(slot, sock["idiag_cookie"])
-                        watched += 1
-    return watched
+                inode = int(target[8:-1])
+                holders.setdefault(inode, pid)
+                if int(number) in _STREAMS:
+                    streams.add(inode)
+    connected: dict[int, list[Held]] = {}
+    if not holders:
+        return connected
+    for inode, held in sockets.held_by(pids, set(holders)).items():
+        scope.watch_socket(slot, held.cookie)
+        if held.port and inode not in streams:
+            connected.setdefault(holders[inode], []).append(held)
+    return connected
 
 
 def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
@@ -223,6 +219,29 @@ def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
             yield number, os.readlink(f"{base}/{number}")
         except OSError:
             continue  # closed while we looked
+
+
+def connections(
+    pid: int, held: Iterable[Held], slot: int, ktime_ns: int, view: events.View
+) -> Iterator[events.Connected]:
+    """Sockets that the process holds connected already, as if it connected them now."""
+    uid, *_ = uids_of(pid) or (0,)
+    for sock in held:
+        yield events.Connected(
+            ktime_ns=ktime_ns,
+            egress_bytes=0,
+            slot=slot,
+            tgid=pid,
+            tid=pid,
+            uid=uid,
+            view=view,
+            cut=False,
+            address=sock.address,
+            port=sock.port,
+            protocol=sock.protocol,
+            cookie=sock.cookie,
+            datagram=False,
+        )
 
 
 def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterator[events.Opened]:

@@ -248,14 +248,19 @@ class Registry:
         self.close(live, state)
 
     def _take_open_files(self, live: LiveSession, pids: list[int]) -> None:
-        """What these processes hold open counts as opened now, and its sockets can be cut."""
-        adopt.watch_sockets(pids, live.slot, self._scope)
+        """What these processes hold counts as opened or connected now, and its sockets can be cut.
+
+        The sockets come first: what a file makes of its reader, it was not when it connected.
+        """
+        held = adopt.watch_sockets(pids, live.slot, self._scope)
         now = self._clock(time.CLOCK_BOOTTIME)
         for pid in pids:
             live.tree.add(read_process(pid, uid=live.uid))
-            opened = adopt.open_files(pid, live.slot, now, view_of(pid))
+            view = view_of(pid)
+            connected = adopt.connections(pid, held.get(pid, ()), live.slot, now, view)
+            opened = adopt.open_files(pid, live.slot, now, view)
             with self._lock:
-                self._pending.extend(opened)
+                self._pending.extend((*connected, *opened))
 
     def _new(
         self,
@@ -378,7 +383,7 @@ class Registry:
             self._whole.popleft().shed()
 
     def pending(self) -> list[Event]:
-        """Events made by adoption: files that were open before anybody watched."""
+        """Events made by adoption: what was open or connected before anybody watched."""
         with self._lock:
             waiting, self._pending = self._pending, []
         return waiting

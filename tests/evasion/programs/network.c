@@ -410,6 +410,7 @@ const struct technique techniques[] = {
 	{"N8-split", by_split_hello},
 	{"N8-fronting", by_other_name},
 	{"N9-inherited", by_inherited_socket},
+	{"N9-attached-inherited", by_inherited_socket},
 	{"N9-passed", by_passed_socket},
 	{"N9-server", by_being_a_server},
 	{0},

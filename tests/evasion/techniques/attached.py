@@ -23,6 +23,7 @@ TWINS = {
     "N4-tcp": RAW,
     "N5-packet": PACKETS,
     "N7-netlink": REDIRECTED,
+    "N9-inherited": "",
     "K1-freeze": "",
     "K2-sqpoll": "",
     "K3-kill": "",

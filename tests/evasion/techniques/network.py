@@ -139,7 +139,6 @@ NETWORK = (
         "send on a socket connected before the session",
         arrived(),
         inherits="socket",
-        gap="Addresses are judged where a socket connects, and this one did before.",
         world=True,
     ),
     Technique(

@@ -5,18 +5,26 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from contextlib import suppress
 
 import pytest
 from laboratory import Puppet
 from wires import address, connect, listener
 
-from monitor.events import Access, Event, Opened, View
+from monitor.events import Access, Connected, Event, Opened, View
 from monitor.sessions.observer import Observation
 from monitor.subjects import Mode
 from monitor.tier import Tier
 
 CWD = -100
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+
+
+def connected(registry):
+    """What adoption made of sockets."""
+    return [e for e in registry.pending() if isinstance(e, Connected)]
 
 
 def test_that_a_secret_was_touched_is_told_when_a_rule_says_so(free, attach, observer, labelled):
@@ -99,6 +107,61 @@ def test_sockets_that_were_open_before_are_cut_by_the_quarantine(
         assert kernel.egress_bytes(live.slot)[1] >= 6
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_sockets_that_were_connected_before_become_events(free, attach, registry, host):
+    puppet = Puppet(free.ready("puppet"))
+    with listener(host) as server:
+        port = server.getsockname()[1]
+        connect(puppet, address(host, port))
+        connect(puppet, address(host, 9), socket.SOCK_DGRAM)
+        live = attach(puppet.pid)
+        events = connected(registry)
+    assert {(e.protocol, e.address, e.port) for e in events} == {
+        ("tcp", host, port),
+        ("udp", host, 9),
+    }
+    assert len(events) == 2
+    for event in events:
+        assert (event.slot, event.tgid, event.uid) == (live.slot, puppet.pid, 0)
+    assert connected(registry) == []
+
+
+def test_a_server_its_clients_and_standard_streams_are_no_connections_of_a_session(
+    free, attach, registry
+):
+    puppet = Puppet(free.ready("puppet"))
+    serving = puppet("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+    puppet("bind", serving, address("127.0.0.1", 0), 16)
+    puppet("listen", serving, 1)
+    name = puppet.place(bytes(16))
+    puppet("getsockname", serving, name, puppet.place(struct.pack("<I", 16)))
+    port = int.from_bytes(puppet.memory(name, 4)[2:], "big")
+    puppet("socket", socket.AF_INET, socket.SOCK_DGRAM, 0)
+    with (
+        socket.create_connection(("127.0.0.1", port)),
+        listener() as server,
+    ):
+        puppet("accept", serving, 0, 0)
+        stream = connect(puppet, address("127.0.0.1", server.getsockname()[1]))
+        puppet("dup2", stream, 2)
+        attach(puppet.pid)
+    assert connected(registry) == []
+
+
+def test_a_session_in_a_network_of_its_own_is_looked_at_there(shared, attach, registry, kernel):
+    puppet = Puppet(shared.ready("puppet"))
+    puppet("unshare", CLONE_NEWNET)
+    datagrams = puppet("socket", socket.AF_INET, socket.SOCK_DGRAM, 0)
+    puppet("ioctl", datagrams, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
+    to = address("127.0.0.1", 9)
+    puppet("connect", datagrams, to, len(to))
+    live = attach(puppet.pid)
+    assert [(e.address, e.port) for e in connected(registry)] == [("127.0.0.1", 9)]
+    kernel.quarantine(live.slot, on=True)
+    with pytest.raises(PermissionError):
+        puppet.stubborn()("write", datagrams, b"cut", 3)
+
+
 def test_no_number_of_new_sockets_makes_an_old_one_forgotten(shared, attach, kernel):
     puppet = Puppet(shared.ready("puppet"))
     with listener("127.0.0.1") as server:
@@ -125,6 +188,17 @@ def test_files_that_a_launched_child_inherited_become_events(registry, lab, free
     [event] = [e for e in registry.pending() if "inherited" in e.file.path.text]
     assert (event.slot, event.tgid) == (live.slot, child.pid)
     assert event.access == Access.READ | Access.WRITE
+
+
+def test_a_socket_that_a_launched_child_inherited_becomes_an_event(registry, lab, free):
+    child = Puppet(free.ready("puppet"))
+    with listener() as server:
+        connect(child, address("127.0.0.1", server.getsockname()[1]))
+        live = registry.launch(child.pid, name="agent", argv=["x"], mode=Mode.ENFORCE, uid=0)
+        lab.accept(live.slot)
+        [event] = connected(registry)
+        assert (event.address, event.port) == server.getsockname()
+    assert (event.slot, event.tgid) == (live.slot, child.pid)
 
 
 def test_a_socket_that_a_launched_child_inherited_is_cut_by_the_quarantine(
