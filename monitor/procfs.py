@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of procfs that many read: what /proc/PID/stat says of a process, and tables of names."""
+"""What the kernel's own file systems say of processes, of one that is gone nothing; and tables of names."""
 
 from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
+
+_ENDED = frozenset("ZX")
+_THREADS = 17
+"""Where `stat_of` has num_threads: those that live, and the main one until all are gone."""
 
 
 def lines_of(file: Path, most_bytes: int = -1) -> list[str]:
@@ -32,9 +37,12 @@ def stat_of(pid: int, proc: Path = Path("/proc")) -> list[str]:
 
 
 def has_ended(pid: int) -> bool:
-    """Gone, or a zombie that waits for its parent."""
+    """Gone, or a zombie that waits for its parent, with no other thread.
+
+    A main thread may end alone (pthread_exit): the process is shown as a zombie then, and acts on.
+    """
     fields = stat_of(pid)
-    return not fields or fields[0] in {"Z", "X"}
+    return not fields or (fields[0] in _ENDED and not _has_others(fields))
 
 
 def status_of(pid: int) -> dict[str, str]:
@@ -53,3 +61,57 @@ def status_of(pid: int) -> dict[str, str]:
 def uids_of(pid: int) -> tuple[int, ...]:
     """Real, effective, saved and file system's; none if it is gone."""
     return tuple(int(word) for word in status_of(pid).get("Uid", "").split())
+
+
+def acting(pid: int, proc: Path = Path("/proc")) -> int:
+    """The number under which /proc has the files, memory and namespaces of a process: its pid, mostly.
+
+    Where its main thread ended alone, that has none of them any more, and another thread's is given.
+    """
+    fields = stat_of(pid, proc)
+    if fields and fields[0] in _ENDED and _has_others(fields):
+        tasks = proc / str(pid) / "task"
+        with suppress(OSError):  # it ended
+            for tid in _threads_of(pid, proc):
+                if (of_thread := stat_of(tid, tasks)) and of_thread[0] not in _ENDED:
+                    return tid
+    return pid
+
+
+def processes_in(cgroup: Path) -> list[int]:
+    """Those of which a thread lives in the cgroup or below it; not of other pid namespaces than ours.
+
+    `cgroup.procs` says where the main threads are. One that has ended stays where it was when the others
+    of its process are moved.
+    """
+    listed: dict[int, None] = {}
+    living: set[int] = set()
+    for directory, _, _ in os.walk(cgroup):
+        listed |= dict.fromkeys(_numbers(f"{directory}/cgroup.procs"))
+        living.update(_numbers(f"{directory}/cgroup.threads"))
+    living.discard(0)
+    found = {pid: None for pid in listed if pid in living}
+    unknown = living - found.keys()
+    for pid in listed:
+        with suppress(OSError):  # it ended
+            if unknown and not unknown.isdisjoint(own := _threads_of(pid)):
+                unknown.difference_update(own)
+                found[pid] = None
+    for tid in unknown:
+        found[int(status_of(tid).get("Tgid", tid))] = None
+    return list(found)
+
+
+def _numbers(file: str) -> list[int]:
+    try:
+        return [int(number) for number in Path(file).read_text().split()]
+    except OSError:  # removed; or threaded: its processes are listed at the domain above
+        return []
+
+
+def _threads_of(pid: int, proc: Path = Path("/proc")) -> list[int]:
+    return [int(thread.name) for thread in (proc / str(pid) / "task").iterdir()]
+
+
+def _has_others(fields: list[str]) -> bool:
+    return int(fields[_THREADS]) > 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import psutil
 import structlog
 
 from monitor.events import Event
-from monitor.procfs import uids_of
+from monitor.procfs import acting, processes_in, uids_of
 from monitor.subjects import Process
 
 _log = structlog.get_logger()
@@ -41,11 +40,7 @@ def collect(cgroup: Path, history: Iterable[Event], family: Iterable[Process]) -
 
 
 def _collect(cgroup: Path, history: Iterable[Event], family: Iterable[Process]) -> dict[str, Any]:
-    pids: list[int] = []
-    for directory, _, names in os.walk(cgroup):
-        if "cgroup.procs" in names:
-            with suppress(OSError):  # removed, or threaded: its processes are listed further up
-                pids += [int(p) for p in Path(directory, "cgroup.procs").read_text().split()]
+    pids = processes_in(cgroup)
     return {
         "processes": [_process(pid) for pid in pids[:_MAX_PROCESSES]],
         "processes_left_out": max(0, len(pids) - _MAX_PROCESSES),
@@ -67,7 +62,7 @@ def _collect(cgroup: Path, history: Iterable[Event], family: Iterable[Process]) 
 
 def _process(pid: int) -> dict[str, Any]:
     try:
-        process = psutil.Process(pid)
+        process = psutil.Process(acting(pid))
         with process.oneshot():
             return {
                 "pid": pid,
@@ -75,9 +70,9 @@ def _process(pid: int) -> dict[str, Any]:
                 "image": process.exe(),
                 "argv": process.cmdline(),
                 "cwd": process.cwd(),
-                "uid": uids_of(pid)[0],
-                "started": process.create_time(),
-                "files": _files(pid),
+                "uid": uids_of(process.pid)[0],
+                "started": psutil.Process(pid).create_time(),
+                "files": _files(process.pid),
                 "sockets": [*_sockets(process, "inet"), *_sockets(process, "unix")],
             }
     except Exception as error:  # noqa: BLE001 - as above

@@ -19,7 +19,7 @@ import msgspec
 
 from monitor.errors import GuardError
 from monitor.procfs import has_ended
-from monitor.response.cgroup_files import CgroupFiles, events_of, write_to
+from monitor.response.cgroup_files import CgroupFiles, events_of, kill_all, write_to
 from monitor.response.continuing import continue_held, go_on
 from monitor.response.guard import Guard
 from monitor.response.holds import Holds, Reason
@@ -270,7 +270,7 @@ class KillSwitch:
 
     def _kill_all(self, cgroup: Path) -> None:
         try:
-            write_to(cgroup, "cgroup.kill", b"1")
+            kill_all(cgroup)
         except OSError:
             if cgroup.exists():
                 raise

@@ -19,7 +19,7 @@ import structlog
 
 from monitor import events
 from monitor.errors import AttachError, NotAllowedError
-from monitor.procfs import has_ended, uids_of
+from monitor.procfs import acting, has_ended, uids_of
 from monitor.sessions import cgroups, sockets
 from monitor.sessions.sockets import Held
 from monitor.subjects import Origin
@@ -209,7 +209,7 @@ def watch_sockets(pids: list[int], slot: int, scope: Scope) -> dict[int, list[He
 
 
 def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
-    base = f"/proc/{pid}/fd"
+    base = f"/proc/{acting(pid)}/fd"
     try:
         numbers = os.listdir(base)
     except OSError:
@@ -247,12 +247,13 @@ def connections(
 def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterator[events.Opened]:
     """Files the process holds open already, as if it opened them now."""
     uid, *_ = uids_of(pid) or (0,)
+    base = f"/proc/{acting(pid)}"
     for number, target in _descriptors(pid):
         if not target.startswith("/"):
             continue
         try:
-            info = os.stat(f"/proc/{pid}/fd/{number}")
-            text = Path(f"/proc/{pid}/fdinfo/{number}").read_text(errors="replace")
+            info = os.stat(f"{base}/fd/{number}")
+            text = Path(f"{base}/fdinfo/{number}").read_text(errors="replace")
         except OSError:
             continue
         if not stat.S_ISREG(info.st_mode):

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
 from monitor.errors import AttachError, RequirementError
-from monitor.procfs import lines_of
+from monitor.procfs import acting, lines_of, processes_in
 
 CGROUP2_MAGIC = 0x63677270
 DEEPEST_LEVEL = 12
@@ -55,7 +55,8 @@ def find_root(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path:
 def cgroup_of(pid: int, root: Path) -> Path:
     """The cgroup2 directory of a process; AttachError if it is gone."""
     try:
-        lines = lines_of(Path(f"/proc/{pid}/cgroup"))
+        # A main thread that ended alone stays where it was when the others are moved.
+        lines = lines_of(Path(f"/proc/{acting(pid)}/cgroup"))
     except OSError as error:
         raise AttachError(
             f"process {pid} does not exist", mend="look with `ps` for the agent's pid"
@@ -71,15 +72,9 @@ def level_of(cgroup: Path, root: Path) -> int:
     return len(cgroup.relative_to(root).parts)
 
 
-def members(cgroup: Path) -> Iterator[int]:
-    """Every process in the cgroup or below it. A pid of 0 belongs to another pid namespace."""
-    for directory, _, names in os.walk(cgroup):
-        if "cgroup.procs" in names:
-            try:
-                text = Path(directory, "cgroup.procs").read_text()
-            except OSError:
-                continue  # removed, or threaded: its processes are listed at the domain above
-            yield from (pid for pid in map(int, text.split()) if pid)
+def members(cgroup: Path) -> list[int]:
+    """Every process in the cgroup or below it, but for those of another pid namespace."""
+    return processes_in(cgroup)
 
 
 def make(parent: Path, name: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from monitor import events
-from monitor.procfs import stat_of
+from monitor.procfs import acting, stat_of
 from monitor.sessions.taint import Labels, Taint, at_other_ends
 from monitor.subjects import Labelled, Process
 from monitor.text import decode
@@ -317,7 +317,7 @@ def _shortened(process: Process, depth: int = _MAX_ANCESTORS) -> Process:
 def home_of(pid: int, proc: Path = Path("/proc")) -> str:
     """HOME in the environment a process was started with, resolved; empty if there is none."""
     try:
-        environ = (proc / str(pid) / "environ").read_bytes()
+        environ = (proc / str(acting(pid, proc)) / "environ").read_bytes()
     except OSError:
         return ""
     for pair in environ.split(b"\0"):
@@ -328,7 +328,7 @@ def home_of(pid: int, proc: Path = Path("/proc")) -> str:
 
 def read_process(pid: int, *, uid: int = 0, proc: Path = Path("/proc")) -> Process:
     """What /proc still says of a process; only its pid where it is gone already."""
-    base = proc / str(pid)
+    base = proc / str(acting(pid, proc))
     image = cwd = ""
     argv: tuple[str, ...] = ()
     parent = 0

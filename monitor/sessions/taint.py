@@ -13,6 +13,7 @@ import os
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 
+from monitor.procfs import acting
 from monitor.sessions.latest import Latest
 from monitor.subjects import Labelled
 
@@ -96,7 +97,7 @@ def at_other_ends(pid: int, others: Iterable[int]) -> Iterator[int]:
 
 
 def _pipes(pid: int) -> frozenset[str]:
-    directory = f"/proc/{pid}/fd"
+    directory = f"/proc/{acting(pid)}/fd"
     found = set()
     with suppress(OSError):  # it ended
         for fd in os.listdir(directory):

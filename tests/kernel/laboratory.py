@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -131,7 +131,7 @@ class Laboratory:
         """End what runs in a cgroup that was handed over to others; they remove it."""
         assert cgroup.is_relative_to(self.base)
         if cgroup.exists():
-            (cgroup / "cgroup.kill").write_text("1")
+            end_all(cgroup)
             assert until(lambda: "populated 0" in (cgroup / "cgroup.events").read_text())
 
     def close(self) -> None:
@@ -144,9 +144,17 @@ def empty(cgroup: Path) -> None:
     if not cgroup.exists():
         return
     assert os.getpid() not in cgroups.members(cgroup)
-    (cgroup / "cgroup.kill").write_text("1")
+    end_all(cgroup)
     assert until(lambda: "populated 0" in (cgroup / "cgroup.events").read_text())
     assert until(lambda: cgroups.remove(cgroup))
+
+
+def end_all(cgroup: Path) -> None:
+    """Kill whatever is in a cgroup of ours."""
+    (cgroup / "cgroup.kill").write_text("1")
+    for pid in cgroups.members(cgroup):  # whose main thread has ended
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Inside:

@@ -3,6 +3,9 @@
 //   exit CODE | signal NUMBER | wait
 //   daemon PATH               double fork and a new session; the grandchild touches PATH
 //   leader-leaves PATH        the main thread ends first, another one touches PATH, then exits 7
+//   outlived [DIRECTORY TARGET]   the main thread has ended, another one waits; told to (by a line), it mounts
+//                             over DIRECTORY where nobody else sees it, and changes the mode of a link to TARGET
+//   beside DIRECTORY TARGET   the same with a main thread that stays
 //   thread-ends PATH          a thread ends, then the main thread touches PATH, then exits 7
 //   thread-yields PATH        a thread makes itself less important, then touches PATH
 //   born-into CGROUP PATH     a child made straight into a cgroup touches PATH
@@ -12,13 +15,16 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,6 +66,53 @@ static int leader_leaves(char *path)
 	pthread_t thread;
 
 	pthread_create(&thread, 0, outlive, path);
+	pthread_exit(0);
+}
+
+static char state_of_the_main_thread(void)
+{
+	char text[512] = "", *end;
+	int stat = open("/proc/self/stat", O_RDONLY);
+
+	if (read(stat, text, sizeof(text) - 1) < 0)
+		perror("stat");
+	close(stat);
+	end = strrchr(text, ')');
+	return end ? end[2] : 0;
+}
+
+static int change_behind(const char *directory, const char *target)
+{
+	if (unshare(CLONE_NEWNS | CLONE_FS) || mount("none", "/", 0, MS_REC | MS_PRIVATE, 0)
+	    || mount("none", directory, "tmpfs", 0, 0) || chdir(directory) || symlink(target, "link"))
+		return -1;
+	return chmod("link", 0700);
+}
+
+static void *outlive_and_wait(void *argv)
+{
+	char **arguments = argv;
+
+	while (!strcmp(arguments[1], "outlived") && state_of_the_main_thread() != 'Z')
+		usleep(200);
+	printf("ready\n");
+	fflush(stdout);
+	while (getchar() != '\n' || !arguments[2])
+		if (feof(stdin))
+			pause();
+	printf(change_behind(arguments[2], arguments[3]) ? "failed\n" : "done\n");
+	fflush(stdout);
+	pause();
+	return 0;
+}
+
+static int outlived(char **argv)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, 0, outlive_and_wait, argv);
+	if (!strcmp(argv[1], "beside"))
+		return pthread_join(thread, 0);
 	pthread_exit(0);
 }
 
@@ -167,6 +220,8 @@ int main(int argc, char **argv)
 		return daemonise(argv[2]);
 	if (!strcmp(act, "leader-leaves"))
 		return leader_leaves(argv[2]);
+	if (!strcmp(act, "outlived") || !strcmp(act, "beside"))
+		return outlived(argv);
 	if (!strcmp(act, "thread-ends"))
 		return thread_ends(argv[2]);
 	if (!strcmp(act, "thread-yields"))

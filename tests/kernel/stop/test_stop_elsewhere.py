@@ -30,10 +30,10 @@ def away(lab):
     lab.evict(cgroup)
 
 
-@pytest.fixture
-def escaped(inside, away):
-    """The session's only process, and it is elsewhere."""
-    process = inside.ready("family", "children", "0")
+@pytest.fixture(params=[("children", "0"), ("outlived",)], ids=["whole", "outlived"])
+def escaped(request, inside, away):
+    """The session's only process, and it is elsewhere; its main thread may have ended."""
+    process = inside.ready("family", *request.param)
     (away / "cgroup.procs").write_text(str(process.pid))
     return process
 

@@ -11,6 +11,7 @@ import pytest
 from aim import Aim
 
 from monitor.errors import GuardError
+from monitor.response import cgroup_files
 from monitor.response import guard as guard_module
 from monitor.response import killswitch as killswitch_module
 from monitor.response.holds import Holds
@@ -45,6 +46,7 @@ def nothing_written(monkeypatch):
         raise AssertionError(f"{value!r} would have been written to a cgroup.freeze")
 
     monkeypatch.setattr(killswitch_module, "write_to", write)
+    monkeypatch.setattr(cgroup_files, "write_to", write)
     monkeypatch.setattr(killswitch_module.CgroupFiles, "freeze", freeze)
 
 

@@ -96,6 +96,24 @@ def test_resume_lets_it_run_and_gives_the_network_back(inside, puppet, killswitc
         connect(puppet, to)
 
 
+def test_a_kill_reaches_whose_main_thread_has_ended(inside, killswitch):
+    process = inside.ready("family", "outlived")
+    report = killswitch.kill(inside)
+    assert report.done, report.detail
+    assert process.wait(5) == -9
+
+
+def test_a_kill_reaches_who_was_moved_without_his_main_thread(lab, inside, killswitch):
+    with lab.session(watched=False) as before:
+        process = before.ready("family", "outlived")
+        (inside.cgroup / "cgroup.procs").write_text(str(process.pid))
+        assert cgroups.members(inside.cgroup) == [process.pid]
+        assert cgroups.members(before.cgroup) == []
+        report = killswitch.kill(inside)
+        assert report.done, report.detail
+        assert process.wait(5) == -9
+
+
 def test_what_was_contained_for_nothing_goes_on(inside, puppet, killswitch):
     killswitch.contain(inside)
     assert until(lambda: killswitch.is_frozen(inside))  # it is begun, and not waited for

@@ -10,6 +10,7 @@ from calls import opening
 from held import held_by, watching
 from laboratory import until
 from msgspec.structs import replace
+from states import ended
 
 from monitor.alerts import SessionRef
 from monitor.casebook import Casebook
@@ -144,6 +145,14 @@ def test_a_stranger_that_has_the_number_of_a_root_that_ended_is_left_alone(lab, 
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_who_lost_his_main_thread_is_followed_by_the_next_monitor(lab, inside, recorded, restored):
+    process = inside.ready("family", "outlived")
+    assert ended(process.pid)  # by its letter
+    live, _ = restored(recorded)
+    assert lab.kernel.task_slot(process.pid) == live.slot
+    assert live.tree.get(process.pid).image == lab.program("family")
 
 
 def test_who_waits_in_a_session_that_no_record_tells_of_goes_on(
