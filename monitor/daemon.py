@@ -32,6 +32,7 @@ from monitor.metrics import Metrics
 from monitor.notify.notifier import Notifier
 from monitor.notify.targets import targets
 from monitor.pipeline import Pipeline
+from monitor.procfs import acting
 from monitor.record.keeper import Keeper
 from monitor.record.lock import StateLock
 from monitor.record.store import Store
@@ -85,7 +86,7 @@ def _limits(settings: Settings) -> Limits:
 def _stoppable(sessions: Iterable[LiveSession]) -> tuple[tuple[str, str], ...]:
     """Root and home of every session that a rule may stop."""
     return tuple(
-        (f"/proc/{live.root_pid}/root", live.user_home)
+        (f"/proc/{acting(live.root_pid)}/root", live.user_home)
         for live in sessions
         if live.mode is Mode.ENFORCE and live.state.alive
     )

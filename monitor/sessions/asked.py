@@ -37,8 +37,9 @@ class Asked(Protocol):
 def opened(asked: Asked, egress_bytes: int) -> Opened:
     """The event, as refused: if it is not, it is no event.
 
-    What cannot be read because the asker was killed is left at its nearest guess. `egress_bytes` is
-    what has left the session by now.
+    What cannot be read because the asker was killed is left at its nearest guess. The thread is asked
+    for and not its process, of which the main one may have ended. `egress_bytes` is what has left the
+    session by now.
     """
     path = asked.path
     if not asked.links:
@@ -50,13 +51,13 @@ def opened(asked: Asked, egress_bytes: int) -> Opened:
         slot=asked.slot,
         tgid=asked.pid,
         tid=asked.tid,
-        uid=_uid_of(asked.pid),
-        view=view_of(asked.pid),
+        uid=_uid_of(asked.tid),
+        view=view_of(asked.tid),
         cut=False,
         file=File(
             place,
             asked.inode,
-            _parent_inode(asked.pid, place.text),
+            _parent_inode(asked.tid, place.text),
             asked.mode,
             asked.links,
         ),
@@ -68,8 +69,8 @@ def opened(asked: Asked, egress_bytes: int) -> Opened:
 
 
 def _place(asked: Asked, path: str) -> Place:
-    text = below(path, _root_of(asked.pid))
-    table = b"\n" + _read(f"/proc/{asked.pid}/mountinfo")
+    text = below(path, _root_of(asked.tid))
+    table = b"\n" + _read(f"/proc/{asked.tid}/mountinfo")
     start = table.find(b"\n%d " % asked.mount)
     if start >= 0:
         row = os.fsdecode(table[start + 1 : table.find(b"\n", start + 1)])

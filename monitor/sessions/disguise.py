@@ -14,12 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from monitor import events
+from monitor.procfs import acting
 from monitor.sessions.places import HostMounts, Mount, base_of, below, mounts_of, view_of
 
 _LOADING = (b"LD_PRELOAD=", b"LD_AUDIT=", b"LD_LIBRARY_PATH=")
 _OF_THE_SYSTEM = re.compile(rb"/(?:usr|lib\w*|opt|snap|nix/store|gnu/store)(?:/|$)")
 _MOST_ENVIRONMENT_BYTES = 256 << 10
-MOST_BYTES = 128 << 10
+_MOST_BYTES = 128 << 10
 """Of a mount table that is read for one event: some 1,500 lines, which take 3 ms."""
 
 
@@ -50,13 +51,22 @@ class MountTable:
         Who asks for an event says how long a table he waits for: an agent can make it 100,000 lines long.
         """
         with suppress(OSError):
-            table = cls(Path(f"/proc/{pid}/mountinfo"), most_bytes=most_bytes)
+            thread = acting(pid)
+            table = cls(Path(f"/proc/{thread}/mountinfo"), most_bytes=most_bytes)
             if table._root is not None:
                 return table
-            if view_of(pid).mnt_ns == view_of().mnt_ns:  # a chroot to a directory that is no mount
-                base = base_of(f"/proc/{pid}/root")
+            if (
+                view_of(thread).mnt_ns == view_of().mnt_ns
+            ):  # a chroot to a directory that is no mount
+                base = base_of(f"/proc/{thread}/root")
                 return cls(Path("/proc/self/mountinfo"), base, most_bytes=most_bytes)
         return None
+
+    @classmethod
+    def of_event(cls, event: events.Event) -> MountTable | None:
+        """As the thread that acted sees it, unless that takes too long to read."""
+        bound = {"most_bytes": _MOST_BYTES}
+        return cls.of(event.tid, **bound) or cls.of(event.tgid, **bound)
 
     def file(self, path: str) -> tuple[int, str]:
         """Device and path within it; (0, "") where nothing is known to be mounted."""
@@ -108,7 +118,7 @@ def own_name(event: events.Event, named: str, first: MountTable | None, host: Ho
     path = event.file.path if isinstance(event, events.Opened) else None
     if first is None or not (path or named) or (path and _has(first, path)):
         return ""
-    seen = MountTable.of(event.tgid, most_bytes=MOST_BYTES)
+    seen = MountTable.of_event(event)
     if seen is None:
         return ""
     if path is None:

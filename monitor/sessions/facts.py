@@ -348,7 +348,7 @@ class FactMaker:
             self._watched.changed(_leaf(path))
 
     def _root(self, event: events.Event, live: LiveSession) -> str:
-        return self._roots.root(event.view, _pids(event.tgid, live))
+        return self._roots.root(event.view, _pids(event, live))
 
 
 _PATH_FIELDS = ("TargetFilename", "SourceFilename")
@@ -387,7 +387,7 @@ def _leaf(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _pids(tgid: int, live: LiveSession) -> Iterable[int]:
-    """Processes through whose /proc the event's mount namespace may be reached, nearest first."""
-    yield from (tgid, live.root_pid)
+def _pids(event: events.Event, live: LiveSession) -> Iterable[int]:
+    """Through whose /proc the event's mount namespace may be reached, nearest first."""
+    yield from dict.fromkeys((event.tid, event.tgid, live.root_pid))
     yield from (process.pid for process in live.tree)

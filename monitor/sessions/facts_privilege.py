@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from monitor import events
@@ -36,10 +37,11 @@ def mounted_at(event: events.Privileged, process: Process) -> events.Name:
     if event.operation == "move_mount":
         directory = ctypes.c_int32(event.args[_TO_DIRECTORY]).value
         start = "cwd" if directory == _AT_FDCWD else f"fd/{directory}"
-    try:
-        base = os.readlink(f"/proc/{event.tgid}/{start}")
-    except OSError:
-        base = process.cwd  # it ended
+    base = process.cwd  # if it ended
+    for number in (event.tid, event.tgid):  # the thread that acted may be all that is left, or gone
+        with suppress(OSError):
+            base = os.readlink(f"/proc/{number}/{start}")
+            break
     return events.Name(events.Path(base, base, 0), event.text)
 
 

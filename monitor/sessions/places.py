@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from monitor.events import Name, View
-from monitor.procfs import lines_of
+from monitor.procfs import acting, lines_of
 
 _NR_OPENAT2 = 437
 _RESOLVE_IN_ROOT = 0x10
@@ -36,8 +36,8 @@ _ROOT_FACTOR = 0x9E3779B1
 _MOST_HELD = 128
 _MOST_CLOSING = 1024
 """Descriptors that wait to be closed: an agent must not be able to take all that we may have."""
-_NEAREST = 2
-"""The process that acted, and its session's first."""
+_NEAREST = 3
+"""The thread that acted, its process, and its session's first."""
 _SHARE = 0.05
 """Of the time that goes by, what may go into asking all processes who sees the same as another."""
 _O_DIRECTORY_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -72,11 +72,16 @@ def open_in_root(root: str, path: str, flags: int = _O_DIRECTORY_PATH) -> int:
 
 
 def view_of(pid: int | str = "self") -> View:
-    """From where a process sees the file system; (0, 0) if it is gone."""
-    try:
-        return View(os.stat(f"/proc/{pid}/ns/mnt").st_ino, _number_of(f"/proc/{pid}/root"))
-    except OSError:
-        return View(0, 0)
+    """From where a process (or a thread) sees the file system; (0, 0) if it is gone."""
+    with suppress(OSError):
+        return _view_of(pid)
+    with suppress(OSError):  # its main thread may have ended alone
+        return _view_of(acting(int(pid)))
+    return View(0, 0)
+
+
+def _view_of(pid: int | str) -> View:
+    return View(os.stat(f"/proc/{pid}/ns/mnt").st_ino, _number_of(f"/proc/{pid}/root"))
 
 
 def _number_of(root: str) -> int:
@@ -183,13 +188,14 @@ def _open_root(view: View, pids: Iterable[int]) -> tuple[int, int] | None:
         if view_of(pid) != view:
             continue
         opened: list[int] = []
+        thread = acting(pid)
         try:
-            opened.append(os.open(f"/proc/{pid}/root", _O_DIRECTORY_PATH))
-            opened.append(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
+            opened.append(os.open(f"/proc/{thread}/root", _O_DIRECTORY_PATH))
+            opened.append(os.open(f"/proc/{thread}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             view_now = View(0, 0)  # it ended
         else:
-            view_now = view_of(pid)
+            view_now = view_of(thread)
         if view_now == view:  # it did not change its root in between
             return opened[0], opened[1]
         for descriptor in opened:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from monitor.events import Event, File
-from monitor.sessions.disguise import MOST_BYTES, MountTable
+from monitor.sessions.disguise import MountTable
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, outer, view_of
 from monitor.sessions.watched import WatchedPaths
@@ -64,7 +64,7 @@ class Spellings:
     def _table(self, event: Event) -> MountTable | None:
         """Mounts as who acted sees them; those of who has our view are read when they change."""
         if event.view != self._view:
-            return MountTable.of(event.tgid, most_bytes=MOST_BYTES)
+            return MountTable.of_event(event)
         if time.monotonic() >= self._again_s:
             begun_s = time.monotonic()
             self._mounts.refresh()

@@ -9,8 +9,9 @@ import time
 import pytest
 from laboratory import Puppet, until
 
-from monitor.events import Executed, Forked
+from monitor.events import Executed, Forked, ModeChanged
 from monitor.sessions import adopt, cgroups
+from monitor.sessions.places import view_of
 from monitor.subjects import Origin
 
 
@@ -57,6 +58,49 @@ def test_a_zombie_in_the_tree_keeps_nobody_from_being_taken_in(request, where, a
     assert list(cgroups.members(live.cgroup)) == [tree.pid]
     [zombie] = set(adopt.tree_of(tree.pid)) - {tree.pid}
     assert kernel.task_slot(zombie) == 0
+
+
+@pytest.mark.parametrize("where", ["free", "shared"])
+def test_a_process_whose_main_thread_has_ended_is_taken_in(request, where, attach, kernel, lab):
+    tree = request.getfixturevalue(where).ready("family", "outlived")
+    live = attach(tree.pid)
+    assert kernel.task_slot(tree.pid) == live.slot
+    assert set(cgroups.members(live.cgroup)) == {tree.pid}
+    assert live.tree.get(tree.pid).image == lab.program("family")
+    assert live.view == view_of()
+    assert live.mounts
+
+
+def test_who_has_a_stranger_beside_him_whose_main_thread_has_ended_is_moved(free, attach):
+    stranger = free.ready("family", "outlived")
+    live = attach(free.ready("family", "children", "0").pid)
+    assert live.origin is Origin.MOVED
+    assert list(cgroups.members(free.cgroup)) == [stranger.pid]
+
+
+def test_what_who_lost_his_main_thread_has_open_is_known(free, attach, registry, scratch):
+    (scratch / "open").write_text("x")
+    with (scratch / "open").open() as file:
+        attach(free.ready("family", "outlived", pass_fds=[file.fileno()]).pid)
+    assert str(scratch / "open") in [event.file.path.text for event in registry.pending()]
+
+
+@pytest.mark.parametrize("act", ["outlived", "beside"])
+def test_names_that_only_one_thread_sees_are_resolved_as_it_sees_them(
+    free, attach, observer, lab, scratch, act
+):
+    (scratch / "hidden").mkdir()
+    (scratch / "target").touch()
+    tree = free.ready("family", act, scratch / "hidden", scratch / "target")
+    live = attach(tree.pid)
+    tree.stdin.write(b"\n")
+    tree.stdin.flush()
+    assert free.said(tree) == b"done\n"
+    [event] = [e for e in lab.taken(live.slot) if isinstance(e, ModeChanged)]
+    assert event.tgid == tree.pid != event.tid
+    assert event.view != live.view
+    facts = observer.observe(event).facts
+    assert [fact.fields["TargetFilename"] for fact in facts] == [str(scratch / "target")]
 
 
 def test_what_an_adopted_process_starts_is_followed(shared, attach, lab):

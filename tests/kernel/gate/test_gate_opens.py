@@ -174,6 +174,17 @@ def test_a_question_becomes_the_event_of_an_open(guard, inside, puppet, file):
     assert abs(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - event.ktime_ns) < 5e9
 
 
+def test_an_open_by_who_lost_his_main_thread_is_told_as_his_thread_sees_it(guard, inside, file):
+    guard.watch(file)
+    events = []
+    guard.answering(lambda question: events.append(opened(question, 5)) or True)
+    assert inside.run("family", "leader-leaves", file) == 7
+    [event] = events
+    assert event.tgid != event.tid
+    assert (event.view, event.file.path.text) == (view_of(), str(file))
+    assert event.file.parent_inode == file.parent.stat().st_ino
+
+
 @pytest.fixture(params=["the test's", "/dev/shm"])
 def elsewhere(request, file):
     """Of a file system that is the root's, or may be, and of one that is not."""

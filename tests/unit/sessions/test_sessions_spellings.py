@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from monitor import events
-from monitor.sessions import spellings as spellings_module
+from monitor.sessions import disguise
 from monitor.sessions.places import HostMounts, Roots, resolve, view_of
 from monitor.sessions.spellings import Spellings
 from monitor.sessions.watched import WatchedPaths
@@ -81,7 +81,7 @@ def test_a_name_below_a_directory_that_was_mounted_anew_has_the_other_path_too(l
 
 @pytest.mark.kernel
 def test_a_watched_name_is_known_among_more_mounts_than_anybody_reads(looker, here, monkeypatch):
-    monkeypatch.setattr(spellings_module, "MOST_BYTES", 10)
+    monkeypatch.setattr(disguise, "_MOST_BYTES", 10)
     with seeing_an_alias(here) as pid:
         names = looker.names(here / "alias" / "watched", pid)
         unwatched = looker.names(here / "alias" / "x", pid)
