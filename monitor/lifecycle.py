@@ -20,6 +20,7 @@ from monitor.response.continuing import go_on
 from monitor.response.evidence import collect
 from monitor.response.grants import Grants
 from monitor.response.killswitch import KillSwitch
+from monitor.sessions import cgroups
 from monitor.sessions.live import LiveSession
 from monitor.sessions.registry import Registry
 from monitor.subjects import Session, State
@@ -116,25 +117,41 @@ class Lifecycle:
             self._casebook.found_stopped(session, f"{said}.", evidence)
 
     def end_empty_ones(self) -> None:
-        """Sessions whose last process is gone have ended."""
+        """Sessions whose last process is gone have ended, whoever is born in the same place after that."""
         for live in self._registry.live():
-            if not (live.populated and self._killswitch.is_empty(live)):
+            if not (live.ended or (live.populated and self._has_ended(live))):
                 continue
-            if self._killswitch.gather(live):
-                continue  # somebody of it lives elsewhere, and is back
             if self._registry.end(live):
                 self._grants.forget(live.id)
                 self._casebook.ended(live.id)
                 self._memories.forget(live)
                 _log.info("session.ended", session=live.id, state=live.state.value)
             self._store.save_session(live.snapshot())  # once more when its last events are in
+            if self._registry.live_in(live.slot) is not live:
+                self._tell_who_came_after(live)
+
+    def _has_ended(self, live: LiveSession) -> bool:
+        # If somebody of it lives elsewhere, he is back then.
+        return self._killswitch.is_empty(live) and not self._killswitch.gather(live)
+
+    def _tell_who_came_after(self, live: LiveSession) -> None:
+        """Who came to its cgroup after its end, or has one at the same path, belongs to no session."""
+        strangers = cgroups.members(live.cgroup)
+        if strangers:
+            _log.warning(
+                "session.not_followed",
+                session=live.id,
+                cgroup=str(live.cgroup),
+                processes=len(strangers),
+                mend=f"attach them again: `estop attach --pid {strangers[0]}`",
+            )
 
     def leave(self) -> None:
         """At the end: empty cgroups go, frozen sessions stay frozen, the rest is said aloud."""
         for live in self._registry.live():
             self._store.save_session(live.snapshot())
             self._memories.keep(live, all_of_it=True)
-            if self._killswitch.is_empty(live) and not self._killswitch.gather(live):
+            if live.ended or self._has_ended(live):
                 self._registry.close(live, State.EXITED)
                 self._store.save_session(live.snapshot())
             else:

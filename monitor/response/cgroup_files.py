@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -10,9 +11,9 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from monitor.procfs import acting, processes_in
+from monitor.response.standing import Target
 
 _GLIMPSE_S = 0.00002
 _GLIMPSES_NS = 50_000
@@ -25,18 +26,18 @@ urgent. Only a slow freeze is waited for with poll."""
 
 
 class CgroupFiles:
-    """`cgroup.freeze` and `cgroup.events` of one cgroup, held open. ENODEV once it is removed.
+    """`cgroup.freeze` and `cgroup.events` of a session's cgroup, held open. ENODEV once it is removed.
 
     They close with the last who has this: a session can end while another thread still waits for it to
     stand still, and the numbers of its files may be another file's by the next look.
     """
 
-    def __init__(self, cgroup: Path) -> None:
-        self.events_fd = self._opened(cgroup / "cgroup.events", os.O_RDONLY)
-        self._freeze_fd = self._opened(cgroup / "cgroup.freeze", os.O_WRONLY)
+    def __init__(self, target: Target) -> None:
+        self.events_fd = self._opened(target, "cgroup.events", os.O_RDONLY)
+        self._freeze_fd = self._opened(target, "cgroup.freeze", os.O_WRONLY)
 
-    def _opened(self, path: Path, flags: int) -> int:
-        file = os.open(path, flags | os.O_CLOEXEC)
+    def _opened(self, target: Target, name: str, flags: int) -> int:
+        file = _open(target, name, flags)
         weakref.finalize(self, os.close, file)
         return file
 
@@ -66,10 +67,43 @@ class CgroupFiles:
         return True
 
 
-def events_of(cgroup: Path) -> str:
+def _open(target: Target, name: str, flags: int) -> int:
+    """A file of its own cgroup; ENODEV where another one has taken that one's place."""
+    directory = os.open(target.cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if os.fstat(directory).st_ino != target.cgroup_id:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(target.cgroup))
+        return os.open(name, flags | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def is_there(target: Target) -> bool:
+    """Is its own cgroup still at its path?"""
+    try:
+        return target.cgroup.stat().st_ino == target.cgroup_id
+    except OSError:
+        return False
+
+
+def make_anew(target: Target) -> bool:
+    """A new cgroup for one whose own is gone; True if its place was taken, and it is beside it. OSError."""
+    try:
+        target.cgroup.mkdir(parents=True)
+        taken = False
+    except FileExistsError:  # somebody else's, whom a stop must not meet
+        target.cgroup = target.cgroup.with_name(f"{target.cgroup.name}-{target.id}")
+        target.cgroup.mkdir()
+        taken = True
+    target.cgroup_id = target.cgroup.stat().st_ino
+    return taken
+
+
+def events_of(target: Target) -> str:
     """The same of a cgroup whose files are not open; nobody is in one that was removed."""
     try:
-        return (cgroup / "cgroup.events").read_text()
+        with open(_open(target, "cgroup.events", os.O_RDONLY)) as file:
+            return file.read()
     except OSError:
         return "populated 0\nfrozen 0\n"
 
@@ -82,14 +116,14 @@ def cgroup_line(file: int) -> str:
     return text[at + 3 :].partition("\n")[0] if text.startswith("0::", at) else "/"
 
 
-def kill_all(cgroup: Path) -> None:
-    """Everything in the cgroup and below it ends, in its own time; OSError."""
-    write_to(cgroup, "cgroup.kill", b"1")
+def kill_all(target: Target) -> None:
+    """Everything in its cgroup and below that ends, in its own time; OSError."""
+    write_to(target, "cgroup.kill", b"1")
     # That signals main threads (measured on Linux 6.18), and one that has ended hands it on to nobody:
     # the other threads of its process would live.
-    outlived = [pid for pid in processes_in(cgroup) if _kill_outlived(pid)]
+    outlived = [pid for pid in processes_in(target.cgroup) if _kill_outlived(pid)]
     if outlived:
-        write_to(cgroup, "cgroup.kill", b"1")  # what it started meanwhile, where it was not frozen
+        write_to(target, "cgroup.kill", b"1")  # what it started meanwhile, where it was not frozen
 
 
 def _kill_outlived(pid: int) -> bool:
@@ -106,9 +140,9 @@ def _kill_outlived(pid: int) -> bool:
     return True
 
 
-def write_to(cgroup: Path, name: str, value: bytes) -> None:
-    """To one file of a cgroup."""
-    file = os.open(f"{cgroup}/{name}", os.O_WRONLY)
+def write_to(target: Target, name: str, value: bytes) -> None:
+    """To one file of its cgroup; OSError, ENODEV if that is gone."""
+    file = _open(target, name, os.O_WRONLY)
     try:
         os.write(file, value)
     finally:

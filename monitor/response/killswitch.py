@@ -19,7 +19,14 @@ import msgspec
 
 from monitor.errors import GuardError
 from monitor.procfs import has_ended
-from monitor.response.cgroup_files import CgroupFiles, events_of, kill_all, write_to
+from monitor.response.cgroup_files import (
+    CgroupFiles,
+    events_of,
+    is_there,
+    kill_all,
+    make_anew,
+    write_to,
+)
 from monitor.response.continuing import continue_held, go_on
 from monitor.response.guard import Guard
 from monitor.response.holds import Holds, Reason
@@ -96,21 +103,21 @@ class KillSwitch:
         try:
             self._files(target).freeze(b"1")
         except OSError:
-            if target.cgroup.exists():
+            if is_there(target):
                 raise
             if not self._living(target):
                 return StopReport(done=True, steps_ns=steps, detail=_GONE, stop=stop)
-            self._make_anew(target)
+            self._make_anew(target, standing)
         standing.begun = True
         # Who waits for the gate's word cannot freeze; refused before the line above, it would run on.
         self._refuse(target.slot, True)  # noqa: FBT003
         return StopReport(done=False, steps_ns=steps, stop=stop)
 
-    def _make_anew(self, target: Target) -> None:
-        """Who left the cgroup, and removed it, is frozen in another one at the same place."""
+    def _make_anew(self, target: Target, standing: Standing) -> None:
+        """Who left the cgroup, and removed it, is frozen in another one at the same place, or beside it."""
         self._open.pop(target.id, None)
-        target.cgroup.mkdir(parents=True)
-        self._made_anew(target.slot, target.cgroup.stat().st_ino)
+        standing.beside = make_anew(target)
+        self._made_anew(target.slot, target.cgroup_id)
         self._files(target).freeze(b"1")
         for pid in self._living(target):
             if not self.recall(target, pid) and not has_ended(pid):
@@ -127,7 +134,7 @@ class KillSwitch:
         # Who was sent SIGSTOP counts as frozen, and stays stopped as well until `resume`.
         if not self._wait(target, _FROZEN, lambda: standing.stop == begun.stop, patience_ns):
             lifted = standing.stop != begun.stop
-            detail = _RESUMED if lifted else self._unfinished("freeze", target.cgroup, patience_ns)
+            detail = _RESUMED if lifted else self._unfinished("freeze", target, patience_ns)
             return msgspec.structs.replace(begun, detail=detail)
         since_ns = self._still_since(target.slot)
         # It may have stood still before anybody wanted it to: a person froze it.
@@ -230,7 +237,11 @@ class KillSwitch:
             standing.lift()
             if target.state not in _OVER:
                 target.state = State.RUNNING  # before it runs: what it does then is judged by that
-            self._files(target).freeze(b"0")
+            try:
+                self._files(target).freeze(b"0")
+            except OSError:  # if it is gone, nobody is left to be thawed
+                if is_there(target):
+                    raise
             decided()
         done = self._wait(target, "frozen 0", lambda: not standing.stop)
         with standing.lock:
@@ -243,7 +254,7 @@ class KillSwitch:
         return StopReport(
             done=done,
             steps_ns={"resumed": self._now_ns()},
-            detail="" if done else self._unfinished("thaw", target.cgroup),
+            detail="" if done else self._unfinished("thaw", target),
         )
 
     def kill(self, target: Target) -> StopReport:
@@ -255,7 +266,7 @@ class KillSwitch:
         with standing.lock:
             if not standing.begun:  # it was resumed meanwhile, and the cut comes before the kill
                 self._begin(target, standing)
-            self._kill_all(target.cgroup)
+            self._kill_all(target)
             standing.killed = True
         steps["killed"] = self._now_ns()
         done = self._wait(target, "populated 0") and self._kill_the_rest(target)
@@ -265,14 +276,14 @@ class KillSwitch:
         return StopReport(
             done=done,
             steps_ns=steps,
-            detail="" if done else self._unfinished("kill", target.cgroup),
+            detail="" if done else self._unfinished("kill", target),
         )
 
-    def _kill_all(self, cgroup: Path) -> None:
+    def _kill_all(self, target: Target) -> None:
         try:
-            kill_all(cgroup)
+            kill_all(target)
         except OSError:
-            if cgroup.exists():
+            if is_there(target):
                 raise
 
     def _kill_the_rest(self, target: Target) -> bool:
@@ -280,7 +291,7 @@ class KillSwitch:
         for _ in range(_ROUNDUPS):
             if not self.gather(target):
                 return True
-            self._kill_all(target.cgroup)
+            self._kill_all(target)
             if not self._wait(target, "populated 0"):
                 return False
         return False
@@ -301,7 +312,7 @@ class KillSwitch:
         """Bring a process that left the session's cgroup back into it."""
         self._guard.check(target)
         try:
-            write_to(target.cgroup, "cgroup.procs", b"%d" % pid)
+            write_to(target, "cgroup.procs", b"%d" % pid)
         except OSError:
             return False
         return True
@@ -313,11 +324,11 @@ class KillSwitch:
 
     def is_empty(self, target: Target) -> bool:
         """True when the session's cgroup has no process left, or is gone."""
-        return "populated 0" in events_of(target.cgroup)
+        return "populated 0" in events_of(target)
 
     def is_frozen(self, target: Target) -> bool:
         """What the kernel says now."""
-        return _FROZEN in events_of(target.cgroup)
+        return _FROZEN in events_of(target)
 
     def is_told_to_freeze(self, target: Target) -> bool:
         """Somebody wanted it to stand still, whether or not it does."""
@@ -334,7 +345,7 @@ class KillSwitch:
         """The session's files, open from its first use on: opening costs more than writing."""
         files = self._open.get(target.id)
         if files is None:
-            files = self._open.setdefault(target.id, CgroupFiles(target.cgroup))
+            files = self._open.setdefault(target.id, CgroupFiles(target))
         return files
 
     def prepare(self, target: Target) -> None:
@@ -356,6 +367,9 @@ class KillSwitch:
                 standing.lift()
                 self._files(target).freeze(b"0")
         go_on(waiting)
+        if standing.beside:
+            with suppress(OSError):  # somebody lives there all the same
+                target.cgroup.rmdir()
         self._open.pop(target.id, None)
         self._guard.forget(target)
         self._standings.pop(target.id, None)
@@ -369,7 +383,7 @@ class KillSwitch:
     ) -> bool:
         """Wait for a line of cgroup.events, until the deadline, and no longer than it is `still` wanted.
 
-        A removed cgroup is empty.
+        A removed cgroup is empty, and nobody stands still in it.
         """
         longest_ns = self._deadline_ns if patience_ns is None else patience_ns
         try:
@@ -377,10 +391,10 @@ class KillSwitch:
                 wanted, lambda passed_ns: passed_ns <= longest_ns and still()
             )
         except OSError:  # it was removed while we waited
-            return wanted == "populated 0"
+            return wanted in events_of(target)
 
-    def _unfinished(self, verb: str, cgroup: Path, patience_ns: int | None = None) -> str:
+    def _unfinished(self, verb: str, target: Target, patience_ns: int | None = None) -> str:
         network = "the network is given back" if verb == "thaw" else "the network stays cut"
         waited = (self._deadline_ns if patience_ns is None else patience_ns) // 1_000_000
-        says = " ".join(events_of(cgroup).split())
+        says = " ".join(events_of(target).split())
         return f"{verb} not confirmed after {waited} ms (cgroup.events: {says}); {network}"

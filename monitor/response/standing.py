@@ -19,6 +19,9 @@ class Target(Protocol):
     id: str
     slot: int
     cgroup: Path
+    cgroup_id: int
+    """Inode of that directory. At the same path there may be another cgroup by now, which is not its own;
+    `cgroup` and this are written where it gets a new one."""
     state: State
     """`running`, `frozen` and `killed` are written here, under the lock under which that is done."""
 
@@ -48,6 +51,8 @@ class Standing:
     begun: bool = False
     """The kernel was told to freeze it for that."""
     killed: bool = False
+    beside: bool = False
+    """It lives beside its old cgroup, whose place another one has: see `cgroup_files.make_anew`."""
     contained_ns: int = 0
     """When it was begun to freeze for a verdict that is still out; 0 for none."""
 

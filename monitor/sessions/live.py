@@ -109,6 +109,8 @@ class LiveSession:
     mode: Mode
     origin: Origin
     cgroup: Path
+    cgroup_id: int = 0
+    """Inode of its cgroup's directory: somebody may remove that, and make another one at its path."""
     root_pid: int
     uid: int
     history_events: int

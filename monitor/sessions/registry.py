@@ -314,11 +314,12 @@ class Registry:
         By its task first, so that nothing goes unseen between this line and the move to the cgroup. Where
         the kernel cannot follow it, there is no session: CaptureError.
         """
+        live.cgroup_id = live.cgroup.stat().st_ino
         self._slots[live.slot] = live
         level = cgroups.level_of(live.cgroup, self.cgroup_root)
         observed = live.mode is Mode.OBSERVE
         try:
-            self._scope.watch(live.slot, live.cgroup.stat().st_ino, level, observed=observed)
+            self._scope.watch(live.slot, live.cgroup_id, level, observed=observed)
         except CaptureError:
             del self._slots[live.slot]
             self._closing.add(live.slot)

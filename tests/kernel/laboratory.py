@@ -164,6 +164,7 @@ class Inside:
         self.lab = lab
         self.slot = slot
         self.cgroup = cgroup
+        self.cgroup_id = cgroup.stat().st_ino
         self.id = f"session-{slot}"
         self.state = State.RUNNING
         self._started: list[subprocess.Popen[bytes]] = []

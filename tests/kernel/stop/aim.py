@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,3 +18,8 @@ class Aim:
     slot: int
     cgroup: Path
     state: State = State.RUNNING
+    cgroup_id: int = 0
+
+    def __post_init__(self) -> None:
+        with suppress(OSError):
+            self.cgroup_id = self.cgroup.stat().st_ino

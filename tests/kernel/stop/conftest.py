@@ -73,7 +73,7 @@ def book(store):
 def live(inside, puppet):
     return LiveSession(
         id=inside.id, slot=inside.slot, name="helper", mode=Mode.ENFORCE, origin=Origin.ATTACHED,
-        cgroup=inside.cgroup, root_pid=puppet.pid, uid=0, history_events=10,
+        cgroup=inside.cgroup, cgroup_id=inside.cgroup_id, root_pid=puppet.pid, uid=0, history_events=10,
     )  # fmt: skip
 
 

@@ -241,7 +241,7 @@ def test_a_cgroup_that_its_own_master_froze_stays_so_after_the_session(inside, k
 
 
 def test_who_still_waits_when_the_session_is_over_reads_no_other_file(inside):
-    in_use = {"session": CgroupFiles(inside.cgroup)}
+    in_use = {"session": CgroupFiles(inside)}
     number, others = in_use["session"].events_fd, []
 
     def meanwhile(passed_ns):
