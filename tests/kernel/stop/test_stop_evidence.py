@@ -64,3 +64,13 @@ def test_evidence_that_breaks_is_an_error_and_raises_nothing(inside):
         yield
 
     assert collect(inside.cgroup, history(), []) == {"error": "deque mutated during iteration"}
+
+
+def test_who_lost_his_main_thread_is_told_with_all_that_he_has(inside, scratch):
+    with (scratch / "held").open("w") as file:
+        process = inside.ready("family", "outlived", pass_fds=[file.fileno()])
+    [told] = collect(inside.cgroup, [], [])["processes"]
+    assert told["pid"] == process.pid
+    assert told["image"] == inside.lab.program("family")
+    assert told["argv"] == [inside.lab.program("family"), "outlived"]
+    assert any(held.endswith(str(scratch / "held")) for held in told["files"])
