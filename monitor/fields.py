@@ -91,7 +91,7 @@ CATEGORIES: dict[str, dict[str, str]] = {
         **_NAMED,
         "Operation": "`open` (to write), `create`, `truncate`, `link`, `symlink`, `chmod`, `settled`",
         "SourceFilename": "for link: the other name; for symlink: the text it holds",
-        "Mode": "for chmod: the new mode in octal, e.g. `4755`",
+        "Mode": "for chmod and create: the new mode in octal, e.g. `4755`",
     },
     "file_rename": {**_FILE, **_NAMED, "SourceFilename": "the path before the rename"},
     "file_delete": dict(_FILE),

@@ -54,7 +54,12 @@ def _file(name: str, acts: Mapping[str, Act], **known: object) -> Case:
 
 _FILE_EVENT = (
     _file("open", {_TARGET: Act.WRITE}, **_NEVER_A_COPY),
-    _file("create", {_TARGET: Act.CREATE}, **_NEVER_A_COPY),
+    Case(
+        "create",
+        Kind.PATH,
+        {"Operation": "create", _SOURCE: None, **_NEVER_A_COPY},
+        {_TARGET: Act.CREATE},
+    ),
     _file("truncate", {_TARGET: Act.TRUNCATE}, **_UNREAD),
     _file("link", {_TARGET: Act.LINK_TO, _SOURCE: Act.LINK_FROM}),
     # What a symbolic link holds is text: it need not be the path of anything.

@@ -176,7 +176,9 @@ class FactMaker:
             }
             yield from self._file("file_access", spellings, key, live, process, **read)
         if event.access & events.Access.WRITE:
-            wrote = {"WrittenBySession": written, "Operation": "create" if created else "open"}
+            wrote = {"WrittenBySession": written, "Operation": "open"}
+            if created:
+                wrote |= {"Operation": "create", "Mode": f"{stat.S_IMODE(file.mode):o}"}
             yield from self._file("file_event", spellings, key, live, process, **wrote)
 
     def settled(self, found: Settled) -> Sequence[Fact]:

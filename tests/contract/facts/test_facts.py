@@ -21,6 +21,8 @@ from monitor.sessions.places import HostMounts, Roots, view_of
 from monitor.sessions.process_tree import read_process
 from monitor.sessions.watched import WatchedPaths
 
+_MADE = Access.WRITE | Access.CREATED
+
 
 @pytest.mark.parametrize("made", ["file", "symlink"])
 def test_a_new_file_is_not_taken_for_the_one_whose_inode_it_got(here, live, made):
@@ -160,6 +162,16 @@ def test_what_a_connection_says_is_what_the_event_says(maker, live, address, clo
     (fact,) = maker.facts(event, live, live.tree.get(CHILD))
     assert fact.fields["CloudMetadata"] is cloud
     assert fact.fields["SentBytes"] == event.egress_bytes
+
+
+@pytest.mark.parametrize(("access", "mode"), [(Access.WRITE, None), (_MADE, "4755")])
+def test_a_file_that_is_made_tells_its_mode(maker, live, here, access, mode):
+    own = file_of(here / "copy.py")
+    opened = event_of(
+        events.Opened, file=msgspec.structs.replace(own, mode=0o104755), access=access, repeats=0
+    )
+    facts = maker.facts(opened, live, live.tree.get(CHILD))
+    assert {fact.fields.get("Mode") for fact in facts} == {mode}
 
 
 @pytest.mark.parametrize("links", [0, 1])
