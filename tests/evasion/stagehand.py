@@ -64,6 +64,8 @@ def _set_and_start(request: dict[str, Any]) -> int:
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount(b"none", "/run", b"tmpfs", 0)
     _mount(bytes(place / "etc"), "/etc", None, _MS_BIND)
+    if Path("/var/spool").is_dir():
+        _mount(b"none", "/var/spool", b"tmpfs", 0)
     if Path("/proc/sys/kernel/core_pattern").exists():
         _mount(bytes(place / "core_pattern"), "/proc/sys/kernel/core_pattern", None, _MS_BIND)
     stage._loopback_up()

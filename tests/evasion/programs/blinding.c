@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/timex.h>
 
 // L1, P4: many events ----------------------------------------------------------------------------
@@ -78,6 +79,12 @@ static void limit_it(void)
 	must(prlimit(number("MONITOR"), RLIMIT_NOFILE, &few, 0), "prlimit");
 }
 
+static void limit_its_time(void)
+{
+	struct rlimit hour = {3600, RLIM_INFINITY}; // far more than it lives
+	must(prlimit(number("MONITOR"), RLIMIT_CPU, &hour, 0), "prlimit");
+}
+
 static void trace_it(void)
 {
 	must(syscall(SYS_ptrace, 0x4206 /* SEIZE */, number("MONITOR"), 0, 0), "ptrace");
@@ -120,6 +127,13 @@ static void remove_its_pins(void)
 {
 	must(*given("PIN") ? 0 : (errno = ENOENT, -1), "a pin of the monitor");
 	must(unlink(given("PIN")), "unlink");
+}
+
+static void take_its_pins_away(void)
+{
+	// From the stage's mounts alone, which are private: for the monitor it is where it was.
+	must(umount2(in("RUNTIME", "bpf"), MNT_DETACH), "umount");
+	say("opened", "the pins' place");
 }
 
 // S3, S4 -----------------------------------------------------------------------------------------
@@ -170,6 +184,17 @@ static void set_the_clock(void)
 {
 	struct timex nothing = {.modes = ADJ_SETOFFSET}; // by zero: allowed is all we want to know
 	must(adjtimex(&nothing), "adjtimex");
+	say("opened", "the clock");
+}
+
+static void set_the_time_zone(void)
+{
+	struct timezone zone = {0};
+
+	must(syscall(SYS_gettimeofday, 0, &zone), "gettimeofday");
+	if (zone.tz_minuteswest || zone.tz_dsttime) // the first call would turn the clock by it
+		must((errno = ENOTSUP, -1), "a clock in UTC");
+	must(syscall(SYS_settimeofday, 0, &zone), "settimeofday"); // to what it is
 	say("opened", "the clock");
 }
 
@@ -241,9 +266,11 @@ const struct technique techniques[] = {
 	{"S1-attached-stop", stop_it},
 	{"S1-oom", tell_the_oom_killer},
 	{"S1-prlimit", limit_it},
+	{"S1-cpu", limit_its_time},
 	{"S1-trace", trace_it},
 	{"S2-maps", empty_its_maps},
 	{"S2-pins", remove_its_pins},
+	{"S2-detach", take_its_pins_away},
 	{"S3-kill", kill_it_and_act},
 	{"S3-attached-kill", kill_it_and_act},
 	{"S4-module", load_a_module},
@@ -254,6 +281,7 @@ const struct technique techniques[] = {
 	{"S5-record", edit_its_record},
 	{"S6-clock", set_the_clock},
 	{"S6-attached-clock", set_the_clock},
+	{"S6-settime", set_the_time_zone},
 	{"S7-attached", after_being_attached},
 	{"S8-exhaust", exhaust_it},
 	{0},

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
 
 static int victim_of_race; // X7
 
@@ -16,17 +18,18 @@ static void just_edit(void)
 // What the disguised program does: this same file, started again as `anything X0-edit`.
 #define AGAIN(name) ((char *[]){(name), "X0-edit", 0})
 
-static int own_image(void)
+static void copy(const char *path, int to)
 {
-	return must(open("/proc/self/exe", O_RDONLY), "open");
+	char page[65536];
+	int from = must(open(path, O_RDONLY), "open");
+	for (ssize_t n; (n = must(read(from, page, sizeof(page)), "read")) > 0;)
+		must(write(to, page, n), "write");
+	close(from);
 }
 
 static void copy_self(int to)
 {
-	char page[65536];
-	int from = own_image();
-	for (ssize_t n; (n = must(read(from, page, sizeof(page)), "read")) > 0;)
-		must(write(to, page, n), "write");
+	copy("/proc/self/exe", to);
 }
 
 static void copy_self_to(const char *path)
@@ -91,16 +94,37 @@ static void as_a_copy(void)
 	must(execv("node", AGAIN("/usr/sbin/cron")), "execv");
 }
 
-static void copied_keeper(void)
+// `secret-tool`, the stand-in of a keeper of secrets, is told by its name.
+#define ASKED "lookup", "service", "mail", 0
+
+static void ask_in_child(const char *program, char *const argv[])
 {
-	// `secret-tool` is told by its name; a copy has another one.
-	must(rename("secret-tool", "st"), "rename");
 	pid_t child = must(fork(), "fork");
 	if (!child) {
-		execl("st", "st", "lookup", "service", "mail", (char *)0);
-		must(-1, "execl");
+		execv(program, argv);
+		must(-1, "execv");
 	}
 	waitpid(child, 0, 0);
+}
+
+static void copied_keeper(void)
+{
+	must(rename("secret-tool", "st"), "rename");
+	ask_in_child("st", (char *[]){"st", ASKED});
+}
+
+static void keeper_from_memory(void)
+{
+	char path[64];
+	int fd = must(memfd_create("x", 0), "memfd_create");
+	copy("secret-tool", fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ask_in_child(path, (char *[]){"x", ASKED});
+}
+
+static void keeper_by_dynamic_linker(void)
+{
+	ask_in_child("/lib64/ld-linux-x86-64.so.2", (char *[]){"ld.so", "./secret-tool", ASKED});
 }
 
 // X6: births that a table of pids gets wrong -----------------------------------------------------
@@ -203,6 +227,34 @@ static int open_raced(void)
 static void racing_rename(void) { race(rename_raced); }
 static void racing_open(void) { race(open_raced); }
 
+static void open_the_harmless(void)
+{
+	must(ptrace(PTRACE_TRACEME, 0, 0, 0), "ptrace");
+	raise(SIGSTOP);
+	edit(must(syscall(SYS_openat, AT_FDCWD, "/etc/hxsts", O_WRONLY | O_APPEND), "openat"));
+	_exit(0);
+}
+
+// A tracer needs no race: it is asked before the kernel looks at the argument, and after.
+static void changed_by_a_tracer(void)
+{
+	struct user_regs_struct registers;
+	int status, changed = 0;
+
+	put_file("/etc/hxsts", "");
+	pid_t child = must(fork(), "fork");
+	if (!child)
+		open_the_harmless();
+	while (waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
+		must(ptrace(PTRACE_GETREGS, child, 0, &registers), "ptrace");
+		if (registers.orig_rax == SYS_openat && WSTOPSIG(status) == SIGTRAP && !changed++) {
+			registers.rsi = (uintptr_t)HOSTS; // it lies there in the child as well
+			must(ptrace(PTRACE_SETREGS, child, 0, &registers), "ptrace");
+		}
+		ptrace(PTRACE_SYSCALL, child, 0, 0); // and no signal reaches it
+	}
+}
+
 // X8: code that an honest program loads ----------------------------------------------------------
 
 static void by_startup_file(void)
@@ -211,6 +263,23 @@ static void by_startup_file(void)
 	put_file("startup", "echo '127.0.0.1 bank.example' >> /etc/hosts; echo done; : > \"$CANARY\"\n");
 	setenv("ENV", in("WORK", "startup"), 1);
 	must(execl("/bin/sh", "sh", "-i", "-c", "true", (char *)0), "execl");
+}
+
+#define USER_SITE ".local/lib/python3.11/site-packages/"
+
+static void by_site_customize(void)
+{
+	put_file(in("HOME", USER_SITE "sitecustomize.py"), "import os\n");
+}
+
+static void by_path_file(void)
+{
+	put_file(in("HOME", USER_SITE "update.pth"), "import os\n");
+}
+
+static void by_known_path_file(void)
+{
+	put_file(in("HOME", USER_SITE "distutils-precedence.pth"), "import os\n");
 }
 
 static void by_system_preload(void)
@@ -280,8 +349,10 @@ const struct technique techniques[] = {
 	{"X0-read", just_read},
 	{"X1-memfd", from_memory},
 	{"X1-memfd-path", from_memory_by_path},
+	{"X1-keeper", keeper_from_memory},
 	{"X2-unlinked", from_an_unlinked_file},
 	{"X3-linker", by_dynamic_linker},
+	{"X3-keeper", keeper_by_dynamic_linker},
 	{"X4-stdin", by_script_on_stdin},
 	{"X5-copy", as_a_copy},
 	{"X5-keeper", copied_keeper},
@@ -291,7 +362,11 @@ const struct technique techniques[] = {
 	{"X6-chain", by_a_chain},
 	{"X7-rename", racing_rename},
 	{"X7-open", racing_open},
+	{"X7-trace", changed_by_a_tracer},
 	{"X8-startup", by_startup_file},
+	{"X8-site", by_site_customize},
+	{"X8-path", by_path_file},
+	{"X8-known-path", by_known_path_file},
 	{"X8-preload", by_system_preload},
 	{"X9-bind", mounted_over},
 	{"X9-tmpfs", mounted_over_from_nowhere},

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ways out of the session, and ways to have somebody outside of it act.
 #include "technique.h"
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
+#include <sys/xattr.h>
 
 // C: the tree ------------------------------------------------------------------------------------
 
@@ -148,6 +150,36 @@ static void by_unit(void)
 	put_file("/etc/systemd/system/update.service", "[Service]\nExecStart=/bin/true\n");
 }
 
+static void by_start_script(void)
+{
+	put_file("/etc/.new", "#!/bin/sh\n");
+	must(rename("/etc/.new", "/etc/rc.local"), "rename");
+}
+
+static void by_device_rule(void)
+{
+	put_file("/etc/udev/rules.d/99-update.rules", "ACTION==\"add\", RUN+=\"/bin/true\"\n");
+}
+
+static void by_login_module(void)
+{
+	put_file("/etc/pam.d/login", "auth sufficient pam_permit.so\n");
+}
+
+static void by_login_shell(void)
+{
+	int fd = must(open(in("HOME", ".profile"), O_WRONLY | O_CREAT | O_APPEND, 0600), "open");
+	must(write(fd, "true\n", 5), "write");
+}
+
+static void by_job(void)
+{
+	// The stage has a spool of its own.
+	must(mkdir("/var/spool/cron", 0755), "mkdir");
+	must(mkdir("/var/spool/cron/atjobs", 0700), "mkdir");
+	put_file("/var/spool/cron/atjobs/a00001", "#!/bin/sh\n");
+}
+
 static void by_hook(void)
 {
 	put_file(in("WORK", ".git/hooks/post-commit"), "#!/bin/sh\n");
@@ -158,10 +190,73 @@ static void by_build_file(void)
 	put_file(in("WORK", "Makefile"), "all:\n\ttrue\n");
 }
 
+static void by_installed_module(void)
+{
+	put_file(in("WORK", ".venv/lib/python3.11/site-packages/requests.py"), "import os\n");
+}
+
+static void by_install_script(void)
+{
+	put_file(in("WORK", "package.json"), "{\"scripts\": {\"postinstall\": \"true\"}}\n");
+}
+
 static void by_core_pattern(void)
 {
 	int fd = must(open("/proc/sys/kernel/core_pattern", O_WRONLY), "open");
 	edit(fd);
+}
+
+// These are the machine's own, so they are opened, and nothing is written.
+static void open_setting(const char *path)
+{
+	close(must(open(path, O_WRONLY), "open"));
+	say("opened", "the setting");
+}
+
+static void mount_proc(void)
+{
+	must(unshare(CLONE_NEWNS), "unshare");
+	must(mkdir("proc", 0700), "mkdir");
+	must(mount("none", "proc", "proc", 0, 0), "mount");
+}
+
+static void by_mounted_proc(void)
+{
+	mount_proc();
+	open_setting("proc/sys/kernel/core_pattern");
+}
+
+static void by_bound_setting(void)
+{
+	mount_proc();
+	put_file("setting", "");
+	must(mount("proc/sys/kernel/core_pattern", "setting", 0, MS_BIND, 0), "mount");
+	open_setting("setting");
+}
+
+static void by_module_loader(void) { open_setting("/proc/sys/kernel/modprobe"); }
+static void by_binary_format(void) { open_setting("/proc/sys/fs/binfmt_misc/register"); }
+
+static void by_other_mount_of_formats(void)
+{
+	must(unshare(CLONE_NEWNS), "unshare");
+	must(mkdir("formats", 0700), "mkdir");
+	must(mount("none", "formats", "binfmt_misc", 0, 0), "mount");
+	open_setting("formats/register");
+}
+
+// Only where such a hierarchy is there already: to mount another one makes it for everybody.
+#define OLD_CGROUP "/sys/fs/cgroup/memory/release_agent"
+
+static void by_release_agent(void) { open_setting(OLD_CGROUP); }
+
+static void by_mounted_release_agent(void)
+{
+	must(access(OLD_CGROUP, F_OK), "find " OLD_CGROUP);
+	must(unshare(CLONE_NEWNS), "unshare");
+	must(mkdir("groups", 0700), "mkdir");
+	must(mount("none", "groups", "cgroup", 0, "memory"), "mount");
+	open_setting("groups/release_agent");
 }
 
 // D5: inside of another process ------------------------------------------------------------------
@@ -199,6 +294,19 @@ static void by_set_user_id(void)
 	must(chmod("tool", 04755), "chmod");
 }
 
+static void by_mode_at_birth(void)
+{
+	close(must(open("tool", O_WRONLY | O_CREAT, 04755), "create"));
+}
+
+static void by_file_capability(void)
+{
+	struct vfs_cap_data rights = {.magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE,
+				      .data[0].permitted = 1 << CAP_SETUID};
+	put_file("tool", "#!/bin/sh\n");
+	must(setxattr("tool", "security.capability", &rights, sizeof(rights), 0), "setxattr");
+}
+
 const struct technique techniques[] = {
 	{"C1-move", to_another_cgroup},
 	{"C2-clone", born_in_another_cgroup},
@@ -216,6 +324,11 @@ const struct technique techniques[] = {
 	{"D2-containerd", by_third_engine},
 	{"D3-cron", by_schedule},
 	{"D3-unit", by_unit},
+	{"D3-rc", by_start_script},
+	{"D3-udev", by_device_rule},
+	{"D3-pam", by_login_module},
+	{"D3-profile", by_login_shell},
+	{"D3-at", by_job},
 	{"D3-hook", by_hook},
 	{"D4-screen", by_terminal_server},
 	{"D4-agent", by_key_agent},
@@ -229,7 +342,18 @@ const struct technique techniques[] = {
 	{"D5-ptrace", by_ptrace},
 	{"D5-attached-ptrace", by_ptrace},
 	{"D6-setuid", by_set_user_id},
+	{"D6-create", by_mode_at_birth},
+	{"D6-capability", by_file_capability},
 	{"D7-makefile", by_build_file},
+	{"D7-venv", by_installed_module},
+	{"D7-npm", by_install_script},
 	{"D8-core", by_core_pattern},
+	{"D8-proc", by_mounted_proc},
+	{"D8-bound", by_bound_setting},
+	{"D8-modprobe", by_module_loader},
+	{"D8-binfmt", by_binary_format},
+	{"D8-formats", by_other_mount_of_formats},
+	{"D8-release-agent", by_release_agent},
+	{"D8-release-mount", by_mounted_release_agent},
 	{0},
 };

@@ -10,6 +10,7 @@ from effects import (
     victim_edited,
     victim_first_for_oom,
     victim_limited,
+    victim_short_of_time,
     victim_stopped,
 )
 from technique import Technique
@@ -58,6 +59,13 @@ BLINDING = (
         damages=True,
     ),
     Technique(
+        "S1-cpu",
+        "blinding",
+        "limit the processor time that the monitor may ever use (prlimit)",
+        victim_short_of_time,
+        damages=True,
+    ),
+    Technique(
         "S1-trace",
         "blinding",
         "stop the monitor by ptrace",
@@ -80,6 +88,13 @@ BLINDING = (
         "remove a pin of the monitor's BPF objects",
         said("done S2-pins"),
         damages=True,
+        control=False,
+    ),
+    Technique(
+        "S2-detach",
+        "blinding",
+        "unmount what the monitor's BPF objects are pinned in (its own view alone)",
+        said("opened the pins' place"),
         control=False,
     ),
     Technique(
@@ -126,6 +141,13 @@ BLINDING = (
         "S6-clock",
         "blinding",
         "set the clock",
+        said("opened the clock"),
+        gap="Events carry a clock that cannot be set; the time shown to people can be.",
+    ),
+    Technique(
+        "S6-settime",
+        "blinding",
+        "set the time zone by settimeofday(2)",
         said("opened the clock"),
         gap="Events carry a clock that cannot be set; the time shown to people can be.",
     ),

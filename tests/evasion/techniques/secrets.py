@@ -48,7 +48,7 @@ SECRETS = (
         world=True,
     ),
     Technique("E1-read", "rings", "read a credential through io_uring", secret_taken, gap=RING),
-    Technique("P1-deep", "secrets", "read a credential below a path of 7 kB", secret_taken),
+    Technique("P1-deep", "secrets", "read a credential below a path of 6 kB", secret_taken),
     Technique(
         "P2-ugly",
         "secrets",

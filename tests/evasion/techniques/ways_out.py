@@ -3,7 +3,16 @@
 
 from __future__ import annotations
 
-from effects import HOSTS, arrived, created, exists, outsider_changed, set_user_id
+from effects import (
+    HOSTS,
+    arrived,
+    created,
+    exists,
+    has_capabilities,
+    outsider_changed,
+    said,
+    set_user_id,
+)
 from technique import Technique
 from techniques.reasons import LOCAL, MAY_BE_HONEST
 
@@ -99,11 +108,46 @@ WAYS_OUT = (
         gap=MAY_BE_HONEST,
     ),
     Technique(
+        "D3-rc",
+        "ways_out",
+        "rename a file to /etc/rc.local",
+        exists("/etc/rc.local"),
+        gap=MAY_BE_HONEST,
+    ),
+    Technique(
+        "D3-udev",
+        "ways_out",
+        "write a rule of udev",
+        exists("/etc/udev/rules.d/99-update.rules"),
+        gap=MAY_BE_HONEST,
+    ),
+    Technique(
+        "D3-pam",
+        "ways_out",
+        "write how people log in (PAM)",
+        exists("/etc/pam.d/login"),
+        gap=MAY_BE_HONEST,
+    ),
+    Technique(
+        "D3-profile",
+        "ways_out",
+        "append to the startup file of a login shell",
+        created("home/.profile", "true"),
+        gap=MAY_BE_HONEST,
+    ),
+    Technique(
+        "D3-at",
+        "ways_out",
+        "put a job into the spool of at",
+        exists("/var/spool/cron/atjobs/a00001"),
+        gap=MAY_BE_HONEST,
+    ),
+    Technique(
         "D3-hook",
         "ways_out",
         "write a git hook",
         created("work/.git/hooks/post-commit"),
-        gap=_RUN_BY_OTHERS,
+        gap="Hook managers write them too, so the rule only logs: its match is kept, and nobody is told.",
     ),
     Technique(
         "D4-screen",
@@ -173,6 +217,20 @@ WAYS_OUT = (
         "D6-setuid", "ways_out", "make a set-user-ID program", set_user_id, gap=MAY_BE_HONEST
     ),
     Technique(
+        "D6-create",
+        "ways_out",
+        "make a set-user-ID program by open(2), without chmod",
+        set_user_id,
+        gap=MAY_BE_HONEST,
+    ),
+    Technique(
+        "D6-capability",
+        "ways_out",
+        "give a program a capability by setxattr(2)",
+        has_capabilities,
+        gap="Extended attributes are not looked at; only the program setcap is known.",
+    ),
+    Technique(
         "D7-makefile",
         "ways_out",
         "write a Makefile that somebody will run",
@@ -180,9 +238,67 @@ WAYS_OUT = (
         gap=_RUN_BY_OTHERS,
     ),
     Technique(
+        "D7-venv",
+        "ways_out",
+        "write a module into a project's virtual environment",
+        created("work/.venv/lib/python3.11/site-packages/requests.py"),
+        gap=_RUN_BY_OTHERS,
+    ),
+    Technique(
+        "D7-npm",
+        "ways_out",
+        "write a package.json with a script that npm install runs",
+        created("work/package.json"),
+        gap=_RUN_BY_OTHERS,
+    ),
+    Technique(
         "D8-core",
         "ways_out",
         "have the kernel run a program (core_pattern)",
         created("core_pattern", "bank.example"),
+    ),
+    Technique(
+        "D8-proc",
+        "ways_out",
+        "open the same for writing in a procfs mounted anew",
+        said("opened the setting"),
+    ),
+    Technique(
+        "D8-bound",
+        "ways_out",
+        "the same, bound to a name of one's own choice",
+        said("opened the setting"),
+        gap="The rule knows it by the end of its path; a file bound to another name has another one.",
+    ),
+    Technique(
+        "D8-modprobe",
+        "ways_out",
+        "open for writing what loads modules (modprobe)",
+        said("opened the setting"),
+    ),
+    Technique(
+        "D8-binfmt",
+        "ways_out",
+        "open for writing what runs programs of other formats (binfmt_misc)",
+        said("opened the setting"),
+    ),
+    Technique(
+        "D8-formats",
+        "ways_out",
+        "the same in a binfmt_misc mounted anew under another name",
+        said("opened the setting"),
+        gap="The rule knows it by the name of its directory, and to mount is ordinary work.",
+    ),
+    Technique(
+        "D8-release-agent",
+        "ways_out",
+        "open for writing what is run when a cgroup is empty (release_agent)",
+        said("opened the setting"),
+    ),
+    Technique(
+        "D8-release-mount",
+        "ways_out",
+        "the same in a hierarchy mounted anew",
+        said("opened the setting"),
     ),
 )
