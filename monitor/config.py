@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import sys
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,17 @@ def bundled(name: str) -> Path:
 def bundled_rules() -> Path:
     """The rules that come with estop."""
     return bundled("rules")
+
+
+def own_code() -> tuple[Path, ...]:
+    """What runs as the monitor, as a launcher or in the kernel, now or at the next start.
+
+    The Python environment, too, where it is one of our own: packages of the system's Python are
+    everybody's, and whoever installs one means no harm.
+    """
+    package = Path(__file__).resolve().parent
+    places = (package, package.parent / "agent", bundled("bpf"))
+    return places if sys.prefix == sys.base_prefix else (*places, Path(sys.prefix))
 
 
 def _absolute(path: Path) -> Path:
@@ -206,7 +218,6 @@ class Settings(BaseSettings):
     def own_directories(self) -> tuple[Path, ...]:
         """What no session has any business in."""
         given = (self.notice_templates,) if self.notice_templates else ()
-        program = Path(__file__).resolve().parent
         # What the kernel lets others set of our process, `oom_score_adj` among it.
         process = Path(f"/proc/{os.getpid()}")
         places = (
@@ -216,7 +227,7 @@ class Settings(BaseSettings):
             DEFAULT_CONFIG.parent,
             process,
         )
-        return (*places, *self.rules, *given, program)
+        return (*places, *self.rules, *given, *own_code())
 
     @property
     def own_secrets(self) -> tuple[Path, ...]:

@@ -300,6 +300,7 @@ class Theatre:
             "SOCKET": str(victim_dir / "run" / "estop.sock"),
             "PIN": next(map(str, (victim_dir / "run" / "bpf").glob("*_*/links/*")), ""),
             "RULE": str(victim_dir / "rules" / "canary.yml"),
+            "SOURCE": str(HERE.parents[1] / "bpf" / "event.h"),
             "RECORD": str(victim_dir / "state" / "alerts.db"),
         }
 

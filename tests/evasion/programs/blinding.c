@@ -180,6 +180,13 @@ static void edit_its_record(void)
 	edit_path(given("RECORD"));
 }
 
+static void open_its_source(void)
+{
+	// The real one, which its next start compiles: so nothing is written.
+	must(open(given("SOURCE"), O_WRONLY), "open");
+	say("opened", "the source");
+}
+
 static void set_the_clock(void)
 {
 	struct timex nothing = {.modes = ADJ_SETOFFSET}; // by zero: allowed is all we want to know
@@ -279,6 +286,7 @@ const struct technique techniques[] = {
 	{"S5-mount", mount_over_its_directory},
 	{"S5-rules", edit_its_rules},
 	{"S5-record", edit_its_record},
+	{"S5-source", open_its_source},
 	{"S6-clock", set_the_clock},
 	{"S6-attached-clock", set_the_clock},
 	{"S6-settime", set_the_time_zone},

@@ -138,6 +138,12 @@ BLINDING = (
         gap="No rule yet says so.",
     ),
     Technique(
+        "S5-source",
+        "blinding",
+        "open for writing what the monitor compiles at its next start",
+        said("opened the source"),
+    ),
+    Technique(
         "S6-clock",
         "blinding",
         "set the clock",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,17 @@ def test_where_the_monitor_is_told_what_to_do_is_its_own(toml):
         *own
     }
     assert Path("/srv/words") in own
+
+
+def test_what_runs_at_the_next_start_is_its_own(monkeypatch):
+    tree = Path(__file__).parents[3]
+    code = {tree / "monitor", tree / "agent", tree / "bpf"}
+    monkeypatch.setattr(sys, "prefix", "/opt/estop")
+    assert {*code, Path("/opt/estop")} <= {*load().own_directories}
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)  # packages of the system are everybody's
+    own = {*load().own_directories}
+    assert code <= own
+    assert Path(sys.base_prefix) not in own
 
 
 def test_a_configuration_is_a_secret_once_it_names_whom_to_tell(toml):
