@@ -96,8 +96,12 @@ def lies_at(path: events.Path, first: MountTable | None, host: HostMounts) -> st
     if first is None or _has(first, path):
         return ""
     shown = host.spellings(path.device, path.within)
-    nowhere = f"{os.major(path.device)}:{os.minor(path.device)}:{path.within}"
-    return next((spelling for spelling in shown if spelling != path.text), nowhere)
+    return next((spelling for spelling in shown if spelling != path.text), nowhere(path))
+
+
+def nowhere(path: events.Path) -> str:
+    """A name for what the host shows nowhere: the device, and the path within it."""
+    return f"{os.major(path.device)}:{os.minor(path.device)}:{path.within}"
 
 
 def lies_at_now(pid: int, image: str, first: MountTable | None, host: HostMounts) -> str:

@@ -165,7 +165,7 @@ class FactMaker:
         created = bool(event.access & events.Access.CREATED)
         if created:
             self._is_new(root, live, key)
-        spellings = self._spellings.of_file(file, live, root)
+        spellings = self._spellings.of_file(event, live, root)
         if event.access & events.Access.READ:
             shown = file.path.text
             copy = written and live.program.is_copy(_join(root, shown), shown)

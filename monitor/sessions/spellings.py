@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from monitor.events import Event, File
+from monitor.events import Event, Opened
+from monitor.sessions import disguise
 from monitor.sessions.disguise import MountTable
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, outer, view_of
@@ -35,13 +36,18 @@ class Spellings:
         self._read_at = -1
         self._again_s = 0.0
 
-    def of_file(self, file: File, live: LiveSession, root: str) -> Iterable[str]:
+    def of_file(self, event: Opened, live: LiveSession, root: str) -> Iterable[str]:
         """Of a file that is open: the kernel side has told where in its file system it lies."""
-        path = file.path
+        path = event.file.path
         names = [path.text, outer(path.text, root)]
         if path.within != path.text:
-            names += self._mounts.spellings(path.device, path.within)
-        names += self.watched(root, live, (path.device, file.inode))
+            known = self._mounts.spellings(path.device, path.within)
+            if known and path.text not in known:
+                # The number may be another file system's by now, which the session made.
+                self._mounts.refresh()
+                known = self._mounts.spellings(path.device, path.within)
+            names += known or disguise.names_of_the_kernels(path, (event.tgid, live.root_pid))
+        names += self.watched(root, live, (path.device, event.file.inode))
         return dict.fromkeys(names)
 
     def of_name(self, place: Place, event: Event, live: LiveSession, root: str) -> Sequence[str]:

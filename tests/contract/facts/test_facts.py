@@ -164,6 +164,23 @@ def test_what_a_connection_says_is_what_the_event_says(maker, live, address, clo
     assert fact.fields["SentBytes"] == event.egress_bytes
 
 
+@pytest.mark.parametrize(
+    ("text", "within", "also"),
+    [
+        ("/work/setting", "/sys/kernel/core_pattern", {"0:999:/sys/kernel/core_pattern"}),
+        ("/work/proc/sys/kernel/core_pattern", "/sys/kernel/core_pattern", set()),
+    ],
+)
+def test_what_the_host_has_nowhere_goes_by_its_own_name_where_it_was_bound_to_another(
+    maker, live, text, within, also
+):
+    path = events.Path(text, within, os.makedev(0, 999))
+    file = events.File(path, 5, 0, 0o100644, 1)
+    opened = event_of(events.Opened, file=file, access=Access.WRITE, repeats=0)
+    facts = maker.facts(opened, live, live.tree.get(CHILD))
+    assert {fact.fields["TargetFilename"] for fact in facts} == {text} | also
+
+
 @pytest.mark.parametrize(("access", "mode"), [(Access.WRITE, None), (_MADE, "4755")])
 def test_a_file_that_is_made_tells_its_mode(maker, live, here, access, mode):
     own = file_of(here / "copy.py")

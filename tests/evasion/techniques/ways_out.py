@@ -268,7 +268,6 @@ WAYS_OUT = (
         "ways_out",
         "the same, bound to a name of one's own choice",
         said("opened the setting"),
-        gap="The rule knows it by the end of its path; a file bound to another name has another one.",
     ),
     Technique(
         "D8-modprobe",
