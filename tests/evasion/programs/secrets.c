@@ -65,6 +65,16 @@ static void by_environment(void)
 	take(open_of("environ"));
 }
 
+static void by_environment_elsewhere(void)
+{
+	char path[64];
+	must(unshare(CLONE_NEWNS), "unshare");
+	must(mkdir("proc", 0700), "mkdir");
+	must(mount("none", "proc", "proc", 0, 0), "mount");
+	snprintf(path, sizeof(path), "proc/%ld/environ", number("OUTSIDER"));
+	take(must(open(path, O_RDONLY), "open"));
+}
+
 static void by_memory_file(void)
 {
 	must(pread(open_of("mem"), secret, 64, number("OUTSIDER_SECRET")), "pread");
@@ -139,6 +149,7 @@ const struct technique techniques[] = {
 	{"K5-keep", continued_to_keep_it},
 	{"F21-environ", by_environment},
 	{"F21-attached-environ", by_environment},
+	{"F21-proc", by_environment_elsewhere},
 	{"F21-mem", by_memory_file},
 	{"F21-attached-mem", by_memory_file},
 	{"F21-readv", by_memory_call},
