@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from monitor import events
 from monitor.procfs import acting
-from monitor.sessions.places import HostMounts, Mount, base_of, below, mounts_of, view_of
+from monitor.sessions.places import (
+    HostMounts,
+    Mount,
+    base_of,
+    below,
+    kind_of,
+    mounts_of,
+    view_of,
+)
 
 _LOADING = (b"LD_PRELOAD=", b"LD_AUDIT=", b"LD_LIBRARY_PATH=")
 _OF_THE_SYSTEM = re.compile(rb"/(?:usr|lib\w*|opt|snap|nix/store|gnu/store)(?:/|$)")
@@ -97,6 +105,24 @@ def lies_at(path: events.Path, first: MountTable | None, host: HostMounts) -> st
         return ""
     shown = host.spellings(path.device, path.within)
     return next((spelling for spelling in shown if spelling != path.text), nowhere(path))
+
+
+def names_of_the_kernels(path: events.Path, pids: Iterable[int]) -> Iterable[str]:
+    """More names of a file whose file system the host does not have mounted, as far as they tell more.
+
+    What the kernel shows in a mount that a session made anew is what rules know by its usual place.
+    """
+    if not path.text.endswith(path.within):
+        yield nowhere(path)  # a file that was bound to another name
+    usual = {kind: place + path.within for kind, place in _USUAL.items()}
+    if _OF_THE_KERNEL.match(path.within) and path.text not in usual.values():
+        kinds = {kind_of(pid, path.device, _MOST_BYTES) for pid in pids}
+        yield from (name for kind, name in usual.items() if kind in kinds)
+
+
+_USUAL = {"proc": "/proc", "sysfs": "/sys", "binfmt_misc": "/proc/sys/fs/binfmt_misc"}
+_OF_THE_KERNEL = re.compile(r"/(\d+|self|thread-self|sys|sysrq-trigger|kcore|kernel|register)(/|$)")
+"""Names there that rules are about: who mounts other file systems need not be looked at for each open."""
 
 
 def nowhere(path: events.Path) -> str:

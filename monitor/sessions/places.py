@@ -13,6 +13,7 @@ import math
 import os
 import select
 import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -307,6 +308,17 @@ def mounts_of(table: Path, most_bytes: int = -1) -> Iterator[Mount]:
         yield Mount(int(fields[0]), int(fields[1]), device, root, point)
 
 
+def kind_of(pid: int, device: int, most_bytes: int) -> str:
+    """Type of a file system that a process has mounted; empty where nothing is known of it."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with suppress(OSError):
+        for line in lines_of(Path(f"/proc/{pid}/mountinfo"), most_bytes):
+            fields, _, kind = line.partition(" - ")
+            if fields.split(" ")[2] == number:
+                return kind.partition(" ")[0]
+    return ""
+
+
 class HostMounts:
     """Where the host's mount table shows a file of some filesystem: the second spelling of a path."""
 
@@ -317,6 +329,7 @@ class HostMounts:
         self._file = table.open("rb")
         self._poll = select.poll()
         self._poll.register(self._file, select.POLLERR | select.POLLPRI)
+        self._one_at_a_time = threading.Lock()
         self._mounts: dict[int, list[tuple[str, str]]] = {}
         self._read()
 
@@ -327,10 +340,11 @@ class HostMounts:
         self._mounts = mounts
 
     def refresh(self) -> None:
-        """Read the table again if the kernel says that it changed."""
-        if self._poll.poll(0):
-            self.changes += 1
-            self._read()
+        """Read the table again if the kernel says that it changed. Any thread may ask."""
+        with self._one_at_a_time:
+            if self._poll.poll(0):
+                self.changes += 1
+                self._read()
 
     def spellings(self, device: int, within: str) -> Sequence[str]:
         """Every path of the host that leads to `within` on that filesystem."""

@@ -15,9 +15,10 @@ from happenings import CHILD, OUTSIDER, ROOT, event_of, file_of, ran
 
 from monitor import events
 from monitor.events import Access, Name
+from monitor.sessions import disguise
 from monitor.sessions.disguise import MountTable
 from monitor.sessions.facts import FactMaker
-from monitor.sessions.places import HostMounts, Roots, view_of
+from monitor.sessions.places import HostMounts, Roots, kind_of, view_of
 from monitor.sessions.process_tree import read_process
 from monitor.sessions.watched import WatchedPaths
 
@@ -179,6 +180,46 @@ def test_what_the_host_has_nowhere_goes_by_its_own_name_where_it_was_bound_to_an
     opened = event_of(events.Opened, file=file, access=Access.WRITE, repeats=0)
     facts = maker.facts(opened, live, live.tree.get(CHILD))
     assert {fact.fields["TargetFilename"] for fact in facts} == {text} | also
+
+
+@pytest.mark.parametrize(
+    ("kind", "within", "usual"),
+    [
+        ("proc", "/812/oom_score_adj", "/proc/812/oom_score_adj"),
+        ("binfmt_misc", "/register", "/proc/sys/fs/binfmt_misc/register"),
+        ("sysfs", "/kernel/uevent_helper", "/sys/kernel/uevent_helper"),
+        ("tmpfs", "/812/oom_score_adj", None),
+        ("tmpfs", "/register", None),
+    ],
+)
+def test_what_the_kernel_shows_in_a_mount_made_anew_goes_by_its_usual_name(
+    maker, live, monkeypatch, kind, within, usual
+):
+    monkeypatch.setattr(disguise, "kind_of", lambda _, device: kind if device else "")
+    path = events.Path("/work/x" + within, within, os.makedev(0, 999))
+    file = events.File(path, 5, 0, 0o100644, 1)
+    opened = event_of(events.Opened, file=file, access=Access.WRITE, repeats=0)
+    facts = maker.facts(opened, live, live.tree.get(CHILD))
+    assert {fact.fields["TargetFilename"] for fact in facts} == {path.text, usual} - {None}
+
+
+def test_a_number_that_the_host_gave_up_is_not_taken_for_what_the_host_had(
+    maker, live, monkeypatch
+):
+    stale = {os.makedev(0, 999): [("", "/run/pins")]}
+    monkeypatch.setattr(maker._mounts, "_mounts", stale)
+    monkeypatch.setattr(maker._mounts, "refresh", stale.clear)
+    path = events.Path("/work/x/812/mem", "/812/mem", os.makedev(0, 999))
+    opened = event_of(
+        events.Opened, file=events.File(path, 5, 0, 0o100600, 1), access=Access.READ, repeats=0
+    )
+    (fact,) = maker.facts(opened, live, live.tree.get(CHILD))
+    assert fact.fields["TargetFilename"] == path.text
+
+
+def test_the_kind_of_a_file_system_is_read_from_who_has_it_mounted():
+    assert kind_of(os.getpid(), Path("/proc").stat().st_dev) == "proc"
+    assert kind_of(os.getpid(), os.makedev(0, 0)) == kind_of(OUTSIDER, 1) == ""
 
 
 @pytest.mark.parametrize(("access", "mode"), [(Access.WRITE, None), (_MADE, "4755")])

@@ -73,6 +73,17 @@ static void tell_the_oom_killer(void)
 	must(write(fd, "999", 3), "write");
 }
 
+static void tell_the_oom_killer_elsewhere(void)
+{
+	char path[64];
+	must(unshare(CLONE_NEWNS), "unshare");
+	must(mkdir("proc", 0700), "mkdir");
+	must(mount("none", "proc", "proc", 0, 0), "mount");
+	snprintf(path, sizeof(path), "proc/%ld/oom_score_adj", number("MONITOR"));
+	int fd = must(open(path, O_WRONLY), "open");
+	must(write(fd, "999", 3), "write");
+}
+
 static void limit_it(void)
 {
 	struct rlimit few = {16, 4096};
@@ -272,6 +283,7 @@ const struct technique techniques[] = {
 	{"S1-stop", stop_it},
 	{"S1-attached-stop", stop_it},
 	{"S1-oom", tell_the_oom_killer},
+	{"S1-oom-proc", tell_the_oom_killer_elsewhere},
 	{"S1-prlimit", limit_it},
 	{"S1-cpu", limit_its_time},
 	{"S1-trace", trace_it},

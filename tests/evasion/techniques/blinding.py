@@ -52,6 +52,13 @@ BLINDING = (
         damages=True,
     ),
     Technique(
+        "S1-oom-proc",
+        "blinding",
+        "the same in a procfs mounted anew",
+        victim_first_for_oom,
+        damages=True,
+    ),
+    Technique(
         "S1-prlimit",
         "blinding",
         "take the monitor's file descriptors away (prlimit)",

@@ -286,7 +286,6 @@ WAYS_OUT = (
         "ways_out",
         "the same in a binfmt_misc mounted anew under another name",
         said("opened the setting"),
-        gap="The rule knows it by the name of its directory, and to mount is ordinary work.",
     ),
     Technique(
         "D8-release-agent",
