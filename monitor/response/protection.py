@@ -42,6 +42,9 @@ def own_watches(directories: Iterable[Path], secrets: Iterable[Path] = ()) -> tu
             continue
         watches.append(Watch(Where.BELOW, f"{path}/", _BELOW, _BELOW, rules=rules))
         watches.append(Watch(Where.EXACT, path, _ITSELF, _ITSELF, rules=rules))
+        if directory.parent == Path("/proc"):  # ours there, also where a session mounts it anew
+            ending = f"/{directory.name}/oom_score_adj"
+            watches.append(Watch(Where.ENDING, ending, Act.WRITE, Act.WRITE, rules=rules))
     for secret in {s.resolve() for s in secrets}:
         acts = _BELOW | Act.READ
         watches.append(Watch(Where.EXACT, str(secret), acts, acts, rules=rules))
