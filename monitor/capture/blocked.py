@@ -4,16 +4,18 @@
 /proc/TID/syscall (proc(5)) shows number and arguments of the call a thread sleeps in, from the
 registers it entered the kernel with, so nobody can change the answer. openat2's flags are in the
 asker's memory, where another thread could write another story after the kernel has read its own:
-believed where they say more than read, and else the event of the open that follows tells.
+believed where they say more than read, and else the event of the open that follows tells. That memory
+can make whoever reads it wait for ever: `peeker.py` does it.
 
 Nothing is known, `UNTOLD`, where procfs does not tell us: under Yama's `kernel.yama.ptrace_scope=3`,
-or of a thread that did not fall asleep in time on a busy machine.
+of a thread that did not fall asleep in time on a busy machine, or whose memory did not come at once.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from monitor.capture.syscalls import SHAPES
@@ -58,8 +60,16 @@ _EXECS = frozenset({59, 322, 11, 358})
 """execve and execveat of both entries: they read."""
 
 
-def access_of(tid: int) -> Access:
-    """How the thread wants to open the file it waits for."""
+Peek = Callable[[int, int], int | None]
+"""Eight bytes of a thread's memory at an address, None where they are not to be had: `Peeker.number_at`."""
+
+
+def untold(_tid: int, _address: int) -> None:
+    """For who must not look into memory."""
+
+
+def access_of(tid: int, peek: Peek) -> Access:
+    """How the thread wants to open the file it waits for; 5 ms at most until it sleeps, 3 for `peek`."""
     deadline = time.monotonic_ns() + _SETTLE_NS
     while True:
         try:
@@ -67,13 +77,13 @@ def access_of(tid: int) -> Access:
         except OSError:
             return UNTOLD  # it was killed, or we may not look
         if not line.startswith("running"):
-            return parse(line, tid)
+            return parse(line, tid, peek)
         if time.monotonic_ns() > deadline:
             return UNTOLD
         time.sleep(_NAP_S)
 
 
-def parse(line: str, tid: int = 0) -> Access:
+def parse(line: str, tid: int, peek: Peek) -> Access:
     """One line of /proc/TID/syscall; the thread's memory is looked at where only that tells."""
     words = line.split()
     if len(words) != _LINE_WORDS:
@@ -86,7 +96,8 @@ def parse(line: str, tid: int = 0) -> Access:
     if number in _FLAGS_AT:
         return _wanted(int(words[1 + _FLAGS_AT[number]], 16))
     if number == _OPENAT2:
-        return _wanted(_number_at(tid, int(words[1 + _HOW], 16)))
+        flags = peek(tid, int(words[1 + _HOW], 16))
+        return UNTOLD if flags is None else _wanted(flags)
     if number in _EXECS:
         return Access.READ
     return Access.WRITE if number in _CREAT else ANYTHING
@@ -98,20 +109,6 @@ def _wanted(flags: int) -> Access:
     if mode == os.O_RDONLY:
         return ANYTHING if flags & os.O_TRUNC else Access.READ
     return Access.WRITE if mode == os.O_WRONLY else ANYTHING
-
-
-def _number_at(tid: int, address: int) -> int:
-    """Eight bytes of the thread's memory; 0, which is O_RDONLY, where they cannot be read."""
-    try:
-        memory = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        return int.from_bytes(os.pread(memory, 8, address), "little")
-    except OSError:
-        return 0
-    finally:
-        os.close(memory)
 
 
 def leader_of(tid: int) -> int:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +39,7 @@ from monitor.capture.gatewords import (
     Unmarked,
     Wanted,
 )
+from monitor.capture.peeker import Peeker
 from monitor.capture.question import NOBODY_WAITS, Question, question_of
 from monitor.errors import CaptureError
 from monitor.events import Access
@@ -104,6 +106,7 @@ class Gate:
         self._page: Page | None = None
         self._denials_fd = _memory_or(denials)
         self._denials = Denials(self._denials_fd)
+        self._peeker = Peeker()
         self._left: list[Question] = []
         self._untold: list[Asked] = []
         """What an earlier monitor refused, until it is known to be told."""
@@ -131,6 +134,7 @@ class Gate:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
             self._process = self._spawn(theirs.fileno(), page_fd)
+        self._peeker.start(_START_S)
         page = Page(page_fd)
         os.close(page_fd)
         ready = self._first_word(ours)
@@ -219,6 +223,7 @@ class Gate:
             channel, self._channel = self._channel, None
         if self._process is not None:
             self._end(channel)
+        self._peeker.stop()
 
     def close(self) -> None:
         """`stop`, for good."""
@@ -240,7 +245,9 @@ class Gate:
             process.wait(_END_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            # In a sleep that no signal ends it would keep us for as long; its end is the kernel's to see to.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_END_S)
 
     # Questions ----------------------------------------------------------------------------------
 
@@ -290,7 +297,7 @@ class Gate:
     def _understood(self, asked: Asked) -> Question:
         # Here and not in the gatekeeper: the asker may not be asleep yet, and on a busy machine
         # that can take milliseconds.
-        access = access_of(asked.tid)
+        access = access_of(asked.tid, self._peeker.number_at)
         self._denials.understood(asked.number, access)
         return question_of(asked, access, number=asked.number)
 

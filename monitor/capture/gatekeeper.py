@@ -29,7 +29,7 @@ from typing import NamedTuple
 import msgspec
 
 from monitor.capture import bpf, fanotify, wire
-from monitor.capture.blocked import access_of, leader_of
+from monitor.capture.blocked import access_of, leader_of, untold
 from monitor.capture.denials import Denials
 from monitor.capture.fanotify import Record
 from monitor.capture.gatewords import (
@@ -187,13 +187,18 @@ class Gatekeeper:
     # Questions ----------------------------------------------------------------------------------
 
     def _answer(self, number: int, *, allow: bool) -> None:
+        """The monitor's word, or the fail mode's.
+
+        Memory of the asker is not read here, which could make this process wait for ever: an openat2 that
+        the monitor has not understood is refused like anything else, and told as an open to read.
+        """
         question = self._waiting.pop(number, None)
         if question is None:  # the word comes too late
             return
         if not allow:
             # Said before it is done: a monitor that is killed now tells of it in its next life.
             if not self._denials.access(number):
-                self._denials.understood(number, access_of(question.tid))
+                self._denials.understood(number, access_of(question.tid, untold))
             self._denials.refused(number)
         self._gate.answer(question.fd, allow=allow)
 

@@ -13,11 +13,25 @@ import time
 
 import pytest
 
-from monitor.capture.blocked import ANYTHING, UNTOLD, access_of, leader_of, parse
+from monitor.capture.blocked import ANYTHING, UNTOLD, access_of, leader_of, untold
+from monitor.capture.blocked import parse as parse_line
+from monitor.capture.peeker import Peeker
 from monitor.events import Access
 
 AT_FDCWD = 0xFFFFFF9C
 PR_SET_NAME = 15
+
+
+@pytest.fixture
+def peeker():
+    peeker = Peeker()
+    peeker.start(10)
+    yield peeker
+    peeker.stop()
+
+
+def parse(text, tid=0):
+    return parse_line(text, tid, untold)
 
 
 def line(number, *args, stack=0x7FFD0000, at=0x7F000000):
@@ -59,22 +73,33 @@ def test_registers_that_a_worker_of_io_uring_inherited_are_not_its_own_call():
     ("flags", "access"),
     [(os.O_RDONLY, Access.READ), (os.O_WRONLY, Access.WRITE), (os.O_RDWR | os.O_CREAT, ANYTHING)],
 )
-def test_openat2_says_it_in_the_memory_of_its_caller(flags, access):
+def test_openat2_says_it_in_the_memory_of_its_caller(peeker, flags, access):
     how = ctypes.create_string_buffer(struct.pack("<QQQ", flags, 0, 0))
     call = line(437, AT_FDCWD, 0x1000, ctypes.addressof(how), 24)
-    assert parse(call, threading.get_native_id()) == access
+    assert parse_line(call, threading.get_native_id(), peeker.number_at) == access
 
 
-def test_memory_that_cannot_be_read_is_no_reason_to_refuse_a_reader():
-    assert parse(line(437, AT_FDCWD, 0x1000, 0x2000, 24), threading.get_native_id()) == Access.READ
+def test_memory_that_cannot_be_read_is_no_reason_to_refuse_a_reader(peeker):
+    call, tid = line(437, AT_FDCWD, 0x1000, 0x2000, 24), threading.get_native_id()
+    for address in (0x2000, 2**64 - 1):
+        assert peeker.number_at(tid, address) is None
+    assert parse_line(call, tid, peeker.number_at) == UNTOLD
+    assert len(peeker._processes) == 2
+    assert not peeker._stuck
+
+
+def test_a_peeker_that_was_stopped_or_not_started_knows_nothing(peeker):
+    peeker.stop()
+    assert peeker.number_at(threading.get_native_id(), 0x2000) is None
+    assert Peeker().number_at(threading.get_native_id(), 0x2000) is None
 
 
 def test_of_a_thread_that_runs_or_is_gone_nothing_is_known():
-    assert access_of(2**22 + 1) == UNTOLD
+    assert access_of(2**22 + 1, untold) == UNTOLD
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         time.sleep(0.3)
-        assert access_of(busy.pid) == UNTOLD
+        assert access_of(busy.pid, untold) == UNTOLD
     finally:
         busy.kill()
         busy.wait()
