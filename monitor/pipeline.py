@@ -162,9 +162,13 @@ class Pipeline:
         while not stop.is_set():
             self.step()
         deadline = time.monotonic() + _DRAIN_S
-        while self._source.behind and time.monotonic() < deadline:
+        while self._is_behind and time.monotonic() < deadline:
             self.step()
         self._responder.let_go_on(at_once=True)  # or the next monitor would find a frozen session
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._source.behind or bool(self._observer.settling.deferred())
 
     def step(self) -> None:
         """One batch from the kernel to the stop."""
@@ -175,18 +179,28 @@ class Pipeline:
         if not self._source.behind:
             self._registry.caught_up(now_ns)
         if not self._source.behind or self._holds_back:
-            self._holds_back = self._responder.let_go_on(self._unread)
+            waiting = {live.slot for live in self._observer.settling.deferred()}
+            self._holds_back = self._responder.let_go_on(self._unread | waiting)
         while self._asked and self._may_judge(self._asked[0]):
             self._answer(self._asked.popleft())
         for observation in self._observer.settled(time.clock_gettime_ns(time.CLOCK_BOOTTIME)):
             self._judge(observation)
+        self._wait_for_looks()
         self._give_back()
+
+    def _wait_for_looks(self) -> None:
+        """Whose act was judged in part stands still until the rest is known (`sessions/looks.py`)."""
+        for live in self._observer.settling.deferred():
+            self._responder.hold_back(live)
+            self._holds_back = True
 
     def _give_back(self) -> None:
         """Let go of the records that were judged and whose alerts are on disk.
 
         A monitor that is killed before that reads them again in its next life.
         """
+        if self._observer.settling.deferred() and not self._source.behind:
+            return  # but for a look, which the next monitor would have to begin anew
         taken, held = self._record.taken, self._held
         if not held and self._record.durable >= taken:
             self._source.commit()
@@ -218,6 +232,7 @@ class Pipeline:
                 matches = self._judge(observation)
                 labels = _labels(matches) if matches else NONE
                 self._observer.remember(observation, labels)
+                self._wait_for_looks()  # before the answer, with which it would go on
             if live is not None:
                 self._responder.answer(live, event)
         except Exception:  # noqa: BLE001 - whatever it is, the next event must be judged
@@ -300,10 +315,15 @@ class Pipeline:
     def _judge(self, observation: Observation) -> dict[str, tuple[Rule, Fact]]:
         received_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         matches, event = self._engine.matches(observation.facts), observation.event
+        at_ns = event.ktime_ns
+        if observation.judged:
+            at_ns = received_ns  # of what correlations are made of comes in order
+            for rule in self._engine.matches(observation.judged):
+                matches.pop(rule, None)
         if Verdict.REFUSED in event.verdict:  # it did not happen: nothing can follow from it
             told = self._engine.told(matches)
         else:
-            told = self._engine.correlate(event.ktime_ns, matches)
+            told = self._engine.correlate(at_ns, matches)
         self._respond(observation, told, received_ns)
         self._taps.note(observation.live.id, event.ktime_ns, observation.facts)
         return matches

@@ -90,8 +90,11 @@ class Responder:
 
     def hold_back(self, live: LiveSession) -> None:
         """It does more than can be looked at, and stands still until it was: `let_go_on`."""
-        free = live.state is State.RUNNING and self._killswitch.may_run(live)
-        if free and live.mode is not Mode.OBSERVE:
+        if live.id in self._held_back:
+            return
+        # Contained for one act, it would go on with the answer to that.
+        free = self._killswitch.may_run(live) or self._killswitch.is_contained(live)
+        if live.state is State.RUNNING and free and live.mode is not Mode.OBSERVE:
             self._held_back.add(live)
 
     def let_go_on(self, unread: Container[int] = (), *, at_once: bool = False) -> bool:

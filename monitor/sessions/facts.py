@@ -8,9 +8,7 @@ Processes and files are here, the rest in `facts_network.py` and `facts_privileg
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,6 +16,7 @@ from msgspec.structs import replace
 from monitor import events
 from monitor.fields import Fact
 from monitor.sessions import disguise, facts_network, facts_privilege
+from monitor.sessions.arguments import argument_files, join
 from monitor.sessions.live import LiveSession
 from monitor.sessions.places import HostMounts, Place, Roots, resolve, view_of
 from monitor.sessions.settle import Settled
@@ -115,7 +114,7 @@ class FactMaker:
 
     def reachable(self, event: events.Opened, live: LiveSession) -> str:
         """A path by which the monitor itself can read the opened file."""
-        return _join(self._root(event, live), event.file.path.text)
+        return join(self._root(event, live), event.file.path.text)
 
     def name_changed(self, fact: Fact) -> None:
         """A name came or went: if a watched path ends in it, that may be another inode now."""
@@ -131,14 +130,15 @@ class FactMaker:
         root = self._root(event, live)
         started = [(image.path.device, image.inode, image.path.text)]
         if not event.argv_truncated or event.argv:
-            started += _argument_files(event, root)
+            started += argument_files(event, root)
         fields = {
             **live.tree.fields(process),
             "LogonId": process.uid,
             "WrittenBySession": any((dev, ino) in live.written for dev, ino, _ in started),
             "Downloaded": any((dev, ino) in live.downloaded for dev, ino, _ in started),
             "SelfCopy": any(
-                (dev, ino) in live.written and live.program.is_copy(_join(root, path), path)
+                (dev, ino) in live.written
+                and live.looks.is_copy(live.program, join(root, path), path)
                 for dev, ino, path in started
             ),
             # The agent's own start names itself too; only what comes after it means anything.
@@ -168,7 +168,7 @@ class FactMaker:
         spellings = self._spellings.of_file(event, live, root)
         if event.access & events.Access.READ:
             shown = file.path.text
-            copy = written and live.program.is_copy(_join(root, shown), shown)
+            copy = written and live.looks.is_copy(live.program, join(root, shown), shown)
             read: _Fields = {
                 "WrittenBySession": written,
                 "SelfCopy": copy,
@@ -304,7 +304,7 @@ class FactMaker:
         reachable = os.path.join(place.directory, _leaf(place.path))
         return {
             "WrittenBySession": (place.device, place.inode) in live.written,
-            "SelfCopy": live.program.is_copy(reachable, place.path),
+            "SelfCopy": live.looks.is_copy(live.program, reachable, place.path),
             "SelfNamed": live.program.named_in(reachable),
         }
 
@@ -354,35 +354,6 @@ class FactMaker:
 
 
 _PATH_FIELDS = ("TargetFilename", "SourceFilename")
-_MAX_ARGUMENT_FILES = 16
-
-
-def _argument_files(event: events.Executed, root: str) -> list[tuple[int, int, str]]:
-    """Arguments that are files: what an interpreter was told to run is among them."""
-    found = []
-    words = (event.script, *event.argv[1:])[:_MAX_ARGUMENT_FILES]
-    for before, argument in zip(("", *words), words, strict=False):
-        for word in _meant(argument, before):
-            path = os.path.join(event.cwd.text, word)
-            with suppress(OSError, ValueError):
-                info = os.stat(_join(root, path))
-                if not stat.S_ISDIR(info.st_mode):
-                    found.append((info.st_dev, info.st_ino, path))
-    return found
-
-
-def _meant(argument: str, before: str) -> Sequence[str]:
-    """Files an argument can stand for: itself, what a directory starts with, Python's `-m`."""
-    if before == "-m" or argument.startswith("-m"):
-        module = argument.removeprefix("-m").replace(".", "/")
-        return (f"{module}.py", f"{module}/__main__.py")
-    if not argument or argument.startswith("-"):
-        return ()
-    return (argument, f"{argument}/__main__.py", f"{argument}/index.js")
-
-
-def _join(root: str, path: str) -> str:
-    return path if root == "/" else root + path
 
 
 def _leaf(path: str) -> str:

@@ -15,6 +15,7 @@ from monitor.events import Event, View
 from monitor.fields import Fact
 from monitor.sessions.disguise import MountTable
 from monitor.sessions.latest import Latest
+from monitor.sessions.looks import Looks
 from monitor.sessions.process_tree import ProcessTree, has_terminal
 from monitor.sessions.program import AgentProgram
 from monitor.subjects import Done, FileKey, Mode, Origin, Session, State
@@ -145,6 +146,7 @@ class LiveSession:
     downloaded: WrittenFiles = field(default_factory=WrittenFiles)
     """Of the written ones those that a download tool wrote."""
     seen: SeenBefore = field(default_factory=SeenBefore)
+    looks: Looks = field(default_factory=Looks)
     tree: ProcessTree = field(init=False)
     history: deque[Event] = field(init=False)
 

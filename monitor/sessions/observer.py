@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -13,10 +14,11 @@ from monitor.fields import Fact
 from monitor.sessions import adopt
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
+from monitor.sessions.looks import Unknown
 from monitor.sessions.process_tree import home_of, is_downloader
 from monitor.sessions.program import find_program
 from monitor.sessions.registry import Registry
-from monitor.sessions.settle import Settling, Written
+from monitor.sessions.settle import Act, Settling, Written
 from monitor.sessions.taint import NONE as NO_LABELS
 from monitor.sessions.taint import Labels
 from monitor.subjects import Process
@@ -29,6 +31,8 @@ class Observation(msgspec.Struct, frozen=True):
     live: LiveSession
     process: Process
     facts: Sequence[Fact]
+    judged: Sequence[Fact] = ()
+    """Facts of the same act by which it was judged before: only what is new is told."""
 
 
 class Observer:
@@ -60,7 +64,9 @@ class Observer:
         refused = isinstance(event, events.Executed) and events.Verdict.REFUSED in event.verdict
         before = live.tree.get(event.tgid, event.uid) if refused else None
         process = self._follow(event, live)
-        facts = self._facts.facts(event, live, process)
+        facts, left = self._facts_of(event, live, process)
+        if left:
+            self.settling.defer(Act(event, live, process, facts, deque(left)))
         if before is not None:
             live.tree.add(before)  # it runs what it ran
         return Observation(event, live, process, facts)
@@ -77,7 +83,18 @@ class Observer:
         if live is None:
             return None
         process = live.tree.get(event.tgid, event.uid)
-        return Observation(event, live, process, self._facts.facts(event, live, process))
+        facts, left = self._facts_of(event, live, process)
+        for file in left:  # the record of the act will leave them too
+            file.close()
+        return Observation(event, live, process, facts)
+
+    def _facts_of(
+        self, event: Event, live: LiveSession, process: Process
+    ) -> tuple[Sequence[Fact], Sequence[Unknown]]:
+        """What rules see of it, and the files in it that are still to be compared."""
+        for file in live.looks.left():  # of an event that broke the stages
+            file.close()
+        return self._facts.facts(event, live, process), live.looks.left()
 
     def _follow(self, event: Event, live: LiveSession) -> Process:
         match event:
@@ -137,8 +154,12 @@ class Observer:
                 self._facts.name_changed(fact)
 
     def settled(self, now_ns: int) -> list[Observation]:
-        """Written files that turned out to be copies of their agent, or to name it."""
-        return [
+        """Acts and written files in which there was a copy of their agent, and files that name it."""
+        acts = [
+            Observation(act.event, act.live, act.process, act.facts, act.judged)
+            for act in self.settling.copies()
+        ]
+        return acts + [
             Observation(
                 _settled_event(found.live, found.process, now_ns),
                 found.live,

@@ -9,7 +9,6 @@ its own: a new virtual environment must not look like a self-copy.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from monitor.sessions.latest import Latest
+from monitor.sessions.looks import Allowance
 from monitor.sessions.process_tree import is_interpreter
 
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/snap/", "/nix/", "/gnu/")
@@ -26,14 +26,18 @@ _SHARED_DIRECTORIES = {
     "venv", "tmp", "logs",
 }  # fmt: skip
 _MAX_FILES = 5_000
-_MAX_DIGESTS = 2 * _MAX_FILES
+_MAX_COMPARED = 2 * _MAX_FILES
 _MAX_BYTES = 256 * 1024 * 1024
 _MIN_BYTES = 48  # an empty __init__.py is nobody's own
 _PACKAGE_DEPTH = 4
 _USER_HOME_DEPTH = 3  # `/`, `home`, `ann`
 _MAX_NAMED_BYTES = 64 * 1024
 _CHUNK_BYTES = 256 * 1024
+_LEAST_BYTES = 64 * 1024
+"""Of an allowance, for a comparison that ends sooner: to open two files takes as long."""
 _AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_State = tuple[int, int, int, int, int]
+"""Of a file, by which it is known whether it was changed."""
 
 
 class AgentProgram:
@@ -47,7 +51,8 @@ class AgentProgram:
         self._spellings = tuple(os.fsencode(path) for path in (*entries, *deep))
         self._by_size: dict[int, list[str]] = {}
         self._inodes: set[tuple[int, int]] = set()
-        self._digests: Latest[tuple[int, int, int, int], bytes] = Latest(_MAX_DIGESTS)
+        self._equal: Latest[tuple[_State, _State], int] = Latest(_MAX_COMPARED)
+        """How many of their first bytes two files have in common, as far as they were compared."""
         for path in self._walk():
             self._add(path)
 
@@ -100,10 +105,13 @@ class AgentProgram:
             return False
         return len(content) <= _MAX_NAMED_BYTES and any(s in content for s in self._spellings)
 
-    def is_copy(self, path: str, shown: str = "") -> bool:
+    def is_copy(
+        self, path: str, shown: str = "", allowance: Allowance | None = None
+    ) -> bool | None:
         """Is the content at `path` that of one of the agent's own files, at another place?
 
-        `shown` is the agent's word for the same path, where that differs.
+        `shown` is the agent's word for the same path, where that differs. None where the `allowance`
+        was used up before it was known: asked again, it goes on where it had come to.
         """
         if not self._by_size:
             return False
@@ -115,23 +123,46 @@ class AgentProgram:
             return False
         if (found.st_dev, found.st_ino) in self._inodes:
             return not self.owns(shown or path)  # one more name of it, or it was moved there
-        digest = self._digest(path)
-        return digest is not None and any(
-            digest == self._digest(own) for own in self._by_size[found.st_size]
-        )
+        answer: bool | None = False
+        for own in self._by_size[found.st_size]:
+            equal = self._equals(path, own, allowance)
+            if equal:
+                return True
+            if equal is None:
+                answer = None
+        return answer
 
-    def _digest(self, path: str) -> bytes | None:
+    def _equals(self, path: str, own: str, allowance: Allowance | None) -> bool | None:
+        """Byte by byte, which takes a quarter of a digest's time and mostly ends with the first bytes."""
         try:
-            with _opened(path) as file:
-                found = os.fstat(file.fileno())
-                if found.st_size not in self._by_size:
-                    return None  # it became another size between the two looks, maybe a terabyte
-                key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
-                digest = self._digests.get(key, b"") or _sha256(file, found.st_size)
-                self._digests[key] = digest  # the agent's own, asked for each time, stay
-                return digest
+            with _opened(path) as file, _opened(own) as ours:
+                found, mine = os.fstat(file.fileno()), os.fstat(ours.fileno())
+                size_bytes = found.st_size
+                if size_bytes != mine.st_size or size_bytes not in self._by_size:
+                    return False  # it became another size between the two looks, maybe a terabyte
+                pair = (_state(found), _state(mine))
+                at = self._equal.get(pair, 0)
+                file.seek(at)
+                ours.seek(at)
+                equal: bool | None = True
+                while equal and at < size_bytes:
+                    # No more than its size: its end may move on as fast as we come to it.
+                    wanted = min(size_bytes - at, _CHUNK_BYTES)
+                    if allowance is not None and not allowance.take(max(wanted, _LEAST_BYTES)):
+                        equal = None
+                    elif (chunk := file.read(wanted)) != ours.read(wanted) or not chunk:
+                        equal = False
+                    else:
+                        at += len(chunk)
+                # Where they differ is looked at again: memory that is mapped changes without a new time.
+                self._equal[pair] = at
+                return equal
         except OSError:
-            return None  # it went away between the two looks: not a copy that could run
+            return False  # it went away between the two looks: not a copy that could run
+
+
+def _state(found: os.stat_result) -> _State:
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _opened(path: str) -> BufferedReader:
@@ -150,15 +181,6 @@ def _opened(path: str) -> BufferedReader:
         return os.fdopen(os.open(f"/proc/self/fd/{place}", _AT_ONCE), "rb")
     finally:
         os.close(place)
-
-
-def _sha256(file: BufferedReader, size_bytes: int) -> bytes:
-    """Of so many bytes and no more: its end may move on as fast as we come to it."""
-    digest = hashlib.sha256()
-    while size_bytes and (chunk := file.read(min(size_bytes, _CHUNK_BYTES))):
-        digest.update(chunk)
-        size_bytes -= len(chunk)
-    return digest.digest()
 
 
 def _words(argument: str) -> Iterator[str]:

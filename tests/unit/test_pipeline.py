@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from monitor.capture.wire import Kind
 from monitor.events import Verdict
 from monitor.metrics import Metrics
 from monitor.pipeline import Pipeline
-from monitor.sessions.settle import Settling
+from monitor.sessions.settle import Act, Settling
 
 
 def record(layout, kind, flags):
@@ -203,7 +204,7 @@ def judged(event):
     responder = SimpleNamespace(respond=lambda _, matches, __: heard.extend(matches))
     loop = joined(Tape(), Idle(), Matching(), responder, Book())
     live = SimpleNamespace(id="s")
-    loop._judge(SimpleNamespace(event=event, live=live, facts=["fact"]))
+    loop._judge(SimpleNamespace(event=event, live=live, facts=["fact"], judged=()))
     return [rule.id for rule, _ in heard]
 
 
@@ -222,7 +223,7 @@ def test_an_act_that_was_told_before_the_restart_is_not_told_again():
     for session, ktime_ns in (("s", 5), ("s", 6), ("t", 5)):
         event = SimpleNamespace(ktime_ns=ktime_ns, verdict=Verdict.PASS)
         live = SimpleNamespace(id=session)
-        loop._judge(SimpleNamespace(event=event, live=live, facts=["fact"]))
+        loop._judge(SimpleNamespace(event=event, live=live, facts=["fact"], judged=()))
     assert [[rule.id for rule, _ in matches] for matches in answered] == [
         ["two", "both"],
         ["one", "two", "both"],
@@ -241,7 +242,7 @@ class Asking(Broken):
         return self.live
 
     def consider(self, event):
-        return SimpleNamespace(event=event, live=self.live, facts=("fact",))
+        return SimpleNamespace(event=event, live=self.live, facts=("fact",), judged=())
 
     def keep(self, event, live):
         pass
@@ -364,3 +365,46 @@ def test_who_acts_while_others_are_judged_stands_still_before_they_all_are():
 
     joined(Batch(), Counting(), None, Stopping(), Record()).step()
     assert did == ["Exited", "contain", "Exited", "Exited", "Exited"]
+
+
+def test_what_rules_said_of_an_act_before_they_do_not_say_again():
+    class Engine(Matching):
+        def matches(self, facts):
+            return {id_: m for id_, m in super().matches(facts).items() if id_ in facts}
+
+    heard = []
+    responder = SimpleNamespace(respond=lambda _, matches, __: heard.extend(matches))
+    loop = joined(Tape(), Idle(), Engine(), responder, Book())
+    event = SimpleNamespace(ktime_ns=5, verdict=Verdict.REFUSED)
+    facts = {"facts": ("one", "two"), "judged": ("one",)}
+    loop._judge(SimpleNamespace(event=event, live=SimpleNamespace(id="s"), **facts))
+    assert [rule.id for rule, _ in heard] == ["two"]
+
+
+def test_whose_act_is_judged_in_part_stands_still_before_it_is_answered():
+    did = []
+
+    class Partly(Idle):
+        def __init__(self):
+            super().__init__()
+            self.live = SimpleNamespace(id="s", slot=1, unjudged=0)
+
+        def live_in(self, slot):
+            return self.live
+
+        def observe(self, event):
+            self.settling.defer(Act(event, self.live, None, (), deque()))
+            return SimpleNamespace(event=event, live=self.live, facts=(), judged=())
+
+        def remember(self, observation, labels):
+            pass
+
+    responder = SimpleNamespace(
+        hold_back=lambda live: did.append(("held back", live.id)),
+        answer=lambda live, event: did.append(("answered", live.id)),
+        respond=lambda *_: None,
+    )
+    loop = joined(Tape(), Partly(), SimpleNamespace(matches=lambda _: {}, correlate=lambda *_: {}),
+                  responder, Book())  # fmt: skip
+    loop._take(SimpleNamespace(ktime_ns=5, slot=1, verdict=Verdict.CANDIDATE))
+    assert did == [("held back", "s"), ("answered", "s")]

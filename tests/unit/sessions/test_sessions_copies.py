@@ -128,7 +128,7 @@ def test_nobody_is_waited_for_to_know_what_a_file_holds(script, here, what):
     program = AgentProgram([str(script)], [])
     with what(here / "b"):
         assert answers(program.named_in, str(here / "b")) is False
-        assert answers(program._digest, str(here / "b")) is None
+        assert answers(program._equals, str(here / "b"), str(script), None) is False
 
 
 def test_who_waits_for_the_reader_of_a_fifo_does_not_take_us_for_it(script, here):

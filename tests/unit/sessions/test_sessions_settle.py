@@ -65,7 +65,7 @@ def test_of_many_that_are_due_some_are_looked_at_and_none_is_forgotten(live, scr
 def test_files_that_take_long_to_be_compared_do_not_come_one_after_another(live, here, monkeypatch):
     looked = []
 
-    def slow(path, shown):
+    def slow(path, shown, allowance):
         looked.append(path)
         time.sleep(0.004)
         return False
