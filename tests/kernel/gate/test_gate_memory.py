@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -82,17 +83,22 @@ time.sleep(600)
 @pytest.fixture
 def keeper(inside, scratch, file):
     """A process of the session that waits at the gate, and keeps back what it asked for."""
-    made = []
+    made, watchdogs = [], []
 
     def keeper():
         point = scratch / f"served{len(made)}"
         point.mkdir()
         process = inside.start("/usr/bin/python3", "-c", KEEPS_BACK, str(point), str(file))
         made.append(process)
+        # Whoever waits for it all the same fails then, and does not wait for ever.
+        watchdogs.append(threading.Timer(8, process.kill))
+        watchdogs[-1].start()
         assert inside.said(process) == b"kept back\n"
         return process
 
     yield keeper
+    for watchdog in watchdogs:
+        watchdog.cancel()
     for process in made:
         process.kill()
         process.wait(5)
