@@ -8,6 +8,7 @@ Processes and files are here, the rest in `facts_network.py` and `facts_privileg
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 

@@ -308,7 +308,7 @@ def mounts_of(table: Path, most_bytes: int = -1) -> Iterator[Mount]:
         yield Mount(int(fields[0]), int(fields[1]), device, root, point)
 
 
-def kind_of(pid: int, device: int, most_bytes: int) -> str:
+def kind_of(pid: int, device: int, most_bytes: int = -1) -> str:
     """Type of a file system that a process has mounted; empty where nothing is known of it."""
     number = f"{os.major(device)}:{os.minor(device)}"
     with suppress(OSError):

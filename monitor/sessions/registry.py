@@ -63,8 +63,7 @@ class Registry:
         self._lock = threading.RLock()
         self._slots: dict[int, LiveSession] = {}
         self._last_slot = 0
-        self._closing: set[int] = set()
-        """Slots that the kernel is still to forget."""
+        self._closing: set[int] = set()  # slots that the kernel is still to forget
         self._caught_up_ns = 0
         self._ended: dict[str, LiveSession] = {}
         self._whole: deque[LiveSession] = deque()
@@ -248,10 +247,7 @@ class Registry:
         self.close(live, state)
 
     def _take_open_files(self, live: LiveSession, pids: list[int]) -> None:
-        """What these processes hold counts as opened or connected now, and its sockets can be cut.
-
-        The sockets come first: what a file makes of its reader, it was not when it connected.
-        """
+        """What these processes hold counts as opened or connected now, and its sockets can be cut."""
         held = adopt.watch_sockets(pids, live.slot, self._scope)
         now = self._clock(time.CLOCK_BOOTTIME)
         for pid in pids:
@@ -259,7 +255,7 @@ class Registry:
             view = view_of(pid)
             connected = adopt.connections(pid, held.get(pid, ()), live.slot, now, view)
             opened = adopt.open_files(pid, live.slot, now, view)
-            with self._lock:
+            with self._lock:  # what a file makes of its reader, it was not when it connected
                 self._pending.extend((*connected, *opened))
 
     def _new(
@@ -322,7 +318,6 @@ class Registry:
             self._scope.watch(live.slot, live.cgroup_id, level, observed=observed)
         except CaptureError:
             del self._slots[live.slot]
-            self._closing.add(live.slot)
             if live.origin is not Origin.ATTACHED:
                 cgroups.remove(live.cgroup)
             raise

@@ -195,7 +195,7 @@ def test_what_the_host_has_nowhere_goes_by_its_own_name_where_it_was_bound_to_an
 def test_what_the_kernel_shows_in_a_mount_made_anew_goes_by_its_usual_name(
     maker, live, monkeypatch, kind, within, usual
 ):
-    monkeypatch.setattr(disguise, "kind_of", lambda _, device: kind if device else "")
+    monkeypatch.setattr(disguise, "kind_of", lambda _, device, __: kind if device else "")
     path = events.Path("/work/x" + within, within, os.makedev(0, 999))
     file = events.File(path, 5, 0, 0o100644, 1)
     opened = event_of(events.Opened, file=file, access=Access.WRITE, repeats=0)

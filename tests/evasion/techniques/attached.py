@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from technique import Technique, attached
-from techniques.network import PACKETS, RAW, REDIRECTED
+from techniques.network import PACKETS, REDIRECTED
 from techniques.reasons import MAY_BE_HONEST, RING
 
 TWINS = {
@@ -19,8 +19,8 @@ TWINS = {
     "F21-readv": MAY_BE_HONEST,
     "E1-read": RING,
     "N1-uring": "",
-    "N4-raw": RAW,
-    "N4-tcp": RAW,
+    "N4-raw": "",
+    "N4-tcp": "",
     "N5-packet": PACKETS,
     "N7-netlink": REDIRECTED,
     "N9-inherited": "",

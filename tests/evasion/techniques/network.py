@@ -11,9 +11,6 @@ PACKETS = "The kernel calls no cgroup hook for what goes out by a packet socket.
 REDIRECTED = (
     "Addresses are judged before the packet filter rewrites them. To change it takes CAP_NET_ADMIN."
 )
-RAW = (
-    "Addresses are judged where a socket connects or sends to a name; a raw packet carries its own."
-)
 
 NETWORK = (
     Technique("N1-uring", "rings", "connect and send through io_uring", arrived(), world=True),
@@ -31,7 +28,6 @@ NETWORK = (
         "network",
         "send IP packets of one's own making",
         arrived(),
-        gap=RAW,
         world=True,
     ),
     Technique(
@@ -39,7 +35,6 @@ NETWORK = (
         "network",
         "send TCP segments of one's own making",
         arrived(),
-        gap=RAW,
         world=True,
     ),
     Technique(
