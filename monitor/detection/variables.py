@@ -15,7 +15,8 @@ import re2
 
 KNOWN = {
     "home": "every home directory of a user who can log in",
-    "estop": "directories of the monitor itself: its state, socket, configuration, rules and program",
+    "estop": "directories of the monitor itself: its state, socket, configuration, rules and program, "
+    "with a Python environment of its own",
     "estop_secret": "files of the monitor that nobody else may read: its record, the webhooks' secret, "
     "a configuration with passwords",
     "payment_address": "CIDR blocks of payment services, from the settings; none unless given",
