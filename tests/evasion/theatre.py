@@ -323,7 +323,8 @@ def _attach(scene: Scene, monitor: Monitor, name: str) -> None:
     """Tell the monitor of a process that is there already: the program, and nobody else on the stage."""
     until(lambda: bool(scene.begun()), _PATIENCE_S, _LOOK_S)
     [pid] = scene.begun()
-    ask(monitor.socket, "POST", "/api/v1/sessions/attach", {"pid": pid, "name": name})
+    told = {"pid": pid, "name": name}
+    ask(monitor.socket, "POST", "/api/v1/sessions/attach", told, timeout_s=_PATIENCE_S)
 
 
 def _with_session(scene: Scene, monitor: Monitor, name: str) -> Scene:
