@@ -110,6 +110,8 @@ class Technique:
     """False where it cannot be tried without a monitor."""
     attach: bool = False
     """The process is there first; the monitor is told of it later."""
+    twin: str = ""
+    """Of the technique that is the same but for `attach`: without a monitor there is no difference."""
     then_kill: bool = False
     """A person kills the frozen session before the effect is looked for."""
     damages: bool = False
@@ -134,4 +136,5 @@ def attached(technique: Technique, gap: str) -> Technique:
         what=f"{technique.what}; the session was attached",
         gap=gap,
         attach=True,
+        twin=technique.id,
     )

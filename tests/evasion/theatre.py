@@ -78,6 +78,8 @@ class Theatre:
         self._numbers = iter(range(1, 10_000))
         self._monitors = ExitStack()
         self._monitor: Monitor | None = None
+        self._works: set[str] = set()
+        """Techniques that were seen to work without a monitor."""
         self._stagehand = subprocess.Popen(
             [sys.executable, "-P", str(HERE / "stagehand.py")],
             stdin=subprocess.PIPE,
@@ -165,11 +167,12 @@ class Theatre:
 
     def perform(self, technique: Technique) -> Observation:
         """Try it without a monitor, then with one."""
-        if technique.control:
+        if technique.control and technique.twin not in self._works:
             with self._scene(technique, None) as scene:
                 until(lambda: ended(scene), _PATIENCE_S, _LOOK_S)
                 if not until(lambda: technique.effect(scene), _ARMED_S * 2, _LOOK_S):
                     return Observation(technique, None, obstacle(scene))
+            self._works.add(technique.id)
         if technique.damages:
             self._discard()
         monitor = self.monitor()

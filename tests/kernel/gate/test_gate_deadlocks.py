@@ -100,6 +100,8 @@ def test_the_gatekeeper_opens_nothing_outside_proc(kernel, inside, file, scratch
     start = subprocess.Popen
 
     def spied(command, **options):
+        if "gatekeeper" not in " ".join(map(str, command)):
+            return start(command, **options)
         with report.open("wb") as out:
             command = [command[0], "-P", "-c", OPENS, command[-1]]
             return start(command, **{**options, "stdout": out, "cwd": ROOT})
