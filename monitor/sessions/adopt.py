@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 import structlog
@@ -221,21 +221,21 @@ def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
             continue  # closed while we looked
 
 
+def _as_of_now(pid: int, slot: int, ktime_ns: int, view: events.View) -> dict[str, Any]:
+    """What every event of something that was there before says of itself."""
+    uid, *_ = uids_of(pid) or (0,)
+    whose = {"slot": slot, "tgid": pid, "tid": pid, "uid": uid, "view": view}
+    return {"ktime_ns": ktime_ns, "egress_bytes": 0, "cut": False, **whose}
+
+
 def connections(
     pid: int, held: Iterable[Held], slot: int, ktime_ns: int, view: events.View
 ) -> Iterator[events.Connected]:
     """Sockets that the process holds connected already, as if it connected them now."""
-    uid, *_ = uids_of(pid) or (0,)
+    header = _as_of_now(pid, slot, ktime_ns, view)
     for sock in held:
         yield events.Connected(
-            ktime_ns=ktime_ns,
-            egress_bytes=0,
-            slot=slot,
-            tgid=pid,
-            tid=pid,
-            uid=uid,
-            view=view,
-            cut=False,
+            **header,
             address=sock.address,
             port=sock.port,
             protocol=sock.protocol,
@@ -246,7 +246,7 @@ def connections(
 
 def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterator[events.Opened]:
     """Files the process holds open already, as if it opened them now."""
-    uid, *_ = uids_of(pid) or (0,)
+    header = _as_of_now(pid, slot, ktime_ns, view)
     base = f"/proc/{acting(pid)}"
     for number, target in _descriptors(pid):
         if not target.startswith("/"):
@@ -270,14 +270,7 @@ def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterato
             target = target.removesuffix(" (deleted)")  # noqa: PLW2901 - procfs adds it
         path = events.Path(target, target, info.st_dev)
         yield events.Opened(
-            ktime_ns=ktime_ns,
-            egress_bytes=0,
-            slot=slot,
-            tgid=pid,
-            tid=pid,
-            uid=uid,
-            view=view,
-            cut=False,
+            **header,
             file=events.File(path, info.st_ino, 0, info.st_mode, info.st_nlink),
             access=access,
             repeats=0,

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from monitor.events import Access, File, Opened, Verdict
 from monitor.events import Path as Place
-from monitor.sessions.places import below, mounts_of, unescape, view_of
+from monitor.sessions.disguise import MountTable
+from monitor.sessions.places import below, unescape, view_of
 
 _OWN_MOUNTS = Path("/proc/self/mountinfo")
 
@@ -83,13 +84,8 @@ def _place(asked: Asked, path: str) -> Place:
 
 def _within(path: str, device: int) -> str:
     """In its file system, by our own mounts: to who has changed his root the one it lies on is not shown."""
-    over = [
-        mount
-        for mount in mounts_of(_OWN_MOUNTS)
-        if mount.device == device and f"{path}/".startswith(mount.point + "/")
-    ]
-    nearest = max(over, key=lambda mount: len(mount.point), default=None)
-    return nearest.root + path.removeprefix(nearest.point) if nearest else path
+    found, within = MountTable(_OWN_MOUNTS).file(path)
+    return within if found == device else path
 
 
 def _root_of(pid: int) -> str:

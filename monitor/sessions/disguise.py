@@ -63,9 +63,8 @@ class MountTable:
             table = cls(Path(f"/proc/{thread}/mountinfo"), most_bytes=most_bytes)
             if table._root is not None:
                 return table
-            if (
-                view_of(thread).mnt_ns == view_of().mnt_ns
-            ):  # a chroot to a directory that is no mount
+            # A chroot to a directory that is no mount.
+            if view_of(thread).mnt_ns == view_of().mnt_ns:
                 base = base_of(f"/proc/{thread}/root")
                 return cls(Path("/proc/self/mountinfo"), base, most_bytes=most_bytes)
         return None
@@ -73,8 +72,9 @@ class MountTable:
     @classmethod
     def of_event(cls, event: events.Event) -> MountTable | None:
         """As the thread that acted sees it, unless that takes too long to read."""
-        bound = {"most_bytes": _MOST_BYTES}
-        return cls.of(event.tid, **bound) or cls.of(event.tgid, **bound)
+        numbers = dict.fromkeys((event.tid, event.tgid))
+        tables = (cls.of(number, most_bytes=_MOST_BYTES) for number in numbers)
+        return next((table for table in tables if table is not None), None)
 
     def file(self, path: str) -> tuple[int, str]:
         """Device and path within it; (0, "") where nothing is known to be mounted."""

@@ -241,12 +241,12 @@ class FactMaker:
         place = resolve(event.source, root)
         content = self._content(target, live)
         key = (target.device, target.inode)
+        names = self._spellings.of_name(target, event, live, root)
         for source in {
             *self._spellings.of_name(place, event, live, root),
             *self._spellings.watched(root, live, key),
         }:
             extra = {"SourceFilename": source, "Operation": "link", **content}
-            names = self._spellings.of_name(target, event, live, root)
             yield from self._file("file_event", names, key, live, process, **extra)
 
     def _symlinked(

@@ -33,6 +33,8 @@ class Spellings:
         self._roots = roots
         self._view = view_of()
         self._own: MountTable | None = None
+        self._theirs: MountTable | None = None
+        self._read_for: Event | None = None
         self._read_at = -1
         self._again_s = 0.0
 
@@ -70,7 +72,9 @@ class Spellings:
     def _table(self, event: Event) -> MountTable | None:
         """Mounts as who acted sees them; those of who has our view are read when they change."""
         if event.view != self._view:
-            return MountTable.of_event(event)
+            if event is not self._read_for:  # one event may hold several names
+                self._read_for, self._theirs = event, MountTable.of_event(event)
+            return self._theirs
         if time.monotonic() >= self._again_s:
             begun_s = time.monotonic()
             self._mounts.refresh()
