@@ -99,6 +99,8 @@ def killswitch(lab):
         cgroup_root=lab.cgroup_root,
         displaced=lab.kernel.displaced,
         still_since=lab.kernel.still_since,
+        followed=lab.kernel.followed,
+        made_anew=lab.kernel.follow,
         deadline_ms=1000,
     )
 

@@ -65,23 +65,20 @@ static void stop_it(void)
 	must(kill(number("MONITOR"), SIGSTOP), "kill");
 }
 
-static void tell_the_oom_killer(void)
+static void be_first_to_die(const char *proc)
 {
 	char path[64];
-	snprintf(path, sizeof(path), "/proc/%ld/oom_score_adj", number("MONITOR"));
+	snprintf(path, sizeof(path), "%s/%ld/oom_score_adj", proc, number("MONITOR"));
 	int fd = must(open(path, O_WRONLY), "open");
 	must(write(fd, "999", 3), "write");
 }
 
+static void tell_the_oom_killer(void) { be_first_to_die("/proc"); }
+
 static void tell_the_oom_killer_elsewhere(void)
 {
-	char path[64];
-	must(unshare(CLONE_NEWNS), "unshare");
-	must(mkdir("proc", 0700), "mkdir");
-	must(mount("none", "proc", "proc", 0, 0), "mount");
-	snprintf(path, sizeof(path), "proc/%ld/oom_score_adj", number("MONITOR"));
-	int fd = must(open(path, O_WRONLY), "open");
-	must(write(fd, "999", 3), "write");
+	mount_proc();
+	be_first_to_die("proc");
 }
 
 static void limit_it(void)

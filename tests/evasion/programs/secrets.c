@@ -68,9 +68,7 @@ static void by_environment(void)
 static void by_environment_elsewhere(void)
 {
 	char path[64];
-	must(unshare(CLONE_NEWNS), "unshare");
-	must(mkdir("proc", 0700), "mkdir");
-	must(mount("none", "proc", "proc", 0, 0), "mount");
+	mount_proc();
 	snprintf(path, sizeof(path), "proc/%ld/environ", number("OUTSIDER"));
 	take(must(open(path, O_RDONLY), "open"));
 }

@@ -150,6 +150,14 @@ static inline int join(int family, const char *name)
 	return fd;
 }
 
+/* In the directory `proc`, and in a mount namespace of its own. */
+static inline void mount_proc(void)
+{
+	must(unshare(CLONE_NEWNS), "unshare");
+	must(mkdir("proc", 0700), "mkdir");
+	must(mount("none", "proc", "proc", 0, 0), "mount");
+}
+
 /* The descriptor that somebody outside of the session hands over. */
 static inline int receive_fd(const char *name)
 {

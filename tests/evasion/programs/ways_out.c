@@ -213,13 +213,6 @@ static void open_setting(const char *path)
 	say("opened", "the setting");
 }
 
-static void mount_proc(void)
-{
-	must(unshare(CLONE_NEWNS), "unshare");
-	must(mkdir("proc", 0700), "mkdir");
-	must(mount("none", "proc", "proc", 0, 0), "mount");
-}
-
 static void by_mounted_proc(void)
 {
 	mount_proc();

@@ -79,7 +79,7 @@ NETWORK = (
     ),
     Technique(
         "N7-netlink",
-        "network",
+        "redirection",
         "have the packet filter redirect an innocent address (nftables, by netlink)",
         arrived(),
         gap=REDIRECTED,

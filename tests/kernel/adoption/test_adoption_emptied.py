@@ -15,22 +15,9 @@ from monitor.lifecycle import Lifecycle
 from monitor.memories import Memories
 from monitor.record.store import Store
 from monitor.response.grants import Grants
-from monitor.response.holds import Holds
-from monitor.response.killswitch import KillSwitch
 from monitor.sessions import cgroups
 from monitor.subjects import State
 from monitor.supervisor import Supervisor
-
-
-@pytest.fixture
-def killswitch(lab):
-    return KillSwitch(
-        lambda slot, on: lab.kernel.quarantine(slot, on=on),
-        Holds(lab.kernel),
-        cgroup_root=lab.cgroup_root,
-        followed=lab.kernel.followed,
-        made_anew=lab.kernel.follow,
-    )
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import select
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,3 +89,33 @@ def guarding(kernel: object, **options: object) -> Iterator[Guard]:
         yield guard
     finally:
         guard.close()
+
+
+MONITOR = """
+import os, sys, time
+sys.path[:0] = {paths!r}
+from monitor.capture.gate import Gate
+class Maps:
+    def map(self, name):
+        class Table: fd = {fds!r}[name]
+        return Table
+gate = Gate(Maps(), fail_open=False, hold_timeout_ms=60_000)
+gate.start()
+found = os.stat({file!r})
+gate.set_marks({{(found.st_dev, found.st_ino): {file!r}}}, {{}})
+while not gate.caught_up():
+    time.sleep(0.01)
+print(gate.pid, flush=True)
+while not gate.take():
+    time.sleep(0.01)
+print('asked', flush=True)
+time.sleep(60)
+"""
+
+
+def a_monitor(kernel: object, file: Path) -> subprocess.Popen[bytes]:
+    """A process of its own with a gate for one file: it says the gatekeeper's pid, and `asked` in time."""
+    fds = {name: kernel.map(name).fd for name in ("tasks", "session_flags")}
+    script = MONITOR.format(paths=[str(ROOT)], file=str(file), fds=fds)
+    command = [sys.executable, "-c", script]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=tuple(fds.values()))

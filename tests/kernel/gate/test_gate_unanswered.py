@@ -6,12 +6,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 
 import pytest
-from gates import ROOT, guarding
+from gates import a_monitor, guarding
 from laboratory import until
 from states import asleep, ended
 from ways import by_path
@@ -136,35 +135,10 @@ def test_a_gatekeeper_that_hangs_is_noticed_and_can_be_replaced(guard, inside, p
     assert puppet.answer() >= 0
 
 
-MONITOR = """
-import os, sys, time
-sys.path[:0] = {paths!r}
-from monitor.capture.gate import Gate
-class Maps:
-    def map(self, name):
-        class Table: fd = {fds!r}[name]
-        return Table
-gate = Gate(Maps(), fail_open=False, hold_timeout_ms=60_000)
-gate.start()
-found = os.stat({file!r})
-gate.set_marks({{(found.st_dev, found.st_ino): {file!r}}}, {{}})
-while not gate.caught_up():
-    time.sleep(0.01)
-print(gate.pid, flush=True)
-while not gate.take():
-    time.sleep(0.01)
-print('asked', flush=True)
-time.sleep(60)
-"""
-
-
 @pytest.mark.parametrize("stopped", [False, True])
 def test_the_gatekeeper_does_not_outlive_the_monitor(kernel, puppet, file, stopped):
     """Closed by the end of the channel or, where it cannot look, by the kernel."""
-    fds = {name: kernel.map(name).fd for name in ("tasks", "session_flags")}
-    script = MONITOR.format(paths=[str(ROOT)], file=str(file), fds=fds)
-    command = [sys.executable, "-c", script]
-    monitor = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=tuple(fds.values()))
+    monitor = a_monitor(kernel, file)
     try:
         gatekeeper = int(monitor.stdout.readline())
         puppet.become("open", os.fsencode(file), os.O_RDONLY)

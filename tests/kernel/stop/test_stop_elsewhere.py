@@ -6,20 +6,7 @@ from __future__ import annotations
 import pytest
 from laboratory import until
 
-from monitor.response.holds import Holds
-from monitor.response.killswitch import KillSwitch
 from monitor.sessions import cgroups
-
-
-@pytest.fixture
-def killswitch(lab):
-    return KillSwitch(
-        lambda slot, on: lab.kernel.quarantine(slot, on=on),
-        Holds(lab.kernel),
-        cgroup_root=lab.cgroup_root,
-        followed=lab.kernel.followed,
-        made_anew=lab.kernel.follow,
-    )
 
 
 @pytest.fixture
