@@ -7,7 +7,8 @@ on a host. Paths are the kernel's: absolute, as bytes, with regard to case.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
 
@@ -82,15 +83,22 @@ class Watch:
     """Programs, by their whole path, for which no act here is anything to any of the rules."""
     rules: frozenset[str] = frozenset()
 
-    def matches(self, path: str) -> bool:
-        """Is it one of the paths that are meant?"""
-        match self.where:
-            case Where.EXACT:
-                return path == self.path
-            case Where.BELOW:
-                return path.startswith(self.path)
-            case Where.ENDING:
-                return path.endswith(self.path)
+
+class WatchIndex:
+    """Finds the watches that mean a path, however many there are."""
+
+    def __init__(self, watches: Iterable[Watch] = ()) -> None:
+        self._found: defaultdict[tuple[Where, str], list[Watch]] = defaultdict(list)
+        for watch in watches:
+            self._found[watch.where, watch.path].append(watch)
+
+    def of(self, path: str) -> Iterator[Watch]:
+        """Every one of them."""
+        yield from self._found.get((Where.EXACT, path), ())
+        for at, letter in enumerate(path):
+            if letter == "/":
+                yield from self._found.get((Where.BELOW, path[: at + 1]), ())
+                yield from self._found.get((Where.ENDING, path[at:]), ())
 
 
 REPLACED = Act.RENAME_FROM | Act.RENAME_TO

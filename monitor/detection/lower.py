@@ -11,8 +11,9 @@ except those.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 
 from monitor.detection import merge
 from monitor.detection.atoms import OnAddress, OnTaint
@@ -24,6 +25,9 @@ from monitor.detection.merge import Entry, Reach, Shared, Socket
 from monitor.detection.necessary import Atom, atom_of, necessary, port
 from monitor.detection.ruleset import RuleSet, Signature
 from monitor.lowered import Act, Lowered, Part, RuleLowering, Where
+
+Forgiving = Callable[[Condition], tuple[frozenset[str], Condition]]
+"""`without_exempt`, which remembers."""
 
 _UNCONNECTED = "a datagram without a connect is gone when it is known"
 """To hold it is to lose it, and who asks for a name would wait for seconds."""
@@ -102,11 +106,14 @@ def _of_case(case: Case, condition: Condition, findings: _Findings) -> None:
         return
     found = necessary(condition, atom_of(case))
     findings.left |= {f"{case.name}: {reason}": None for reason in found.left}
+    forgiving = cache(without_exempt)  # most comparisons of a rule leave the same behind
     for atom in found.atoms:
-        _of_atom(case, condition, atom, findings)
+        _of_atom(case, condition, atom, findings, forgiving)
 
 
-def _of_atom(case: Case, condition: Condition, atom: Atom, findings: _Findings) -> None:
+def _of_atom(
+    case: Case, condition: Condition, atom: Atom, findings: _Findings, forgiving: Forgiving
+) -> None:
     """What the condition still needs, once the atom holds, decides what the kernel may do."""
     rest = fold(condition, atom.decides)
     if rest == FALSE:
@@ -125,7 +132,7 @@ def _of_atom(case: Case, condition: Condition, atom: Atom, findings: _Findings) 
         findings.needs |= {leaf.field: None for leaf in leaves(rest)}
     else:
         act = case.acts[atom.field]
-        exempt, after = without_exempt(rest) if act is not Act.EXEC else (frozenset(), rest)
+        exempt, after = forgiving(rest) if act is not Act.EXEC else (frozenset(), rest)
         findings.entries.append(Entry(atom, act, after == TRUE, exempt, rule))
         findings.needs |= {leaf.field: None for leaf in leaves(after)}
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from monitor.lowered import KERNELS_OWN, Act, Lowered, Where
+from monitor.lowered import KERNELS_OWN, Act, Lowered, WatchIndex, Where
 
 Inode = tuple[int, int]
 Tables = Mapping[str, Mapping[str, Inode]]
@@ -60,6 +60,7 @@ class Marks:
         self._homes = homes
         self._lock = threading.Lock()
         self._lowered = Lowered()
+        self._watches = WatchIndex()
         self._asks: dict[str, bool] = {}
         self._set_for: tuple[tuple[str, str], ...] | None = ()
         """The sessions that there were when the marks were set; None if that must be done again."""
@@ -68,6 +69,7 @@ class Marks:
         """Ask what these watches need from now on."""
         with self._lock:
             self._lowered = lowered
+            self._watches = WatchIndex(lowered.watches)
             self._asks.clear()
             self._set_for = None
 
@@ -106,7 +108,7 @@ class Marks:
         found = self._asks.get(path)
         if found is None:
             found = self._asks[path] = not path.startswith(KERNELS_OWN) and any(
-                watch.hold & _OPENS and watch.matches(path) for watch in self._lowered.watches
+                watch.hold & _OPENS for watch in self._watches.of(path)
             )
         return found
 

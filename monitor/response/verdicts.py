@@ -25,6 +25,7 @@ from monitor.lowered import (
     Act,
     Lowered,
     Watch,
+    WatchIndex,
     Where,
     above,
 )
@@ -112,6 +113,7 @@ class Verdicts:
         self._own = tuple(own)
         self._lock = threading.Lock()
         self._lowered = Lowered()
+        self._watches = WatchIndex()
         self._groups: dict[frozenset[str], int] = {}
         self._found: Found | None = None
         """None until somebody looked: till then what an earlier monitor found stays."""
@@ -142,6 +144,7 @@ class Verdicts:
             if problems := too_many(counts):
                 self._lowered, self._groups = before
                 raise RuleError(problems)
+            self._watches = WatchIndex(lowered.watches)
             self._by_path.clear()
             # Whom a row forgives is there before the row and as long as it: nobody who is exempt
             # both before and after is refused in between.
@@ -200,9 +203,8 @@ class Verdicts:
         acts = self._by_path.get(path)
         if acts is None:
             acts = self._by_path[path] = _Acts()
-            for watch in self._lowered.watches:
-                if watch.matches(path):
-                    acts.add(watch, self._groups[watch.exempt])
+            for watch in self._watches.of(path):
+                acts.add(watch, self._groups[watch.exempt])
         return acts
 
     def refresh(self) -> None:
