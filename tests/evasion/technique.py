@@ -115,7 +115,7 @@ class Technique:
     then_kill: bool = False
     """A person kills the frozen session before the effect is looked for."""
     damages: bool = False
-    """The monitor may not be the same afterwards: it gets one of its own."""
+    """The monitor may not be the same afterwards: unless all of it was prevented, another takes over."""
     undoes_hold: bool = False
     """It goes on although it is held: a hold that kept it this time promises nothing."""
     late: bool = False

@@ -173,14 +173,15 @@ class Theatre:
                 if not until(lambda: technique.effect(scene), _ARMED_S * 2, _LOOK_S):
                     return Observation(technique, None, obstacle(scene))
             self._works.add(technique.id)
-        if technique.damages:
-            self._discard()
-        monitor = self.monitor()
+        monitor, unharmed = self.monitor(), not technique.damages
         try:
             with self._scene(technique, monitor) as scene:
-                return self._observe(technique, scene, monitor)
+                observation = self._observe(technique, scene, monitor)
+                if observation.outcome is Outcome.PREVENTED:  # to start another takes long
+                    unharmed = unharmed or _is_whole(monitor, scene.victim)
+                return observation
         finally:
-            if technique.damages:
+            if not unharmed:
                 self._discard()
 
     def _observe(self, technique: Technique, scene: Scene, monitor: Monitor) -> Observation:
@@ -252,8 +253,7 @@ class Theatre:
                 daemon = _daemon(monitor)
                 assert daemon is not None
                 victim, victim_dir = daemon.pid, monitor.runtime_dir.parent
-                if not technique.damages:  # that one is discarded with its sessions
-                    stack.callback(_end_session, monitor, name)
+                stack.callback(_end_session, monitor, name)
             request = {
                 "place": str(place),
                 "cgroup": str(cgroup),
@@ -320,6 +320,12 @@ def _daemon(monitor: Monitor) -> psutil.Process | None:
         if "daemon" in words and runtime in words:
             return process
     return None
+
+
+def _is_whole(monitor: Monitor, pid: int) -> bool:
+    """Is it still the one that it was, and lacks nothing?"""
+    process = _daemon(monitor)
+    return process is not None and process.pid == pid and bool(monitor.health()["ok"])
 
 
 def _attach(scene: Scene, monitor: Monitor, name: str) -> None:
