@@ -134,6 +134,10 @@ def test_a_mount_namespace_for_each_process_keeps_no_verdict_waiting(scratch, gr
         started(monitor, "churn", code),
     ):
         assert until(lambda: session_state(monitor, "churn") == "frozen", 60)
-        matched_ns = [a["timings_ns"]["matched"] for a in monitor.alerts("churn")]
-        assert matched_ns[0] < 300_000_000, matched_ns
+        told = [(a["rule"]["id"], a["timings_ns"]) for a in monitor.alerts("churn")]
+        # A slow machine may tell of a flood as well, which is no verdict.
+        assert "estop-verdict-late" not in dict(told), told
+        matched_ns = [times["matched"] for _, times in told if "matched" in times]
+        assert matched_ns, told
+        assert matched_ns[0] < 300_000_000, told
         assert monitor.health()["ok"], monitor.health()["problems"]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from monitor.capture.bpf import MapInfo
@@ -11,10 +13,19 @@ from monitor.capture.kernel import load
 from monitor.errors import CaptureError
 
 
+@pytest.fixture(scope="module")
+def first(kernel_settings, tmp_path_factory):
+    """What a first load compiled and kept, its maps' shapes and its programs."""
+    settings = kernel_settings(events_ring_mib=1, header_cache=tmp_path_factory.mktemp("cache"))
+    with load(settings) as kernel:
+        return settings.header_cache, (shapes(kernel), kernel.programs())
+
+
 @pytest.fixture
-def settings(kernel_settings, tmp_path):
-    """With a cache in which there is nothing yet."""
-    return kernel_settings(events_ring_mib=1, header_cache=tmp_path / "cache")
+def settings(first, kernel_settings, tmp_path):
+    """With that in a cache of their own."""
+    cache = shutil.copytree(first[0], tmp_path / "cache")
+    return kernel_settings(events_ring_mib=1, header_cache=cache)
 
 
 def kept(settings):
@@ -32,19 +43,15 @@ def shapes(kernel):
     }
 
 
-def test_the_next_start_has_the_same_maps_and_programs_and_compiles_nothing(settings):
-    with load(settings) as kernel:
-        compiled = shapes(kernel), kernel.programs()
+def test_the_next_start_has_the_same_maps_and_programs_and_compiles_nothing(settings, first):
     [headers] = settings.header_cache.glob("headers-*")
     headers.rename(settings.header_cache / "away")  # who compiles makes them anew
     with load(settings) as kernel:
-        assert (shapes(kernel), kernel.programs()) == compiled
+        assert (shapes(kernel), kernel.programs()) == first[1]
     assert not headers.exists()
 
 
 def test_it_is_the_kept_code_that_is_loaded(settings):
-    with load(settings):
-        pass
     good = Compiled.read(kept(settings))
     code = {name: bytes(len(text)) for name, text in good.code.items()}
     Compiled(good.maps, code).write(kept(settings))
@@ -54,8 +61,6 @@ def test_it_is_the_kept_code_that_is_loaded(settings):
 
 @pytest.mark.parametrize("content", ["", '{"maps": [', "[]", '{"maps": [{}], "code": {}}'])
 def test_a_file_that_is_not_whole_is_made_anew(settings, content):
-    with load(settings):
-        pass
     whole = kept(settings).read_text()
     kept(settings).write_text(content)
     with load(settings) as kernel:
@@ -63,10 +68,8 @@ def test_a_file_that_is_not_whole_is_made_anew(settings, content):
     assert kept(settings).read_text() == whole
 
 
-def test_other_settings_are_another_compilation(settings, kernel_settings, tmp_path):
-    with load(settings):
-        pass
-    other = kernel_settings(events_ring_mib=2, header_cache=tmp_path / "cache")
+def test_other_settings_are_another_compilation(settings, kernel_settings):
+    other = kernel_settings(events_ring_mib=2, header_cache=settings.header_cache)
     with load(other) as kernel:
         assert MapInfo.of(kernel._generation.map("events")).max_entries == 2 << 20
     assert len(list(settings.header_cache.glob("programs-*.json"))) == 2
