@@ -52,6 +52,8 @@ _LOOK_S = 0.01
 _PATIENCE_S = 100.0 * PATIENCE  # for what surely comes, on the slowest machine
 _DEADMAN_MS = 15_000 * PATIENCE  # an emulated monitor is late
 _SLOWER = min(PATIENCE, 10.0)
+_DISK_MIB = 128
+"""Of a monitor: a technique fills it."""
 _GRACE_S = 0.3 * _SLOWER  # for bytes that are under way
 _ARMED_S = (
     1.5 * _SLOWER
@@ -127,7 +129,11 @@ class Theatre:
         """The shared one, or a new one if the last was given to a technique to damage."""
         if self._monitor is None:
             place = self.ground / f"monitor-{next(self._numbers)}"
-            (place / "rules").mkdir(parents=True)
+            place.mkdir()
+            small = f"size={_DISK_MIB}m,mode=0711"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", small, "none", place], check=True)
+            (place / "rules").mkdir()
+            (place / "room").mkdir(mode=0o777)
             (place / "rules" / "canary.yml").write_text(CANARY_RULE)
             self._monitor = self._start(place)
         return self._monitor
@@ -159,6 +165,7 @@ class Theatre:
         with suppress(subprocess.TimeoutExpired):
             self._monitors.close()
         unpin(self._monitor.runtime_dir / "bpf")
+        subprocess.run(["umount", "--lazy", self._monitor.runtime_dir.parent], check=True)
         if left.exists():
             _empty(left)
         self._monitor = None
@@ -202,6 +209,16 @@ class Theatre:
             grace_s = _ARMED_S if technique.late else _GRACE_S
             happened = until(lambda: technique.effect(scene), grace_s, _LOOK_S)
         found = alerts(monitor, name)
+        print(
+            "DBG",
+            [
+                (a["rule"]["title"], a["timings_ns"], a["outcome"], a["event"].get("verdict"))
+                for a in found
+            ],
+            scene.output(),
+            happened,
+            stopped,
+        )
         if not technique.control and not happened and "failed" in scene.output():
             return Observation(technique, None, obstacle(scene))
         refused = any(line.startswith("refused") for line in scene.output().splitlines())
@@ -222,6 +239,8 @@ class Theatre:
 
     def _mended(self, monitor: Monitor, scene: Scene) -> Monitor:
         """The monitor that was damaged, so that it can be asked what it saw: continued, or restarted."""
+        for filling in (monitor.runtime_dir.parent / "room").iterdir():
+            os.truncate(filling, 0)  # room again; whoever filled it has it open
         process = _daemon(monitor)
         if process is not None and process.status() != psutil.STATUS_ZOMBIE:
             if process.status() == psutil.STATUS_TRACING_STOP and scene.session is not None:
@@ -304,6 +323,7 @@ class Theatre:
             "PIN": next(map(str, (victim_dir / "run" / "bpf").glob("*_*/links/*")), ""),
             "RULE": str(victim_dir / "rules" / "canary.yml"),
             "SOURCE": str(HERE.parents[1] / "bpf" / "event.h"),
+            "ROOM": str(victim_dir / "room"),
             "RECORD": str(victim_dir / "state" / "alerts.db"),
         }
 

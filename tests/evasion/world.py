@@ -29,9 +29,11 @@ SERVICES = (
     "/run/podman/podman.sock",
     "/run/containerd/containerd.sock",
     "/run/screen/S-root/1",
+    "/run/tmux-0/default",
     "/run/keys/agent.1",
 )
 SERVICE_PORTS = (22, 2375, 10250)
+RESOLVER_PORT = 53
 PROXIES = ("\0estop-proxy", "/run/proxy.sock")
 ENGINE_BY_OTHER_NAME = "/run/other/engine.sock"
 
@@ -46,8 +48,10 @@ class World:
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             for host in (SINK, LOCALHOST):
                 self._listen(socket.AF_INET, (host, SINK_PORT), "sink", kind)
+        self._listen(socket.AF_INET, (LOCALHOST, RESOLVER_PORT), "sink", socket.SOCK_DGRAM)
         for port in SERVICE_PORTS:
             self._listen(socket.AF_INET, (LOCALHOST, port), "service")
+        Path("/run/systemd/system").mkdir(parents=True)  # systemd-run looks whether systemd runs
         for path in SERVICES:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._listen(socket.AF_UNIX, path, "service")

@@ -4,6 +4,7 @@
 #include "technique.h"
 #include <linux/bpf.h>
 #include <pthread.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/timex.h>
@@ -131,6 +132,13 @@ static void empty_its_maps(void)
 	edit_path(HOSTS);
 }
 
+static void list_maps(void)
+{
+	union bpf_attr attr = {0};
+	must(bpf(BPF_MAP_GET_NEXT_ID, &attr), "bpf");
+	say("opened", "the list of maps");
+}
+
 static void remove_its_pins(void)
 {
 	must(*given("PIN") ? 0 : (errno = ENOENT, -1), "a pin of the monitor");
@@ -213,14 +221,20 @@ static void set_the_time_zone(void)
 	say("opened", "the clock");
 }
 
-static void exhaust_it(void)
+static void allow_many_files(void)
 {
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	struct rlimit limit;
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void exhaust_it(void)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+
+	allow_many_files();
 	snprintf(to.sun_path, sizeof(to.sun_path), "%s", given("SOCKET"));
 	for (int i = 0; i < 500; i++) {
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -228,6 +242,43 @@ static void exhaust_it(void)
 			break;
 		connect(fd, (struct sockaddr *)&to, sizeof(to));
 	}
+	edit_path(HOSTS);
+}
+
+static void take_all_notices(void)
+{
+	allow_many_files();
+	for (int i = 0; i < 10000 && inotify_init1(IN_CLOEXEC) >= 0; i++)
+		;
+	edit_path(HOSTS);
+}
+
+// Each its own: whoever stops one of them has another hundred to stop.
+static void as_a_crowd(void)
+{
+	int start[2];
+	char byte;
+
+	must(pipe(start), "pipe");
+	for (int i = 0; i < 200; i++)
+		if (!must(fork(), "fork")) {
+			close(start[1]);
+			read(start[0], &byte, 1); // until all are there
+			edit_path(HOSTS);
+			rest();
+		}
+	close(start[0]);
+	close(start[1]);
+	edit_path(HOSTS);
+}
+
+static void fill_its_disk(void)
+{
+	static char block[1 << 20];
+	int fd = must(open(in("ROOM", "filling"), O_WRONLY | O_CREAT, 0600), "open");
+
+	for (int i = 0; i < 256 && write(fd, block, sizeof(block)) > 0; i++) // wherever it lies
+		;
 	edit_path(HOSTS);
 }
 
@@ -285,6 +336,8 @@ const struct technique techniques[] = {
 	{"S1-cpu", limit_its_time},
 	{"S1-trace", trace_it},
 	{"S2-maps", empty_its_maps},
+	{"S2-ids", list_maps},
+	{"S2-attached-ids", list_maps},
 	{"S2-pins", remove_its_pins},
 	{"S2-detach", take_its_pins_away},
 	{"S3-kill", kill_it_and_act},
@@ -301,5 +354,8 @@ const struct technique techniques[] = {
 	{"S6-settime", set_the_time_zone},
 	{"S7-attached", after_being_attached},
 	{"S8-exhaust", exhaust_it},
+	{"S8-inotify", take_all_notices},
+	{"S8-crowd", as_a_crowd},
+	{"S8-disk", fill_its_disk},
 	{0},
 };

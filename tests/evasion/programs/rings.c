@@ -126,6 +126,25 @@ static void send_by_ring(void)
 	submit(&r, 2);
 }
 
+// No call of the socket family is left.
+static void all_by_ring(void)
+{
+	struct ring r = make(0);
+	struct sockaddr_in to = sink();
+	int empty = -1;
+
+	must(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_FILES, &empty, 1), "io_uring_register");
+	struct io_uring_sqe *e = entry(&r, IORING_OP_SOCKET, AF_INET, 0, 0);
+	e->off = SOCK_STREAM;
+	e->file_index = 1; // slot 0
+	e->flags = IOSQE_IO_LINK;
+	e = entry(&r, IORING_OP_CONNECT, 0, &to, 0);
+	e->off = sizeof(to);
+	e->flags = IOSQE_FIXED_FILE | IOSQE_IO_LINK;
+	entry(&r, IORING_OP_SEND, 0, LINE, strlen(LINE))->flags = IOSQE_FIXED_FILE;
+	submit(&r, 3);
+}
+
 // K1, K2, K3: armed before the stop --------------------------------------------------------------
 
 static struct __kernel_timespec delay = {.tv_nsec = DELAY_MS * 1000000};
@@ -181,6 +200,8 @@ const struct technique techniques[] = {
 	{"E1-attached-read", read_by_ring},
 	{"N1-uring", send_by_ring},
 	{"N1-attached-uring", send_by_ring},
+	{"N1-socket", all_by_ring},
+	{"N1-attached-socket", all_by_ring},
 	{"K1-freeze", arm_plain},
 	{"K1-attached-freeze", arm_plain},
 	{"K2-sqpoll", arm_polled},

@@ -94,6 +94,19 @@ static void with_a_used_pid(void)
 // D1, D2, D4: services that run programs for others ----------------------------------------------
 
 static void by_service_manager(void) { edit(join(AF_UNIX, "/run/systemd/private")); }
+
+static void by_its_program(void)
+{
+	const char *program = "/usr/bin/systemd-run";
+
+	must(access(program, X_OK), "find systemd-run");
+	if (!must(fork(), "fork")) {
+		execl(program, program, "--no-ask-password", "true", (char *)0);
+		_exit(1);
+	}
+	usleep(200000); // it waits for an answer that nobody gives
+}
+
 static void by_system_bus(void) { edit(join(AF_UNIX, "/run/dbus/system_bus_socket")); }
 static void by_container_engine(void) { edit(join(AF_UNIX, "/run/docker.sock")); }
 static void by_second_engine(void) { edit(join(AF_UNIX, "/run/podman/podman.sock")); }
@@ -123,6 +136,7 @@ static void by_old_socket_call(void)
 }
 
 static void by_terminal_server(void) { edit(join(AF_UNIX, "/run/screen/S-root/1")); }
+static void by_other_terminal_server(void) { edit(join(AF_UNIX, "/run/tmux-0/default")); }
 static void by_key_agent(void) { edit(join(AF_UNIX, "/run/keys/agent.1")); }
 
 static void by_local_port(int port)
@@ -198,6 +212,13 @@ static void by_installed_module(void)
 static void by_install_script(void)
 {
 	put_file(in("WORK", "package.json"), "{\"scripts\": {\"postinstall\": \"true\"}}\n");
+}
+
+static void by_build_service(void)
+{
+	must(mkdir(".github", 0755), "mkdir");
+	must(mkdir(".github/workflows", 0755), "mkdir");
+	put_file(in("WORK", ".github/workflows/build.yml"), "on: push\n");
 }
 
 static void by_core_pattern(void)
@@ -308,6 +329,7 @@ const struct technique techniques[] = {
 	{"C5-namespace", by_mounted_cgroups},
 	{"C6-pid", with_a_used_pid},
 	{"D1-systemd", by_service_manager},
+	{"D1-run", by_its_program},
 	{"D1-dbus", by_system_bus},
 	{"D2-docker", by_container_engine},
 	{"D2-renamed", by_other_name_of_the_engine},
@@ -324,6 +346,7 @@ const struct technique techniques[] = {
 	{"D3-at", by_job},
 	{"D3-hook", by_hook},
 	{"D4-screen", by_terminal_server},
+	{"D4-tmux", by_other_terminal_server},
 	{"D4-agent", by_key_agent},
 	{"D4-ssh", by_local_shell_server},
 	{"D4-engine-tcp", by_port_of_the_engine},
@@ -340,6 +363,7 @@ const struct technique techniques[] = {
 	{"D7-makefile", by_build_file},
 	{"D7-venv", by_installed_module},
 	{"D7-npm", by_install_script},
+	{"D7-workflow", by_build_service},
 	{"D8-core", by_core_pattern},
 	{"D8-proc", by_mounted_proc},
 	{"D8-bound", by_bound_setting},

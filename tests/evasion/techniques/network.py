@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from effects import arrived
 from technique import Technique
-from techniques.reasons import LOCAL, PASSED_SOCKET
+from techniques.reasons import LOCAL, MAY_BE_HONEST, PASSED_SOCKET
 
 PACKETS = "The kernel calls no cgroup hook for what goes out by a packet socket."
 REDIRECTED = (
@@ -14,6 +14,13 @@ REDIRECTED = (
 
 NETWORK = (
     Technique("N1-uring", "rings", "connect and send through io_uring", arrived(), world=True),
+    Technique(
+        "N1-socket",
+        "rings",
+        "make the socket, connect and send through io_uring",
+        arrived(),
+        world=True,
+    ),
     Technique(
         "N2-fastopen",
         "network",
@@ -49,6 +56,14 @@ NETWORK = (
         "N5-sockpacket",
         "network",
         "send Ethernet frames by AF_INET and SOCK_PACKET",
+        arrived(),
+        gap=PACKETS,
+        world=True,
+    ),
+    Technique(
+        "N5-xdp",
+        "xdp",
+        "send Ethernet frames by AF_XDP",
         arrived(),
         gap=PACKETS,
         world=True,
@@ -107,6 +122,14 @@ NETWORK = (
         "QUIC to an address that nobody resolved",
         arrived(),
         gap="The name is under the encryption from the first packet on; only the address remains.",
+        world=True,
+    ),
+    Technique(
+        "N8-tunnel",
+        "network",
+        "put the bytes into the names that a resolver is asked for (a stand-in)",
+        arrived(),
+        gap=MAY_BE_HONEST,
         world=True,
     ),
     Technique(
