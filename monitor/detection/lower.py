@@ -11,7 +11,7 @@ except those.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -25,9 +25,6 @@ from monitor.detection.merge import Entry, Reach, Shared, Socket
 from monitor.detection.necessary import Atom, atom_of, necessary, port
 from monitor.detection.ruleset import RuleSet, Signature
 from monitor.lowered import Act, Lowered, Part, RuleLowering, Where
-
-Forgiving = Callable[[Condition], tuple[frozenset[str], Condition]]
-"""`without_exempt`, which remembers."""
 
 _UNCONNECTED = "a datagram without a connect is gone when it is known"
 """To hold it is to lose it, and who asks for a name would wait for seconds."""
@@ -70,6 +67,7 @@ class _Findings:
         self.taint_connects = False
         self.left: dict[str, None] = {}
         self.needs: dict[str, None] = {}
+        self.without_exempt = cache(without_exempt)  # most comparisons leave the same behind
 
     @property
     def any(self) -> bool:
@@ -106,14 +104,11 @@ def _of_case(case: Case, condition: Condition, findings: _Findings) -> None:
         return
     found = necessary(condition, atom_of(case))
     findings.left |= {f"{case.name}: {reason}": None for reason in found.left}
-    forgiving = cache(without_exempt)  # most comparisons of a rule leave the same behind
     for atom in found.atoms:
-        _of_atom(case, condition, atom, findings, forgiving)
+        _of_atom(case, condition, atom, findings)
 
 
-def _of_atom(
-    case: Case, condition: Condition, atom: Atom, findings: _Findings, forgiving: Forgiving
-) -> None:
+def _of_atom(case: Case, condition: Condition, atom: Atom, findings: _Findings) -> None:
     """What the condition still needs, once the atom holds, decides what the kernel may do."""
     rest = fold(condition, atom.decides)
     if rest == FALSE:
@@ -132,7 +127,9 @@ def _of_atom(
         findings.needs |= {leaf.field: None for leaf in leaves(rest)}
     else:
         act = case.acts[atom.field]
-        exempt, after = forgiving(rest) if act is not Act.EXEC else (frozenset(), rest)
+        exempt, after = (
+            findings.without_exempt(rest) if act is not Act.EXEC else (frozenset(), rest)
+        )
         findings.entries.append(Entry(atom, act, after == TRUE, exempt, rule))
         findings.needs |= {leaf.field: None for leaf in leaves(after)}
 

@@ -209,16 +209,6 @@ class Theatre:
             grace_s = _ARMED_S if technique.late else _GRACE_S
             happened = until(lambda: technique.effect(scene), grace_s, _LOOK_S)
         found = alerts(monitor, name)
-        print(
-            "DBG",
-            [
-                (a["rule"]["title"], a["timings_ns"], a["outcome"], a["event"].get("verdict"))
-                for a in found
-            ],
-            scene.output(),
-            happened,
-            stopped,
-        )
         if not technique.control and not happened and "failed" in scene.output():
             return Observation(technique, None, obstacle(scene))
         refused = any(line.startswith("refused") for line in scene.output().splitlines())

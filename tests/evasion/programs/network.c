@@ -25,11 +25,15 @@ static void by_fast_open(void)
 
 // N3: datagrams ----------------------------------------------------------------------------------
 
+static void send_datagram(struct sockaddr_in to, const void *at, size_t length)
+{
+	int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+	must(sendto(fd, at, length, 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+}
+
 static void by_datagram(void)
 {
-	struct sockaddr_in to = sink();
-	int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
-	must(sendto(fd, LINE, strlen(LINE), 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+	send_datagram(sink(), LINE, strlen(LINE));
 }
 
 static void by_datagrams(void)
@@ -209,22 +213,19 @@ static void by_asked_names(void)
 	struct sockaddr_in to = anybody();
 	unsigned char question[128] = {0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, *at = question + 12;
 	const unsigned char tail[] = {7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 0, 0, 16, 0, 1}; // TXT, IN
-	int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
 
 	*at++ = 60; // letters of one part; 63 are allowed
 	for (int i = 0; i < 30; i++)
 		at += sprintf((char *)at, "%02x", LINE[i % strlen(LINE)]);
 	memcpy(at, tail, sizeof(tail));
 	to.sin_port = htons(53);
-	must(sendto(fd, question, at + sizeof(tail) - question, 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+	send_datagram(to, question, at + sizeof(tail) - question);
 }
 
 static void by_quic(void)
 {
-	struct sockaddr_in to = anybody();
 	unsigned char initial[1200] = {0xc3, 0, 0, 0, 1, 8}; // QUIC 1; names are encrypted from the first packet
-	int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
-	must(sendto(fd, initial, sizeof(initial), 0, (struct sockaddr *)&to, sizeof(to)), "sendto");
+	send_datagram(anybody(), initial, sizeof(initial));
 }
 
 // N9: sockets that were there, and servers -------------------------------------------------------

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // io_uring: acts without their system calls, and acts that the kernel carries out after a stop.
-#include "technique.h"
-#include <arpa/inet.h>
+#include "sockets.h"
 #include <linux/io_uring.h>
 #include <linux/time_types.h>
 
@@ -62,16 +61,22 @@ static void submit(struct ring *r, int wait_for)
 	must(syscall(SYS_io_uring_enter, r->fd, 0, wait_for, flags, 0, 0), "io_uring_enter");
 }
 
-// The second entry needs the descriptor of the first: a slot of the ring's own table holds it.
-static void open_then(struct ring *r, const char *path, int flags, int opcode, void *at, int length)
+// Later entries need the descriptor of the first: a slot of the ring's own table holds it.
+static struct io_uring_sqe *entry_of_slot(struct ring *r, int opcode, int fd, const void *at)
 {
 	int empty = -1;
 
 	must(syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_FILES, &empty, 1), "io_uring_register");
-	struct io_uring_sqe *e = entry(r, IORING_OP_OPENAT, AT_FDCWD, path, 0);
-	e->open_flags = flags;
+	struct io_uring_sqe *e = entry(r, opcode, fd, at, 0);
 	e->file_index = 1; // slot 0
 	e->flags = IOSQE_IO_LINK;
+	return e;
+}
+
+static void open_then(struct ring *r, const char *path, int flags, int opcode, void *at, int length)
+{
+	struct io_uring_sqe *e = entry_of_slot(r, IORING_OP_OPENAT, AT_FDCWD, path);
+	e->open_flags = flags;
 	e = entry(r, opcode, 0, at, length);
 	e->flags = IOSQE_FIXED_FILE;
 	submit(r, 2);
@@ -106,13 +111,6 @@ static void read_by_ring(void)
 
 // N1: the network --------------------------------------------------------------------------------
 
-static struct sockaddr_in sink(void)
-{
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(number("SINK_PORT"))};
-	inet_aton(given("SINK"), &to.sin_addr);
-	return to;
-}
-
 static void send_by_ring(void)
 {
 	struct ring r = make(0);
@@ -131,14 +129,9 @@ static void all_by_ring(void)
 {
 	struct ring r = make(0);
 	struct sockaddr_in to = sink();
-	int empty = -1;
 
-	must(syscall(SYS_io_uring_register, r.fd, IORING_REGISTER_FILES, &empty, 1), "io_uring_register");
-	struct io_uring_sqe *e = entry(&r, IORING_OP_SOCKET, AF_INET, 0, 0);
-	e->off = SOCK_STREAM;
-	e->file_index = 1; // slot 0
-	e->flags = IOSQE_IO_LINK;
-	e = entry(&r, IORING_OP_CONNECT, 0, &to, 0);
+	entry_of_slot(&r, IORING_OP_SOCKET, AF_INET, 0)->off = SOCK_STREAM;
+	struct io_uring_sqe *e = entry(&r, IORING_OP_CONNECT, 0, &to, 0);
 	e->off = sizeof(to);
 	e->flags = IOSQE_FIXED_FILE | IOSQE_IO_LINK;
 	entry(&r, IORING_OP_SEND, 0, LINE, strlen(LINE))->flags = IOSQE_FIXED_FILE;

@@ -4,7 +4,6 @@
 #include <linux/if_xdp.h>
 #include <net/if.h>
 
-#define SOL_XDP 283
 #define FRAME_BYTES 4096
 #define FRAMES 4
 

@@ -7,13 +7,10 @@ import time
 
 import pytest
 from laboratory import until
+from stages import Idle, Ring, exited, joined
 
-from monitor.capture import wire
 from monitor.events import Event, Verdict, View
-from monitor.metrics import Metrics
-from monitor.pipeline import Pipeline
 from monitor.response import holdback
-from monitor.sessions.settle import Settling
 
 
 def candidate(live):
@@ -54,80 +51,34 @@ def test_who_does_too_much_is_not_let_go_on_by_an_answer(live, responder, killsw
     assert not killswitch.is_frozen(live)
 
 
-def exits(slot, count):
-    """Records of the shortest kind."""
-    values = {name: 0 for name, _ in wire.EXIT.members}
-    values |= {
-        "header.size": wire.EXIT.size, "header.kind": wire.Kind.EXIT, "header.session": slot,
-    }  # fmt: skip
-    return [wire.EXIT.packed.pack(*values.values())] * count
-
-
-class Flood:
+class Flood(Ring):
     """A ring that a session which is only observed keeps full; the other one adds to it until `still`."""
 
-    behind = flooded = True
+    flooded = True
 
     def __init__(self, slot, still):
         self.slot, self.still = slot, still
 
-    def wait(self, timeout_ms):
-        pass
-
     def read(self, timeout_ms):
-        return exits(1, 48) + exits(self.slot, 0 if self.still() else 16)
-
-    def ahead(self):
-        return []
-
-    def beat(self):
-        pass
-
-    def mark(self):
-        return (0, 0)
-
-    def commit(self, mark=None):
-        pass
+        own = [] if self.still() else [exited(slot=self.slot)] * 16
+        return [exited(slot=1)] * 48 + own
 
 
-class Sessions:
-    """One session, in which nothing happens."""
+class Sessions(Idle):
+    """One of them."""
 
     def __init__(self, live):
+        super().__init__()
         self.live = live
-        self.settling = Settling()
 
     def live_in(self, slot):
         return self.live if slot == self.live.slot else None
-
-    def observe(self, event):
-        return None
-
-    def pending(self):
-        return []
-
-    def settled(self, now_ns):
-        return []
-
-
-class Gate:
-    """Nobody asks."""
-
-    def take(self):
-        return []
-
-    def commit(self):
-        pass
 
 
 @pytest.fixture
 def flooded(live, responder, store):
     def made(still):
-        sessions = Sessions(live)
-        return Pipeline(
-            Flood(live.slot, still), sessions, sessions, None, responder, store, Metrics(),
-            gate=Gate(),
-        )  # fmt: skip
+        return joined(Flood(live.slot, still), Sessions(live), None, responder, store)
 
     return made
 

@@ -12,15 +12,16 @@ from monitor.pipeline import Pipeline
 from monitor.sessions.settle import Settling
 
 
-def record(layout, kind, flags):
+def record(layout, kind, flags, slot=0):
     values = {name: 0 for name, _ in layout.members}
     values |= {"header.size": layout.size, "header.kind": kind, "header.flags": flags}
+    values["header.session"] = slot
     return layout.packed.pack(*values.values())
 
 
-def exited(flags=0):
+def exited(flags=0, slot=0):
     """A record of the shortest kind."""
-    return record(wire.EXIT, Kind.EXIT, flags)
+    return record(wire.EXIT, Kind.EXIT, flags, slot)
 
 
 class Ring:
