@@ -26,6 +26,7 @@ from monitor.directories import PRIVATE, PUBLIC, own_directory
 from monitor.errors import CaptureError, RuleError
 from monitor.housekeeper import Housekeeper, Limits
 from monitor.lifecycle import Lifecycle
+from monitor.looking import Looker
 from monitor.lowered import Lowered
 from monitor.memories import Memories
 from monitor.metrics import Metrics
@@ -48,6 +49,7 @@ from monitor.response.protection import OwnLimits, own_watches
 from monitor.response.verdicts import Verdicts
 from monitor.rounds import Rounds
 from monitor.rulebook import Rulebook, read_rules
+from monitor.served import Served
 from monitor.sessions import cgroups
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
@@ -191,15 +193,21 @@ class Daemon:
     def _follow_sessions(self, ruleset: RuleSet, lowered: Lowered) -> None:
         """Who is watched, and where what the rules name lies for each of them."""
         settings, homes = self._settings, home_directories()
-        self._verdicts = Verdicts(
-            self.kernel, own_watches(settings.own_directories, settings.own_secrets)
-        )
+        self._served = Served()
+        self._stack.callback(self._served.close)
+        looker = Looker(self._served)
+        self._stack.callback(looker.close)
+        look = looker.look
+        own = own_watches(settings.own_directories, settings.own_secrets)
+        self._verdicts = Verdicts(self.kernel, own, look=look)
         self._verdicts.replace(lowered)
         self._mounts, self._roots = HostMounts(), Roots(released=self._released)
         self._stack.callback(self._mounts.close)
-        self._marks = Marks(self._gate, lambda: _stoppable(self._registry.live()), homes=homes)
+        self._marks = Marks(
+            self._gate, lambda: _stoppable(self._registry.live()), homes=homes, look=look
+        )
         self._watched = WatchedPaths(
-            ruleset.watched_paths(homes), self._paths_changed, self._marks.renewed
+            ruleset.watched_paths(homes), self._paths_changed, self._marks.renewed, look
         )
         facts = FactMaker(self._watched, self._mounts, self._roots, homes=homes)
         self._registry = Registry(
@@ -209,9 +217,11 @@ class Daemon:
             cgroup_name=settings.cgroup_name,
             history_events=settings.history_events,
             unfollowed=self._unfollowed,
+            look=look,
+            adopting=self._served.are_met,
         )
         self._observer = Observer(
-            self._registry, self.kernel, facts, labelled=self._memories.keep_labels
+            self._registry, self.kernel, facts, labelled=self._memories.keep_labels, look=look
         )
         self._watched.read("/")
         self._marks.replace(lowered)
@@ -239,6 +249,7 @@ class Daemon:
             still_since=self.kernel.still_since,
             followed=self.kernel.followed,
             made_anew=self.kernel.follow,
+            unblock=lambda slot: self._served.end_waits(self.kernel.followed(slot)),
             deadline_ms=settings.freeze_deadline_ms,
         )
         self._stack.callback(self._killswitch.close)
@@ -329,6 +340,7 @@ class Daemon:
             rulebook=self._rulebook,
             mounts=self._mounts,
             roots=self._roots,
+            served=self._served,
             watched=self._watched,
             verdicts=self._verdicts,
             lifecycle=self._lifecycle,

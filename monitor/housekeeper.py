@@ -27,7 +27,7 @@ from monitor.response.verdicts import Verdicts
 from monitor.sessions.live import LiveSession
 from monitor.sessions.observer import Observer
 from monitor.sessions.registry import Registry
-from monitor.subjects import State
+from monitor.subjects import Mode, State
 
 _log = structlog.get_logger()
 
@@ -40,7 +40,10 @@ def _own(rule: str, title: str, level: Level, response: Response = Response.ALER
 
 EVENTS_LOST = _own("estop-events-lost", "Events Of A Session Were Lost", Level.HIGH)
 PROGRAM_GONE = _own(
-    "estop-program-detached", "A Sensor Of The Monitor Was Detached", Level.CRITICAL
+    "estop-program-detached",
+    "A Sensor Of The Monitor Was Detached",
+    Level.CRITICAL,
+    Response.FREEZE,
 )
 GATE_GONE = _own(
     "estop-gate-gone", "The Process That Asks Before Files Are Opened Was Ended", Level.CRITICAL
@@ -53,6 +56,12 @@ VERDICT_LATE = _own(
     "estop-verdict-late", "A Held Act Was Not Judged In Time", Level.CRITICAL, Response.FREEZE
 )
 BLIND = _own("estop-blind", "Too Much Was Lost To Judge A Session", Level.CRITICAL, Response.FREEZE)
+UNANSWERED = _own(
+    "estop-unanswered",
+    "A Session's Files Are Served By Somebody Who Did Not Answer",
+    Level.CRITICAL,
+    Response.FREEZE,
+)
 SILENCE = _own("estop-monitor-silent", "A Session Was Held While No Monitor Ran", Level.HIGH)
 
 
@@ -105,6 +114,8 @@ class Housekeeper:
         self._verdicts = verdicts
         self._crowded: set[str] = set()
         self._gate_trouble = ""
+        self._silent: set[str] = set()
+        """Sessions of which it was told that nobody answers for their files."""
         # What was lost while nobody was there to tell of it is news.
         self._lost = kernel.lost_told() | {"judge": 0}
         self._over: dict[str, _Flood] = {}
@@ -126,6 +137,7 @@ class Housekeeper:
         self._watch_gate()
         self._watch_files()
         for live in self._registry.live():
+            self._watch_answers(live)
             self._watch_hold(live)
             self._responder.confirm_late(live)
         self._continue_the_judged()
@@ -196,6 +208,17 @@ class Housekeeper:
             if live.slot in left_out and live.id not in self._crowded:
                 self._crowded.add(live.id)
                 self._responder.own_alert(FILES_LEFT_OUT, live, {"Files": left_out[live.slot]})
+
+    def _watch_answers(self, live: LiveSession) -> None:
+        """What is served by the session itself may stay a secret of its own, and keep others waiting."""
+        if not live.unanswered:
+            return
+        if self._fails_closed and live.mode is not Mode.OBSERVE:
+            self._responder.own_stop(UNANSWERED, live, {})
+        elif live.id not in self._silent:
+            self._responder.own_alert(UNANSWERED, live, {})
+            self._silent.add(live.id)
+        live.unanswered = False  # when it is stopped: until then the pipeline holds it back
 
     # Holds --------------------------------------------------------------------------------------
 

@@ -36,10 +36,11 @@ from monitor.capture.question import Question
 from monitor.detection.engine import Engine
 from monitor.events import KINDS, Event, Verdict
 from monitor.fields import Fact
+from monitor.looking import UnansweredError
 from monitor.metrics import Metrics
 from monitor.recording.taps import Taps
 from monitor.responder import Responder
-from monitor.sessions.asked import opened
+from monitor.sessions.live import LiveSession
 from monitor.sessions.observer import Observation, Observer
 from monitor.sessions.registry import Registry
 from monitor.sessions.taint import NONE, Labels, labels_of
@@ -147,6 +148,8 @@ class Pipeline:
         """How far the source had been read when so many rows had been taken."""
         self._holds_back = False
         """Does anybody stand still until he was looked at?"""
+        self._silent: list[LiveSession] = []
+        """Whose files nobody answers for, until the housekeeper has stopped them."""
         self._unread: AbstractSet[int] = frozenset()
         """Slots of which the rings may hold more. They keep the order: of who stands still all was read,
         or nearly so, once a batch comes without him, whoever else fills them."""
@@ -179,7 +182,9 @@ class Pipeline:
         if not self._source.behind:
             self._registry.caught_up(now_ns)
         if not self._source.behind or self._holds_back:
+            self._silent = [live for live in self._silent if live.unanswered]
             waiting = {live.slot for live in self._observer.settling.deferred()}
+            waiting |= {live.slot for live in self._silent}
             self._holds_back = self._responder.let_go_on(self._unread | waiting)
         while self._asked and self._may_judge(self._asked[0]):
             self._answer(self._asked.popleft())
@@ -235,11 +240,24 @@ class Pipeline:
                 self._wait_for_looks()  # before the answer, with which it would go on
             if live is not None:
                 self._responder.answer(live, event)
+        except UnansweredError:
+            self._does_not_answer(event.slot, asks=asks)
         except Exception:  # noqa: BLE001 - whatever it is, the next event must be judged
             self._observer.unjudged += 1
             if live is not None:
                 live.unjudged += 1
             _log.exception("event.unjudged", kind=type(event).__name__, slot=event.slot)
+
+    def _does_not_answer(self, slot: int, *, asks: bool = False) -> None:
+        """What it did cannot be judged, and that is its own doing: it stands still until it is stopped."""
+        live = self._registry.live_in(slot)
+        if live is None:
+            return
+        live.unjudged += asks
+        live.does_not_answer()
+        self._silent.append(live)
+        self._responder.hold_back(live, busy=False)
+        self._holds_back = True
 
     def _decide(self, event: Event) -> None:
         """An act that its thread was stopped before, in the words of bpf/before.h."""
@@ -306,8 +324,11 @@ class Pipeline:
     def _answer(self, question: Question) -> None:
         """One that breaks the stages is not answered: `fail_mode` decides."""
         try:
-            event = opened(question, self._responder.sent_bytes(question.slot))
+            sent_bytes = self._responder.sent_bytes(question.slot)
+            event = self._observer.asked(question, sent_bytes)
             self._gate.answer(question, allow=not self._refuses(event))
+        except UnansweredError:
+            self._does_not_answer(question.slot)
         except Exception:  # noqa: BLE001 - as in `_take`
             self._observer.unjudged += 1
             _log.exception("question.unjudged", slot=question.slot)

@@ -36,6 +36,11 @@ def stat_of(pid: int, proc: Path = Path("/proc")) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
+def is_zombie(pid: int) -> bool:
+    """Did its main thread end, and is not waited for, or other threads of it are still there?"""
+    return stat_of(pid)[:1] == ["Z"]
+
+
 def has_ended(pid: int) -> bool:
     """Gone, or a zombie that waits for its parent, with no other thread.
 

@@ -88,14 +88,14 @@ class Responder:
             with suppress(EstopError, OSError):
                 self._killswitch.contain(live)
 
-    def hold_back(self, live: LiveSession) -> None:
-        """It does more than can be looked at, and stands still until it was: `let_go_on`."""
+    def hold_back(self, live: LiveSession, *, busy: bool = True) -> None:
+        """It does more than can be looked at, or what cannot, and stands still until it was: `let_go_on`."""
         if live.id in self._held_back:
             return
         # Contained for one act, it would go on with the answer to that.
         free = self._killswitch.may_run(live) or self._killswitch.is_contained(live)
         if live.state is State.RUNNING and free and live.mode is not Mode.OBSERVE:
-            self._held_back.add(live)
+            self._held_back.add(live, busy=busy)
 
     def let_go_on(self, unread: Container[int] = (), *, at_once: bool = False) -> bool:
         """Who was held back may go on, unless he is in one of these slots; True while anybody is."""

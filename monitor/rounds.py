@@ -24,6 +24,7 @@ from monitor.response.marks import Marks
 from monitor.response.protection import OwnLimits
 from monitor.response.verdicts import Verdicts
 from monitor.rulebook import Rulebook
+from monitor.served import Served
 from monitor.sessions.places import HostMounts, Roots
 from monitor.sessions.registry import Registry
 from monitor.sessions.watched import WatchedPaths
@@ -44,6 +45,7 @@ class Rounds:
     rulebook: Rulebook
     mounts: HostMounts
     roots: Roots
+    served: Served
     watched: WatchedPaths
     verdicts: Verdicts
     lifecycle: Lifecycle
@@ -68,7 +70,11 @@ class Rounds:
             self.mounts.refresh()
             # Where a session began cannot be reached any more once its root process went elsewhere.
             self.roots.release(keep={live.view for live in self.registry.live()})
+            self.registry.if_nobody_lives(self.served.are_strangers)
             self.watched.refresh()
+            for slot in self.watched.unanswered():
+                if (live := self.registry.live_in(slot)) is not None:
+                    live.does_not_answer()
             self.verdicts.refresh()
             self.lifecycle.end_empty_ones()
             self.registry.shed()

@@ -19,6 +19,7 @@ from monitor.capture import fanotify
 from monitor.capture.fanotify import Mask
 from monitor.capture.gatewords import Asked
 from monitor.errors import CaptureError
+from monitor.served import Served, open_at_hand, status_at_hand
 
 Inode = tuple[int, int]
 """(device, inode) as `os.stat` has them."""
@@ -44,7 +45,9 @@ class OpenGate:
                 mend="boot a kernel with CONFIG_FANOTIFY_ACCESS_PERMISSIONS=y, run as root",
             ) from error
         self._marks: dict[Inode, tuple[str, Mask]] = {}
+        self._served = Served()
         self._held_elsewhere: frozenset[int] = frozenset()
+        """Devices whose files are opened by asking a program."""
 
     # Marks --------------------------------------------------------------------------------------
 
@@ -61,7 +64,7 @@ class OpenGate:
         wanted = [(i, path, _FILE) for i, path in files.items()]
         wanted += [(i, path, _DIRECTORY) for i, path in directories.items()]
         if wanted:
-            self._held_elsewhere = _fuse_devices()
+            self._held_elsewhere = self._served.devices()
         refused = {}
         for inode, path, mask in wanted:
             reason = self._add(inode, path, mask)
@@ -71,6 +74,7 @@ class OpenGate:
 
     def keep_marks(self, inodes: AbstractSet[Inode]) -> None:
         """Ask about no others."""
+        self._held_elsewhere = self._served.devices()
         if not inodes:
             fanotify.remove_all_marks(self.fd)
             self._marks.clear()
@@ -79,14 +83,18 @@ class OpenGate:
 
     def mark(self, path: str) -> str:
         """Ask about what lies there now, for a name that just came; the reason if we do not, or ""."""
+        self._held_elsewhere = self._served.devices()
         try:
-            found = os.stat(path)
+            fd = self._open(path)
+            try:
+                device, inode, _ = status_at_hand(fd)
+            finally:
+                os.close(fd)
         except FileNotFoundError:
             return ""
         except OSError as error:
-            return error.strerror or "unreachable"
-        self._held_elsewhere = _fuse_devices()
-        return self._add((found.st_dev, found.st_ino), path, _FILE)
+            return _why(error)
+        return self._add((device, inode), path, _FILE)
 
     def _add(self, inode: Inode, path: str, mask: Mask) -> str:
         def add(reachable: str, mode: int) -> str:
@@ -101,11 +109,11 @@ class OpenGate:
         if inode[0] in self._held_elsewhere:
             return "on FUSE: the program that serves it could hold the monitor"
         try:
-            return _with_inode(inode, path, add)
+            return self._with_inode(inode, path, add)
         except FileNotFoundError:
             return ""  # removed since: nothing to ask about
         except OSError as error:
-            return error.strerror or "unreachable"
+            return _why(error)
 
     def _remove(self, inode: Inode) -> None:
         path, mask = self._marks.pop(inode)
@@ -117,7 +125,25 @@ class OpenGate:
         # A removed inode took its mark along. One that was moved away keeps it until the last
         # session ends: it still has what was watched, and costs a question that is answered.
         with suppress(OSError):
-            _with_inode(inode, path, remove)
+            self._with_inode(inode, path, remove)
+
+    def _with_inode(self, inode: Inode, path: str, act: Callable[[str, int], str]) -> str:
+        """Do something to an inode by a path that cannot lead to another one while it is done."""
+        fd = self._open(path)
+        try:
+            device, number, mode = status_at_hand(fd)
+            if (device, number) != inode:
+                raise FileNotFoundError(path)  # replaced since; the caller will hear of the new one
+            return act(f"/proc/self/fd/{fd}", mode)
+        finally:
+            os.close(fd)
+
+    def _open(self, path: str) -> int:
+        """Without asking a program for a name, where there is one that might be asked.
+
+        Whoever wants the mark looked there a moment ago, so the kernel knows what others serve by now.
+        """
+        return open_at_hand(path) if self._held_elsewhere else os.open(path, _LOOK)
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -150,6 +176,13 @@ class OpenGate:
     def close(self) -> None:
         """Let everybody pass who waits, and remove the marks."""
         os.close(self.fd)
+        self._served.close()
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, BlockingIOError):
+        return "to be looked up, where a program that serves files could hold the monitor"
+    return error.strerror or "unreachable"
 
 
 def _mount_of(fd: int) -> int:
@@ -160,27 +193,3 @@ def _mount_of(fd: int) -> int:
     finally:
         os.close(info)
     return next((int(row[7:]) for row in rows if row.startswith(b"mnt_id:")), 0)
-
-
-def _fuse_devices() -> frozenset[int]:
-    """Devices whose files are opened by asking a program; about 50 us."""
-    devices = set()
-    with open("/proc/self/mountinfo", "rb") as table:
-        for row in table:
-            fields, _, kind = row.partition(b" - ")
-            if kind.startswith(b"fuse"):
-                major, minor = fields.split(b" ", 3)[2].split(b":")
-                devices.add(os.makedev(int(major), int(minor)))
-    return frozenset(devices)
-
-
-def _with_inode(inode: Inode, path: str, act: Callable[[str, int], str]) -> str:
-    """Do something to an inode by a path that cannot lead to another one while it is done."""
-    fd = os.open(path, _LOOK)
-    try:
-        found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) != inode:
-            raise FileNotFoundError(path)  # replaced since; the caller will hear of the new one
-        return act(f"/proc/self/fd/{fd}", found.st_mode)
-    finally:
-        os.close(fd)

@@ -33,6 +33,7 @@ class _Rest:
     """
 
     live: Busy
+    busy: bool
     since_ns: int
     told_ns: int
     read_ns: int = 0
@@ -50,13 +51,13 @@ class HeldBack:
     def __contains__(self, session: str) -> bool:
         return session in self._rests
 
-    def add(self, live: Busy) -> None:
-        """It stands still from now on."""
+    def add(self, live: Busy, *, busy: bool = True) -> None:
+        """It stands still from now on; `busy`: for what it did so much of, which is told."""
         # It ended; or it may not be stopped, which the stop will say.
         with suppress(EstopError, OSError):
             self._killswitch.contain(live)
             now_ns = time.monotonic_ns()
-            self._rests.setdefault(live.id, _Rest(live, now_ns, now_ns))
+            self._rests.setdefault(live.id, _Rest(live, busy, now_ns, now_ns))
 
     def let_go_on(self, unread: Container[int] = (), *, at_once: bool = False) -> bool:
         """Everything was looked at, but for what sessions in the `unread` slots did; is somebody left?
@@ -67,7 +68,7 @@ class HeldBack:
         now_ns = time.monotonic_ns()
         for rest in list(self._rests.values()):
             live = rest.live
-            live.held_back_ns += now_ns - rest.told_ns
+            live.held_back_ns += (now_ns - rest.told_ns) * rest.busy
             rest.told_ns = now_ns
             if not self._may_go_on(rest, now_ns, unread) and not at_once:
                 continue

@@ -13,6 +13,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -58,6 +59,7 @@ class KillSwitch:
         still_since: Callable[[int], int] = lambda _slot: 0,
         followed: Callable[[int], Iterable[int]] = lambda _slot: (),
         made_anew: Callable[[int, int], None] = lambda _slot, _cgroup_id: None,
+        unblock: Callable[[int], bool] = lambda _slot: False,
         deadline_ms: int = 1000,
         now_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
@@ -67,6 +69,7 @@ class KillSwitch:
         `still_since` is the CLOCK_BOOTTIME since when the session in a slot stands still, 0 for none.
         `followed` are the processes of the session in a slot, whatever cgroup they are in.
         `made_anew` is told the id of a cgroup that takes the place of one that its session removed.
+        `unblock` wakes those of a session who cannot be frozen, if it can.
         """
         self._quarantine = quarantine
         self._held = held
@@ -78,6 +81,7 @@ class KillSwitch:
         self._still_since = still_since
         self._followed = followed
         self._made_anew = made_anew
+        self._unblock = unblock
         self._guard = Guard(cgroup_root, displaced)
         self._deadline_ns = deadline_ms * 1_000_000
         self._now_ns = now_ns
@@ -132,7 +136,10 @@ class KillSwitch:
         standing, steps = self._of(target), begun.steps_ns
         begun_ns = standing.contained_ns or steps["cut"]
         # Who was sent SIGSTOP counts as frozen, and stays stopped as well until `resume`.
-        if not self._wait(target, _FROZEN, lambda: standing.stop == begun.stop, patience_ns):
+        wait = partial(
+            self._wait, target, _FROZEN, lambda: standing.stop == begun.stop, patience_ns
+        )
+        if not wait() and not (patience_ns is None and self._unblock(target.slot) and wait()):
             lifted = standing.stop != begun.stop
             detail = _RESUMED if lifted else self._unfinished("freeze", target, patience_ns)
             return msgspec.structs.replace(begun, detail=detail)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from monitor.looking import Look, UnansweredError, at_once
 from monitor.lowered import KERNELS_OWN, Act, Lowered, WatchIndex, Where
 
 Inode = tuple[int, int]
@@ -53,8 +54,10 @@ class Marks:
         homes_of_sessions: Callable[[], tuple[tuple[str, str], ...]],
         *,
         homes: Sequence[str],
+        look: Look = at_once,
     ) -> None:
         self._gate = gate
+        self._look = look
         self._tables: Tables = {}
         self._homes_of_sessions = homes_of_sessions
         self._homes = homes
@@ -118,10 +121,8 @@ class Marks:
                 if inode != _NOTHING and self._asked_about(path):
                     yield inode, _join(root, path)
         for root, home in self._strange(sessions):
-            for path in self._in_home(home):
-                found = _inode(_join(root, path))
-                if found is not None:
-                    yield found, _join(root, path)
+            reachable = [_join(root, path) for path in self._in_home(home)]
+            yield from self._looked(_inodes, reachable, home)
 
     def _strange(self, sessions: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         """An agent may have been given a home that is no user's: `FactMaker` knows it too."""
@@ -147,10 +148,25 @@ class Marks:
         for root, table in self._tables.items():
             parents = {os.path.dirname(p) for p in table if self._asked_about(p)}
             private = {p for p in parents if self._is_private(p, self._homes)}
-            yield from _small(root, named | private)
+            directories = [_join(root, path) for path in named | private if _may_be_asked(path)]
+            yield from self._looked(_small, directories, root)
         for root, home in self._strange(sessions):
             parents = {os.path.dirname(p) for p in self._in_home(home)}
-            yield from _small(root, {p for p in parents if self._is_private(p, [home])})
+            private = {p for p in parents if self._is_private(p, [home])}
+            directories = [_join(root, path) for path in private if _may_be_asked(path)]
+            yield from self._looked(_small, directories, home)
+
+    def _looked(
+        self,
+        find: Callable[[Sequence[str]], Sequence[tuple[Inode, str]]],
+        reachable: Sequence[str],
+        whose: str,
+    ) -> Sequence[tuple[Inode, str]]:
+        """None where nobody answers: what is there is held after its open."""
+        try:
+            return self._look(lambda: find(reachable), (find, whose))
+        except UnansweredError:
+            return ()
 
     def _is_private(self, directory: str, homes: Sequence[str]) -> bool:
         for home in homes:
@@ -159,14 +175,18 @@ class Marks:
         return False
 
 
-def _small(root: str, directories: Iterable[str]) -> Iterator[tuple[Inode, str]]:
-    for directory in directories:
-        if directory.count("/") < _LEAST_DEPTH or f"{directory}/".startswith(KERNELS_OWN):
-            continue
-        reachable = _join(root, directory)
-        found = _inode(reachable)
-        if found is not None and _entries(reachable) <= _MOST_ENTRIES:
-            yield found, reachable
+def _may_be_asked(directory: str) -> bool:
+    return directory.count("/") >= _LEAST_DEPTH and not f"{directory}/".startswith(KERNELS_OWN)
+
+
+def _inodes(paths: Sequence[str]) -> Sequence[tuple[Inode, str]]:
+    """Of those where something is."""
+    return [(found, path) for path in paths if (found := _inode(path)) is not None]
+
+
+def _small(directories: Sequence[str]) -> Sequence[tuple[Inode, str]]:
+    """Of those that hold few."""
+    return [pair for pair in _inodes(directories) if _entries(pair[1]) <= _MOST_ENTRIES]
 
 
 def _entries(directory: str) -> int:

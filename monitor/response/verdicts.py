@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Protocol
 
 from monitor.errors import RuleError
+from monitor.looking import Look, UnansweredError, at_once
 from monitor.lowered import (
     MOST_ROWS,
     NAME_BYTES,
@@ -107,9 +109,10 @@ class _Acts:
 class Verdicts:
     """Keeps the maps in step with the rules and with the file system. Thread-safe."""
 
-    def __init__(self, kernel: Judge, own: Sequence[Watch] = ()) -> None:
+    def __init__(self, kernel: Judge, own: Sequence[Watch] = (), *, look: Look = at_once) -> None:
         """`own` is watched whatever the rules are: see `protection.py`."""
         self._kernel = kernel
+        self._look = look
         self._own = tuple(own)
         self._lock = threading.Lock()
         self._lowered = Lowered()
@@ -120,6 +123,10 @@ class Verdicts:
         self._left_out: Mapping[int, int] = {}
         self._written: dict[str, Rows] = {}
         self._by_path: dict[str, _Acts] = {}
+        self._programs: Rows = {}
+        """Who is exempt; this and the next as they were found last."""
+        self._spots: Mapping[str, Row | None] = {}
+        """Path -> its name in its directory."""
 
     def replace(self, lowered: Lowered) -> None:
         """Judge by these watches from now on, also what was found of the paths that they name.
@@ -187,9 +194,13 @@ class Verdicts:
             acts = inodes.setdefault((inode, kernel_device(device), 0), _Acts())
             for path in paths:
                 acts.take_in(self._acts_on(path))
-        for path in found.on_host:
-            acts = self._acts_on(path)
-            name = _name_key(path) if acts.hold else None
+        held = [path for path in found.on_host if self._acts_on(path).hold]
+        with suppress(
+            UnansweredError
+        ):  # somebody serves what lies above one: what it was, it stays
+            self._spots = self._look(lambda: {path: _name_key(path) for path in held}, "spots")
+        for path in held:
+            acts, name = self._acts_on(path), self._spots.get(path)
             if name is not None and (name in names or len(names) < MOST_ROWS):
                 names.setdefault(name, _Acts()).take_in(acts)
             elif name is not None:
@@ -233,18 +244,10 @@ class Verdicts:
         self._written[name] = rows
 
     def _exempt(self) -> Rows:
-        rows: Rows = {}
-        for programs, group in self._groups.items():
-            for program in programs if group != _UNRECOGNISED else ():
-                if os.path.realpath(program) != program:
-                    continue  # what a link leads to runs under its own name, which no rule forgives
-                try:
-                    found = os.stat(program)
-                except OSError:
-                    continue  # nobody runs what is not there
-                image = found.st_ino ^ (kernel_device(found.st_dev) << 40) & (2**64 - 1)
-                rows[image, group, 0] = (1,)
-        return rows
+        groups = dict(self._groups)
+        with suppress(UnansweredError):
+            self._programs = self._look(lambda: _rows_of_programs(groups), "programs")
+        return self._programs
 
     def _paths(self) -> Rows:
         acts: dict[bytes, _Acts] = {}
@@ -336,6 +339,21 @@ def kernel_device(device: int) -> int:
     of the kernel's. They are known by path, and on the overlay by name in their directory.
     """
     return os.major(device) << _MINOR_BITS | os.minor(device)
+
+
+def _rows_of_programs(groups: Mapping[frozenset[str], int]) -> Rows:
+    rows: Rows = {}
+    for programs, group in groups.items():
+        for program in programs if group != _UNRECOGNISED else ():
+            if os.path.realpath(program) != program:
+                continue  # what a link leads to runs under its own name, which no rule forgives
+            try:
+                found = os.stat(program)
+            except OSError:
+                continue  # nobody runs what is not there
+            image = found.st_ino ^ (kernel_device(found.st_dev) << 40) & (2**64 - 1)
+            rows[image, group, 0] = (1,)
+    return rows
 
 
 def _group(programs: frozenset[str]) -> int:

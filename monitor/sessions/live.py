@@ -6,22 +6,27 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from monitor.events import Event, View
 from monitor.fields import Fact
+from monitor.looking import Look, UnansweredError
 from monitor.sessions.disguise import MountTable
 from monitor.sessions.latest import Latest
 from monitor.sessions.looks import Looks
-from monitor.sessions.process_tree import ProcessTree, has_terminal
-from monitor.sessions.program import AgentProgram
-from monitor.subjects import Done, FileKey, Mode, Origin, Session, State
+from monitor.sessions.process_tree import ProcessTree, has_terminal, home_of
+from monitor.sessions.program import AgentProgram, find_program
+from monitor.subjects import Done, FileKey, Mode, Origin, Process, Session, State
+
+T = TypeVar("T")
 
 _MAX_WRITTEN = 100_000
 _MAX_SEEN = 10_000
+_ARGV_CHARACTERS = 4096
+"""As much of a command line as the kernel tells of: it is kept in the record, and may be a megabyte."""
 _WRITTEN_KEPT = 5_000
 _SEEN_KEPT = 2_000
 """Of them, by the record: see `taint.py`."""
@@ -135,6 +140,8 @@ class LiveSession:
     """How long it stood still because it did more than could be looked at."""
     unjudged: int = 0
     """Acts that wait for a verdict and could not be judged: `fail_mode` decides."""
+    unanswered: bool = False
+    """What it touched is on a file system whose server did not answer; the housekeeper takes note of it."""
     empty_ns: int = 0
     """When its cgroup was found empty."""
     sent_bytes: int = 0
@@ -197,6 +204,27 @@ class LiveSession:
         self.written, self.downloaded, self.seen = WrittenFiles(), WrittenFiles(), SeenBefore()
         self.tree, self.history = ProcessTree(self.id), deque()
 
+    def know_agent(self, root: Process, look: Look) -> None:
+        """What its program consists of, and what is its home, by the first process as it is now."""
+        argv, cwd = root.argv or self.argv, root.cwd or "/"
+        self.program, self.user_home = self.looked(
+            look,
+            lambda: (find_program(argv, cwd, self.home), home_of(self.root_pid)),
+            (self.program, self.user_home),
+        )
+
+    def looked(self, look: Look, at: Callable[[], T], otherwise: T) -> T:
+        """What `at` returns, or else where nobody answers in time for what it looks at."""
+        try:
+            return look(at, self.slot)
+        except UnansweredError:
+            self.does_not_answer()
+            return otherwise
+
+    def does_not_answer(self) -> None:
+        """Some file could not be looked at in time; of who stands still already that is no news."""
+        self.unanswered = self.state is State.RUNNING
+
     def snapshot(self) -> Session:
         """The session as the API, the store and the policy see it."""
         return Session(
@@ -221,3 +249,14 @@ class LiveSession:
 def now_text() -> str:
     """Wall time for people, RFC 3339 with milliseconds."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+
+
+def kept_words(argv: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command line that begin within 4,096 characters; the last one may be cut."""
+    kept, room = [], _ARGV_CHARACTERS
+    for word in argv:
+        if room <= 0:
+            break
+        kept.append(word[:room])
+        room -= len(word) + 1
+    return tuple(kept)

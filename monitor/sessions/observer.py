@@ -11,7 +11,8 @@ import msgspec
 from monitor import events
 from monitor.events import Access, Event
 from monitor.fields import Fact
-from monitor.sessions import adopt
+from monitor.looking import Look, at_once
+from monitor.sessions import adopt, asked
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
 from monitor.sessions.looks import Unknown
@@ -45,13 +46,19 @@ class Observer:
         facts: FactMaker,
         *,
         labelled: Callable[[LiveSession], None] = lambda _: None,
+        look: Look = at_once,
     ) -> None:
-        """`labelled` is told when something in a session has touched a secret."""
+        """`labelled` is told when something in a session has touched a secret.
+
+        `look` has looked at what a session may serve itself; where nobody answers in time, the methods
+        below raise UnansweredError.
+        """
         self._registry = registry
         self._scope = scope
         self._facts = facts
         self._labelled = labelled
-        self.settling = Settling()
+        self._look = look
+        self.settling = Settling(look)
         self.unjudged = 0
         """Events that broke the pipeline's stages; each is as good as lost."""
 
@@ -61,6 +68,9 @@ class Observer:
         if live is None:
             return None
         self.keep(event, live)
+        return self._look(lambda: self._observed(event, live), live.slot)
+
+    def _observed(self, event: Event, live: LiveSession) -> Observation:
         refused = isinstance(event, events.Executed) and events.Verdict.REFUSED in event.verdict
         before = live.tree.get(event.tgid, event.uid) if refused else None
         process = self._follow(event, live)
@@ -83,10 +93,14 @@ class Observer:
         if live is None:
             return None
         process = live.tree.get(event.tgid, event.uid)
-        facts, left = self._facts_of(event, live, process)
+        facts, left = self._look(lambda: self._facts_of(event, live, process), live.slot)
         for file in left:  # the record of the act will leave them too
             file.close()
         return Observation(event, live, process, facts)
+
+    def asked(self, question: asked.Asked, egress_bytes: int) -> events.Opened:
+        """An open that waits for our word, as the event it would be."""
+        return self._look(lambda: asked.opened(question, egress_bytes), question.slot)
 
     def _facts_of(
         self, event: Event, live: LiveSession, process: Process

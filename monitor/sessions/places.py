@@ -29,7 +29,7 @@ from monitor.procfs import acting, lines_of
 _NR_OPENAT2 = 437
 _RESOLVE_IN_ROOT = 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
-_AT_FDCWD = -100
+_AT_FDCWD, _AT_STATX_DONT_SYNC = -100, 0x4000
 _STATX_INO, _STATX_MNT_ID = 0x100, 0x1000
 _STATX_BYTES, _STX_INO, _STX_MNT_ID = 256, 32, 144
 """Of `struct statx` in <linux/stat.h>; the mount's number is there since Linux 5.8."""
@@ -88,7 +88,9 @@ def _view_of(pid: int | str) -> View:
 def _number_of(root: str) -> int:
     """What `root_of` in bpf/emit.h makes of a root directory: its inode and its mount, mixed."""
     found = ctypes.create_string_buffer(_STATX_BYTES)
-    if _libc.statx(_AT_FDCWD, os.fsencode(root), 0, _STATX_INO | _STATX_MNT_ID, found):
+    # As it is known: who serves its own root directory is not asked.
+    flags, mask = _AT_STATX_DONT_SYNC, _STATX_INO | _STATX_MNT_ID
+    if _libc.statx(_AT_FDCWD, os.fsencode(root), flags, mask, found):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), root)
     (inode,) = struct.unpack_from("Q", found, _STX_INO)
@@ -221,7 +223,10 @@ def resolve(name: Name, root: str, *, follow: bool = False) -> Place:
                 return _followed(text, root)
         parent = os.readlink(f"/proc/self/fd/{fd}")
         path, outer = _seen(os.path.join(parent, leaf), root)
-        at = os.fstat(fd)
+        try:
+            at = os.fstat(fd)
+        except OSError:
+            return Place(path, outer=outer)  # of a file system whose server is gone
         folder = at.st_dev, at.st_ino
         reachable = _reachable(parent, root, at)
         try:

@@ -14,25 +14,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from monitor.errors import AttachError, CaptureError, NotAllowedError, SessionNotFoundError
 from monitor.events import Event
+from monitor.looking import Look, at_once
 from monitor.procfs import has_ended, uids_of
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
-from monitor.sessions.live import LiveSession, now_text
+from monitor.sessions.live import LiveSession, kept_words, now_text
 from monitor.sessions.places import view_of
-from monitor.sessions.process_tree import home_of, read_process
-from monitor.sessions.program import find_program
+from monitor.sessions.process_tree import read_process
 from monitor.subjects import Mode, Origin, Process, Session, State
 
 _MAX_SLOTS = 1023  # MAX_SESSIONS of bpf/maps.h, less slot 0
 _MAX_OF_ONE = 128
 """Sessions at a time of one user that is not trusted: the slots are everybody's."""
 _NAME_CHARACTERS = 40
-_ARGV_CHARACTERS = 4096
-"""As much of a command line as the kernel tells of: it is kept in the record, and may be a megabyte."""
 _MAX_ENDED = 1_000
 _WHOLE_NS = 60_000_000_000
 """So long an ended session stays whole: evidence of its last act is taken, what it wrote is looked at."""
@@ -51,8 +50,13 @@ class Registry:
         history_events: int = 500,
         clock: Callable[[int], int] = time.clock_gettime_ns,
         unfollowed: Callable[[LiveSession, Sequence[int]], None] = lambda _live, _waiting: None,
+        look: Look = at_once,
+        adopting: Callable[[], None] = lambda: None,
     ) -> None:
-        """`unfollowed` is told whom nobody follows any more, and who of it was stopped for a verdict."""
+        """`unfollowed` is told whom nobody follows any more, and who of it was stopped for a verdict.
+
+        `look` looks at what a session may serve itself; `adopting` is told first of who ran before.
+        """
         self.cgroup_root = cgroup_root
         self.sessions_dir = cgroup_root / cgroup_name
         self._scope = scope
@@ -60,6 +64,8 @@ class Registry:
         self._history_events = history_events
         self._clock = clock
         self._unfollowed = unfollowed
+        self._look = look
+        self._adopting = adopting
         self._lock = threading.RLock()
         self._slots: dict[int, LiveSession] = {}
         self._last_slot = 0
@@ -76,6 +82,12 @@ class Registry:
         """Sessions that may have processes."""
         with self._lock:
             return list(self._slots.values())
+
+    def if_nobody_lives(self, act: Callable[[], None]) -> None:
+        """Do it, unless there is a session or one begins meanwhile."""
+        with self._lock:
+            if not self._slots:
+                act()
 
     def snapshots(self) -> list[Session]:
         """Every session that lives or ended lately, the newest last."""
@@ -159,14 +171,14 @@ class Registry:
         uid, *_ = uids_of(pid) or (0,)
         root = read_process(pid, uid=uid)
         with self._lock:
+            self._adopting()
             self._in_no_session(pid)  # somebody else may have asked for it at the same time
             self._refuse_too_many(owner)
             live = self._new(pid, name or _name_of(root), root.argv, mode, root.uid, origin, home)
             live.cgroup = cgroup or adopt.new_cgroup(
                 pid, self.sessions_dir, live.id, self.cgroup_root
             )
-            live.program = find_program(root.argv, root.cwd, home)
-            live.user_home = home_of(pid)
+            live.know_agent(root, self._look)
             self._open(live)
             self._scope.watch_task(live.slot, pid)
         moves = adopt.Moves(self.cgroup_root)
@@ -186,6 +198,7 @@ class Registry:
         own directory, if the user named one.
         """
         with self._lock:
+            self._adopting()
             live = self._new(
                 session.root_pid, session.name, session.argv, session.mode, session.uid,
                 session.origin, home,
@@ -204,8 +217,7 @@ class Registry:
                 continue
             live.tree.add(read_process(pid, uid=session.uid))
         root = read_process(session.root_pid)
-        live.program = find_program(root.argv or session.argv, root.cwd or "/", home)
-        live.user_home = home_of(session.root_pid)
+        live.know_agent(root, self._look)
         self._facts.look_around(live)
         live.populated = True
         return live
@@ -254,7 +266,9 @@ class Registry:
             live.tree.add(read_process(pid, uid=live.uid))
             view = view_of(pid)
             connected = adopt.connections(pid, held.get(pid, ()), live.slot, now, view)
-            opened = adopt.open_files(pid, live.slot, now, view)
+            none: Sequence[Event] = ()
+            at = partial(adopt.open_files, pid, live.slot, now, view)
+            opened = live.looked(self._look, at, none)
             with self._lock:  # what a file makes of its reader, it was not when it connected
                 self._pending.extend((*connected, *opened))
 
@@ -280,7 +294,7 @@ class Registry:
             cgroup=self.sessions_dir,
             root_pid=pid,
             uid=uid,
-            argv=_kept(argv),
+            argv=kept_words(argv),
             home=home,
             history_events=self._history_events,
         )
@@ -383,17 +397,6 @@ class Registry:
         with self._lock:
             waiting, self._pending = self._pending, []
         return waiting
-
-
-def _kept(argv: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command line that begin within its bound; the last one may be cut."""
-    kept, room = [], _ARGV_CHARACTERS
-    for word in argv:
-        if room <= 0:
-            break
-        kept.append(word[:room])
-        room -= len(word) + 1
-    return tuple(kept)
 
 
 def _name_of(process: Process) -> str:

@@ -13,9 +13,11 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from monitor.events import Event
 from monitor.fields import Fact
+from monitor.looking import Look, at_once
 from monitor.sessions.live import LiveSession
 from monitor.sessions.looks import Allowance, Unknown
 from monitor.subjects import Process
@@ -99,7 +101,8 @@ class _Look:
 class Settling:
     """A bounded timetable; what does not fit is counted in `dropped`."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Look = at_once) -> None:
+        self._look = look
         self._looks: list[_Look] = []
         self._waiting: set[tuple[str, Written]] = set()
         self._acts: dict[str, deque[Act]] = {}
@@ -126,16 +129,15 @@ class Settling:
             if not self._looks or self._looks[0].due_ns > now_ns or time.monotonic_ns() > end_ns:
                 return
             look = heapq.heappop(self._looks)
-            program, file = look.live.program, look.file
-            copy = program.is_copy(file.reachable, file.path, allowance)
+            copy, named = self._found(look, allowance)
             if copy is None and look.rounds < _ROUNDS:
                 look.rounds += 1
                 look.due_ns = now_ns  # others that are due come first
                 heapq.heappush(self._looks, look)
                 return
-            if copy or program.named_in(file.reachable):
-                self._waiting.discard((look.live.id, file))
-                yield Settled(file, look.live, look.process, copy=bool(copy))
+            if copy or named:
+                self._waiting.discard((look.live.id, look.file))
+                yield Settled(look.file, look.live, look.process, copy=bool(copy))
             elif look.step + 1 < len(_DELAYS_NS) and look.live.state.alive:
                 look.step += 1
                 look.rounds = 0
@@ -143,6 +145,17 @@ class Settling:
                 heapq.heappush(self._looks, look)
             else:
                 self._waiting.discard((look.live.id, look.file))
+
+    def _found(self, look: _Look, allowance: Allowance) -> tuple[bool | None, bool]:
+        """Is it a copy of the agent, and if that is known and it is none, does it name it?"""
+        program, file = look.live.program, look.file
+
+        def compare() -> tuple[bool | None, bool]:
+            copy = program.is_copy(file.reachable, file.path, allowance)
+            return copy, copy is False and program.named_in(file.reachable)
+
+        neither: tuple[bool | None, bool] = (False, False)
+        return look.live.looked(self._look, compare, neither)
 
     def defer(self, act: Act) -> None:
         """Tell of an act once more, if a file turns out to be a copy. Its session should stand still."""
@@ -163,7 +176,7 @@ class Settling:
         for session in list(self._acts):
             acts = self._acts.pop(session)
             while acts and time.monotonic_ns() <= end_ns:
-                copy = _has_copy(acts[0], allowance)
+                copy = self._has_copy(acts[0], allowance)
                 if copy is None and acts[0].rounds < _ROUNDS:
                     acts[0].rounds += 1
                     break
@@ -176,6 +189,17 @@ class Settling:
                 self._acts[session] = acts  # after the others
                 return
 
+    def _has_copy(self, act: Act, allowance: Allowance) -> bool | None:
+        """None: not known yet. Files that are none are done with."""
+        none: bool | None = False
+        while act.files:
+            compare = partial(act.files[0].is_copy, allowance)
+            copy = act.live.looked(self._look, compare, none)
+            if copy is not False:
+                return copy
+            act.files.popleft().close()
+        return False
+
     def wait_ms(self, now_ns: int, longest_ms: int) -> int:
         """How long the pipeline may sleep before the next look."""
         if self._acts:
@@ -183,13 +207,3 @@ class Settling:
         if not self._looks:
             return longest_ms
         return max(0, min(longest_ms, (self._looks[0].due_ns - now_ns) // 1_000_000 + 1))
-
-
-def _has_copy(act: Act, allowance: Allowance) -> bool | None:
-    """None: not known yet. Files that are none are done with."""
-    while act.files:
-        copy = act.files[0].is_copy(allowance)
-        if copy is not False:
-            return copy
-        act.files.popleft().close()
-    return False

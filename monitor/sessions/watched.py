@@ -17,6 +17,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from monitor.looking import Look, UnansweredError, at_once
+
 _Inode = tuple[int, int]
 Table = Mapping[str, set[_Inode]]
 OfSessions = Mapping[int, list[tuple[str, _Inode]]]
@@ -30,14 +32,16 @@ class WatchedPaths:
         paths: Sequence[str],
         on_change: Callable[[Table, OfSessions], None] = lambda *_: None,
         on_name: Callable[[Sequence[tuple[str, str]]], None] = lambda _: None,
+        look: Look = at_once,
     ) -> None:
         """`on_change` is told, after every change, where each path leads.
 
         That is below our own root and, by the slots of sessions, below theirs, the oldest root first.
 
         `on_name` is told of names that came or went, even if the same inode number is there: each
-        as the path, and as we reach it.
+        as the path, and as we reach it. `look` looks where a session may be who answers.
         """
+        self._look = look
         self._on_change = on_change
         self._on_name = on_name
         self._tables: dict[str, dict[str, _Inode]] = {}
@@ -49,6 +53,7 @@ class WatchedPaths:
         """There is something for `follow` to do."""
         self._turns = 0
         """How often something changed under a reader's hands, who has to read again then."""
+        self._unanswered: set[int] = set()
         self._untold = False
         self._telling = threading.Lock()
         self.replace(paths)
@@ -68,8 +73,17 @@ class WatchedPaths:
         paths = self._by_leaf.get(leaf)
         if paths:
             self._turns += 1
-            for root, table in list(self._tables.items()):
-                self._set(root, table | _look(root, paths))
+            roots = list(self._tables)
+            try:
+                found = self._look(lambda: {root: _inodes(root, paths) for root in roots}, "names")
+            except UnansweredError:  # whoever it is: `follow` asks for each root by itself
+                self._unread.update(roots)
+                found = {}
+            for root, looked in found.items():
+                table = self._tables.get(root)  # None: somebody forgot it meanwhile
+                if table is not None and not looked.items() <= table.items():
+                    self._set(root, table | looked)
+            for root in roots:
                 self._on_name([(path, root.rstrip("/") + path) for path in paths])
             self._news.set()
 
@@ -131,16 +145,25 @@ class WatchedPaths:
         self._tables.pop(root, None)
         self._inverted.pop(root, None)
 
+    def unanswered(self) -> set[int]:
+        """Slots of sessions whose roots could not be read since this was asked last."""
+        slots, self._unanswered = self._unanswered, set()
+        return slots
+
     def tables(self) -> Mapping[str, Mapping[str, _Inode]]:
         """Root -> path -> inode, (0, 0) where there is none; no table is changed once it is here."""
         return dict(self._tables)
 
     def _read(self, root: str) -> None:
         while True:
-            begun = self._turns
+            begun, slot = self._turns, self._slots.get(root, 0)
             paths = [path for paths in self._by_leaf.values() for path in paths]
-            table = _look(root, paths)
-            if not os.path.isdir(root):
+            try:
+                table = self._look(lambda: _inodes_of_root(root, paths), ("root", slot))  # noqa: B023 - it is awaited
+            except UnansweredError:
+                self._unanswered.add(slot)
+                return
+            if table is None:
                 self.forget(root)
                 return
             if begun == self._turns:
@@ -175,7 +198,13 @@ class WatchedPaths:
 _NOTHING = (0, 0)
 
 
-def _look(root: str, paths: Sequence[str]) -> dict[str, _Inode]:
+def _inodes_of_root(root: str, paths: Sequence[str]) -> dict[str, _Inode] | None:
+    """As `_inodes`; None if there is no such root any more."""
+    table = _inodes(root, paths)
+    return table if os.path.isdir(root) else None
+
+
+def _inodes(root: str, paths: Sequence[str]) -> dict[str, _Inode]:
     table = {}
     prefix = root.rstrip("/")
     for path in paths:

@@ -14,6 +14,8 @@ import click
 import pytest
 import yaml
 
+from monitor import housekeeper, supervisor
+from monitor.alerts import Rule
 from monitor.cli.main import COMMANDS
 from monitor.cli.main import estop as command
 from monitor.config import Settings
@@ -97,3 +99,12 @@ def test_every_file_that_a_document_names_is_there():
             r"`((?:docs|deploy|monitor|tests|rules|bpf)/[\w./-]+)`", page.read_text()
         ):
             assert (PROJECT / name).exists(), f"{page.name} names {name}"
+
+
+def test_what_the_monitor_tells_of_itself_is_on_the_desk():
+    ours = [*vars(housekeeper).values(), supervisor.API_KNOCK]
+    stops = {rule.id: rule.response.stops for rule in ours if isinstance(rule, Rule)}
+    rows = re.findall(
+        r"^\| `(estop-[a-z-]+)` \|.*\| *(yes)? *\|$", PAGES[1].read_text(), re.MULTILINE
+    )
+    assert {rule: bool(yes) for rule, yes in rows} == stops

@@ -6,6 +6,7 @@ from __future__ import annotations
 from effects import (
     HOSTS,
     said,
+    secret_taken,
     victim_covered,
     victim_edited,
     victim_first_for_oom,
@@ -20,6 +21,13 @@ BLINDING = (
     Technique("L1-flood", "blinding", "edit hosts amid a flood of new files", HOSTS),
     Technique(
         "L2-heavy", "blinding", "edit hosts after 500 links whose targets matchers find hard", HOSTS
+    ),
+    Technique(
+        "L3-served",
+        "served",
+        "read a credential while the monitor waits for files that one serves oneself (FUSE)",
+        secret_taken,
+        late=True,
     ),
     Technique("P4-threads", "blinding", "edit hosts while 64 threads read it", HOSTS),
     Technique(

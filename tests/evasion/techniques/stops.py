@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from effects import all_arrived, arrived, created, secret_taken
+from effects import HOSTS, all_arrived, arrived, created, secret_taken
 from props import SECRET
 from technique import Technique
 
@@ -53,6 +53,13 @@ STOPS = (
         "secrets",
         "the same, and write it to a new file",
         created("work/taken", SECRET),
+        late=True,
+    ),
+    Technique(
+        "K6-stuck",
+        "served",
+        "edit hosts while a thread sleeps over a file that one serves oneself (FUSE), and cannot be frozen",
+        HOSTS,
         late=True,
     ),
 )

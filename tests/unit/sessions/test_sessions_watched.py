@@ -113,7 +113,7 @@ def test_a_name_that_changed_is_known_at_once_and_told_by_whoever_follows(here):
 def test_what_changes_while_a_table_is_read_is_looked_at_again(here, monkeypatch):
     watched = WatchedPaths([str(here / "hosts")])
     watched.read("/")
-    look = watched_module._look
+    look = watched_module._inodes
 
     def meanwhile(root, paths):
         found = look(root, paths)
@@ -122,7 +122,7 @@ def test_what_changes_while_a_table_is_read_is_looked_at_again(here, monkeypatch
             watched.changed("hosts")
         return found
 
-    monkeypatch.setattr(watched_module, "_look", meanwhile)
+    monkeypatch.setattr(watched_module, "_inodes", meanwhile)
     watched.refresh()
     assert watched.aliases("/", *identity(here / "hosts"))
 
@@ -147,7 +147,7 @@ def test_other_rules_watch_other_paths(here):
 
 def test_rules_that_change_while_a_table_is_read_are_the_ones_it_is_read_by(here, monkeypatch):
     watched = WatchedPaths(["/old"])
-    look = watched_module._look
+    look = watched_module._inodes
 
     def meanwhile(root, paths):
         found = look(root, paths)
@@ -155,6 +155,6 @@ def test_rules_that_change_while_a_table_is_read_are_the_ones_it_is_read_by(here
             watched.replace(["/new"])
         return found
 
-    monkeypatch.setattr(watched_module, "_look", meanwhile)
+    monkeypatch.setattr(watched_module, "_inodes", meanwhile)
     watched.read(str(here))
     assert list(watched.tables()[str(here)]) == ["/new"]
