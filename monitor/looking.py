@@ -34,7 +34,14 @@ _END_S = 1.0
 
 
 class UnansweredError(Exception):
-    """Nobody said in time what there is at a name: its server stands still, or does not want to."""
+    """Nobody said in time what there is at a name: its server stands still, or does not want to.
+
+    `waited`: it took that time to find out; False where that was known.
+    """
+
+    def __init__(self, *, waited: bool = False) -> None:
+        super().__init__("no answer in time")
+        self.waited = waited
 
 
 class Look(Protocol):
@@ -100,7 +107,7 @@ class Looker:
         finally:
             del self._here[thread]
             if self._freed.pop(thread, None) == since:
-                raise UnansweredError
+                raise UnansweredError(waited=True)
 
     def _watch(self) -> None:
         """Whoever looked when there was no server yet, and waits for one now, cannot be left behind."""
@@ -171,7 +178,7 @@ class _Thread(threading.Thread):
             ident = ctypes.c_ulong(self.ident or 0)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Abandoned))
             self._asked.put(None)  # it may have answered just now, and wait for the next question
-            raise UnansweredError from None
+            raise UnansweredError(waited=True) from None
         if error is not None:
             raise error
         return value  # type: ignore[return-value]

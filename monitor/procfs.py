@@ -37,7 +37,7 @@ def stat_of(pid: int, proc: Path = Path("/proc")) -> list[str]:
 
 
 def is_zombie(pid: int) -> bool:
-    """Did its main thread end, and is not waited for, or other threads of it are still there?"""
+    """Has its main thread ended, and nobody has waited for it yet, or other threads of it live on?"""
     return stat_of(pid)[:1] == ["Z"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import struct
 import time
 from collections.abc import Iterable
@@ -34,8 +35,7 @@ _STATX_BYTES, _STX_MODE, _STX_INO, _STX_DEVICE = 256, 28, 32, 136
 """Of `struct statx` in <linux/stat.h>."""
 _KERNEL_MINOR_BITS = 20
 """Of the kernel's own dev_t, by which fusectl names a connection."""
-_DESCRIPTOR_PARTS = 5
-"""What `/proc/PID/fd/N` splits into."""
+_LINK = re.compile(r"/proc/\w+/(root|fd/\d+)/+(?=.)", re.DOTALL)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -162,12 +162,11 @@ def _fusectl() -> int:
 def open_at_hand(path: str) -> int:
     """An O_PATH descriptor, without asking anybody: BlockingIOError where the kernel does not know it.
 
-    What somebody looked at a moment ago it knows. A path may begin with a descriptor (`/proc/PID/fd/N`).
+    What somebody looked at a moment ago it knows. A path may begin with a root or a descriptor of a
+    process, which are links that only a look of their own follows.
     """
-    start, rest = "/", path
-    parts = path.split("/", _DESCRIPTOR_PARTS)
-    if parts[1:2] == ["proc"] and parts[3:4] == ["fd"] and len(parts) > _DESCRIPTOR_PARTS:
-        start, rest = "/".join(parts[:_DESCRIPTOR_PARTS]), parts[_DESCRIPTOR_PARTS]
+    found = _LINK.match(path)
+    start, rest = (found[0], path[found.end() :]) if found else ("/", path)
     directory = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         how = struct.pack("<QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_CACHED)

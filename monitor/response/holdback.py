@@ -68,7 +68,8 @@ class HeldBack:
         now_ns = time.monotonic_ns()
         for rest in list(self._rests.values()):
             live = rest.live
-            live.held_back_ns += (now_ns - rest.told_ns) * rest.busy
+            if rest.busy:
+                live.held_back_ns += now_ns - rest.told_ns
             rest.told_ns = now_ns
             if not self._may_go_on(rest, now_ns, unread) and not at_once:
                 continue

@@ -65,6 +65,7 @@ class Marks:
         self._lowered = Lowered()
         self._watches = WatchIndex()
         self._asks: dict[str, bool] = {}
+        self._given_up = False
         self._set_for: tuple[tuple[str, str], ...] | None = ()
         """The sessions that there were when the marks were set; None if that must be done again."""
 
@@ -90,6 +91,7 @@ class Marks:
     def refresh(self) -> None:
         """Mark what should be marked now, all of it anew: an inode's number may be another's."""
         with self._lock:
+            self._given_up = False
             sessions = self._homes_of_sessions()
             if sessions:
                 files = dict(self._files(sessions))
@@ -162,10 +164,16 @@ class Marks:
         reachable: Sequence[str],
         whose: str,
     ) -> Sequence[tuple[Inode, str]]:
-        """None where nobody answers: what is there is held after its open."""
+        """Nothing where nobody answers, and nothing more in this turn: the pipeline may want the lock.
+
+        What is there is held after its open. Who did not answer is not waited for in the next turn.
+        """
+        if self._given_up:
+            return ()
         try:
             return self._look(lambda: find(reachable), (find, whose))
-        except UnansweredError:
+        except UnansweredError as error:
+            self._given_up = error.waited
             return ()
 
     def _is_private(self, directory: str, homes: Sequence[str]) -> bool:

@@ -195,9 +195,8 @@ class Verdicts:
             for path in paths:
                 acts.take_in(self._acts_on(path))
         held = [path for path in found.on_host if self._acts_on(path).hold]
-        with suppress(
-            UnansweredError
-        ):  # somebody serves what lies above one: what it was, it stays
+        # Where somebody serves what lies above one, it stays what it was.
+        with suppress(UnansweredError):
             self._spots = self._look(lambda: {path: _name_key(path) for path in held}, "spots")
         for path in held:
             acts, name = self._acts_on(path), self._spots.get(path)

@@ -177,6 +177,7 @@ def test_nothing_is_asked_for_what_is_at_hand(serve):
     directory = os.open("/etc", os.O_PATH)
     try:
         os.close(open_at_hand(f"/proc/{os.getpid()}/fd/{directory}/passwd"))
+        os.close(open_at_hand(f"/proc/{os.getpid()}/root/etc/passwd"))
     finally:
         os.close(directory)
 

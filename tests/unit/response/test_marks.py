@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.looking import UnansweredError
 from monitor.lowered import Act, Lowered, Watch, Where
 from monitor.response.marks import Marks
 
@@ -150,3 +151,40 @@ def test_a_name_that_came_is_marked_at_once_if_it_is_watched(gate, sessions, hom
     marks.follow({"/": {}})
     marks.renewed([(secret, "/proc/self/fd/9" + secret), ("/etc/passwd", "/etc/passwd")])
     assert gate.renewed == ["/proc/self/fd/9" + secret]
+
+
+def test_who_does_not_answer_is_the_last_who_is_asked_in_a_turn(gate, home):
+    """The pipeline may be waiting for it to be over; files whose inodes are known are marked all the same."""
+    asked, silent = [], ["/one", "/two"]
+
+    def look(at, whose):
+        asked.append(whose[1])
+        if whose[1] in silent:
+            raise UnansweredError(waited=True)
+        return at()
+
+    secret = home / ".aws" / "credentials"
+    marks = Marks(gate, lambda: (("/", ""),), homes=[str(home)], look=look)
+    marks.replace(Lowered(watches=(exact(secret),)))
+    known = {str(secret): inode(secret)}
+    marks.follow({"/one": known, "/two": known, "/": known})
+    assert asked == ["/one"]
+    assert gate.directories == {}
+    assert inode(secret) in gate.files
+    silent.remove("/one")
+    marks.refresh()
+    assert asked == ["/one", "/one", "/two"]
+
+
+def test_who_is_known_not_to_answer_keeps_no_other_from_being_asked(gate, home):
+    def look(at, whose):
+        if whose[1] == "/one":
+            raise UnansweredError
+        return at()
+
+    secret = home / ".aws" / "credentials"
+    marks = Marks(gate, lambda: (("/", ""),), homes=[str(home)], look=look)
+    marks.replace(Lowered(watches=(exact(secret),)))
+    known = {str(secret): inode(secret)}
+    marks.follow({"/one": known, "/": known})
+    assert set(gate.directories.values()) == {str(home / ".aws")}
