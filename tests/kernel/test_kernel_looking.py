@@ -11,13 +11,14 @@ import textwrap
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import pytest
 
 from agent.private_monitor import until
 from monitor.capture.opengate import OpenGate
 from monitor.errors import StoreError
-from monitor.looking import Looker, UnansweredError
+from monitor.looking import Looker, UnansweredError, _Thread
 from monitor.procfs import is_zombie
 from monitor.record.lock import StateLock
 from monitor.served import Served, open_at_hand
@@ -229,4 +230,20 @@ def test_a_monitor_that_ends_leaves_no_thread_behind(serve, served):
     [(thread, _)] = looker._asleep.values()
     assert thread.is_alive()
     looker.close()
+    assert not thread.is_alive()
+
+
+def test_a_thread_that_answers_just_too_late_ends_too():
+    thread = _Thread()
+
+    class TooLate(SimpleQueue):
+        def get(self, timeout):
+            assert until(lambda: not self.empty(), 10)
+            time.sleep(0.1)  # it waits for the next question by now
+            raise Empty
+
+    thread._told = TooLate()
+    with pytest.raises(UnansweredError):
+        thread.ask(lambda: 7, 0.1)
+    thread.join(10)
     assert not thread.is_alive()
