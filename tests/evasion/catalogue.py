@@ -20,10 +20,11 @@ IDS = (
     *(f"N{n}" for n in range(1, 10)),
     *(f"C{n}" for n in range(1, 7)),
     *(f"D{n}" for n in range(1, 9)),
-    *("L1", "L2"),
+    *("L1", "L2", "L3"),
     *(f"S{n}" for n in range(1, 9)),
     *(f"P{n}" for n in range(1, 6)),
-    *("E1", "K1", "K2", "K3", "K4", "K5"),
+    "E1",
+    *(f"K{n}" for n in range(1, 7)),
 )
 """Every family of techniques: each has a program, or a reason below."""
 
