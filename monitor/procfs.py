@@ -26,6 +26,13 @@ def lines_of(file: Path, most_bytes: int = -1) -> list[str]:
     return [line for line in os.fsdecode(content).split("\n") if line]
 
 
+def mounted_devices(pid: int | str = "self") -> set[int]:
+    """Devices of all that a process has mounted, as `st_dev`; OSError."""
+    rows = lines_of(Path(f"/proc/{pid}/mountinfo"))
+    numbers = (row.split(" ", 3)[2].split(":") for row in rows)
+    return {os.makedev(int(major), int(minor)) for major, minor in numbers}
+
+
 def stat_of(pid: int, proc: Path = Path("/proc")) -> list[str]:
     """Its fields from the third on (proc_pid_stat(5)): state, ppid, pgrp and so on; none if it is gone."""
     try:

@@ -7,36 +7,28 @@ read the question, no signal ends that sleep. `looking.py` says how we live with
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-import struct
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
 
-from monitor.procfs import lines_of
+from monitor.filecalls import RESOLVE_CACHED, call, openat2
+from monitor.procfs import mounted_devices
 
 _log = structlog.get_logger()
 
 _WAIT_LOOKS, _WAIT_LOOK_S = 10, 0.01
 """Who is asked much has somebody waiting at any moment, but not at each."""
 
-_NR_OPENAT2, _NR_FSOPEN, _NR_FSCONFIG, _NR_FSMOUNT = 437, 430, 431, 432
+_NR_FSOPEN, _NR_FSCONFIG, _NR_FSMOUNT = 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
-_RESOLVE_CACHED = 0x20
-_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
-_STATX_BASIC = 0x7FF
-_STATX_BYTES, _STX_MODE, _STX_INO, _STX_DEVICE = 256, 28, 32, 136
-"""Of `struct statx` in <linux/stat.h>."""
 _KERNEL_MINOR_BITS = 20
 """Of the kernel's own dev_t, by which fusectl names a connection."""
 _LINK = re.compile(r"/proc/\w+/(root|fd/\d+)/+(?=.)", re.DOTALL)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Served:
@@ -132,24 +124,22 @@ def _device(connection: str) -> int:
 
 def _mounted_by(pids: Iterable[int]) -> set[int]:
     """Devices of all that these processes have mounted."""
-    devices = set()
+    devices: set[int] = set()
     for pid in pids:
-        with suppress(OSError):
-            for row in lines_of(Path(f"/proc/{pid}/mountinfo")):
-                major, minor = row.split(" ", 3)[2].split(":")
-                devices.add(os.makedev(int(major), int(minor)))
+        with suppress(OSError):  # it ended
+            devices |= mounted_devices(pid)
     return devices
 
 
 def _fusectl() -> int:
     """A descriptor of its root; -1 where the kernel has no FUSE, which none can then serve."""
     try:
-        context = _call(_NR_FSOPEN, b"fusectl", _FSOPEN_CLOEXEC)
+        context = call(_NR_FSOPEN, b"fusectl", _FSOPEN_CLOEXEC)
     except OSError:
         return -1
     try:
-        _call(_NR_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        mount = _call(_NR_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
+        call(_NR_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        mount = call(_NR_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
         try:
             # What fsmount gives is O_PATH, by which a directory cannot be listed.
             return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount)
@@ -169,27 +159,6 @@ def open_at_hand(path: str) -> int:
     start, rest = (found[0], path[found.end() :]) if found else ("/", path)
     directory = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        how = struct.pack("<QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
-        return _call(_NR_OPENAT2, directory, os.fsencode(rest), how, len(how))
+        return openat2(directory, os.fsencode(rest), os.O_PATH | os.O_CLOEXEC, RESOLVE_CACHED)
     finally:
         os.close(directory)
-
-
-def status_at_hand(fd: int) -> tuple[int, int, int]:
-    """Device and inode as `os.fstat` has them, and mode, without asking anybody."""
-    found = ctypes.create_string_buffer(_STATX_BYTES)
-    flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
-    if _libc.statx(fd, b"", flags, _STATX_BASIC, found):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    (mode,) = struct.unpack_from("H", found, _STX_MODE)
-    (inode,) = struct.unpack_from("Q", found, _STX_INO)
-    return os.makedev(*struct.unpack_from("II", found, _STX_DEVICE)), inode, mode
-
-
-def _call(number: int, *arguments: object) -> int:
-    result = _libc.syscall(number, *arguments)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return int(result)

@@ -19,7 +19,8 @@ from monitor.capture import fanotify
 from monitor.capture.fanotify import Mask
 from monitor.capture.gatewords import Asked
 from monitor.errors import CaptureError
-from monitor.served import Served, open_at_hand, status_at_hand
+from monitor.filecalls import status_at_hand
+from monitor.served import Served, open_at_hand
 
 Inode = tuple[int, int]
 """(device, inode) as `os.stat` has them."""
@@ -87,14 +88,14 @@ class OpenGate:
         try:
             fd = self._open(path)
             try:
-                device, inode, _ = status_at_hand(fd)
+                found = status_at_hand(fd)
             finally:
                 os.close(fd)
         except FileNotFoundError:
             return ""
         except OSError as error:
             return _why(error)
-        return self._add((device, inode), path, _FILE)
+        return self._add((found.device, found.inode), path, _FILE)
 
     def _add(self, inode: Inode, path: str, mask: Mask) -> str:
         def add(reachable: str, mode: int) -> str:
@@ -131,10 +132,10 @@ class OpenGate:
         """Do something to an inode by a path that cannot lead to another one while it is done."""
         fd = self._open(path)
         try:
-            device, number, mode = status_at_hand(fd)
-            if (device, number) != inode:
+            found = status_at_hand(fd)
+            if (found.device, found.inode) != inode:
                 raise FileNotFoundError(path)  # replaced since; the caller will hear of the new one
-            return act(f"/proc/self/fd/{fd}", mode)
+            return act(f"/proc/self/fd/{fd}", found.mode)
         finally:
             os.close(fd)
 

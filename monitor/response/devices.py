@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
-from monitor.procfs import lines_of
+from monitor.procfs import mounted_devices
 
 
 def unknown_to_the_kernel(paths: Iterable[str]) -> bool:
@@ -22,10 +21,4 @@ def unknown_to_the_kernel(paths: Iterable[str]) -> bool:
         with suppress(OSError):
             devices.add(os.stat(path).st_dev)
     unnamed = {device for device in devices if not os.major(device)}  # of no disk
-    return bool(unnamed) and not unnamed <= _devices_of_mounts()
-
-
-def _devices_of_mounts() -> set[int]:
-    rows = lines_of(Path("/proc/self/mountinfo"))
-    numbers = (row.split(" ", 3)[2].split(":") for row in rows)
-    return {os.makedev(int(major), int(minor)) for major, minor in numbers}
+    return bool(unnamed) and not unnamed <= mounted_devices()

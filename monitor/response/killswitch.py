@@ -13,7 +13,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -135,13 +134,17 @@ class KillSwitch:
         """Wait for a freeze that was begun, until somebody resumes it; how long: as `freeze`."""
         standing, steps = self._of(target), begun.steps_ns
         begun_ns = standing.contained_ns or steps["cut"]
+
+        def wanted() -> bool:
+            return standing.stop == begun.stop
+
         # Who was sent SIGSTOP counts as frozen, and stays stopped as well until `resume`.
-        wait = partial(
-            self._wait, target, _FROZEN, lambda: standing.stop == begun.stop, patience_ns
-        )
-        if not wait() and not (patience_ns is None and self._unblock(target.slot) and wait()):
-            lifted = standing.stop != begun.stop
-            detail = _RESUMED if lifted else self._unfinished("freeze", target, patience_ns)
+        done = self._wait(target, _FROZEN, wanted, patience_ns)
+        if not done and wanted() and patience_ns is None and self._unblock(target.slot):
+            done = self._wait(target, _FROZEN, wanted)
+        if not done:
+            unfinished = self._unfinished("freeze", target, patience_ns)
+            detail = unfinished if wanted() else _RESUMED
             return msgspec.structs.replace(begun, detail=detail)
         since_ns = self._still_since(target.slot)
         # It may have stood still before anybody wanted it to: a person froze it.

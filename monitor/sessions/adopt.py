@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -244,12 +244,8 @@ def connections(
         )
 
 
-def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Sequence[events.Opened]:
+def open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterator[events.Opened]:
     """Files the process holds open already, as if it opened them now."""
-    return list(_open_files(pid, slot, ktime_ns, view))
-
-
-def _open_files(pid: int, slot: int, ktime_ns: int, view: events.View) -> Iterator[events.Opened]:
     header = _as_of_now(pid, slot, ktime_ns, view)
     base = f"/proc/{acting(pid)}"
     for number, target in _descriptors(pid):

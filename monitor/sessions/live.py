@@ -19,9 +19,10 @@ from monitor.sessions.latest import Latest
 from monitor.sessions.looks import Looks
 from monitor.sessions.process_tree import ProcessTree, has_terminal, home_of
 from monitor.sessions.program import AgentProgram, find_program
-from monitor.subjects import Done, FileKey, Mode, Origin, Process, Session, State
+from monitor.subjects import Done, FileKey, Mode, Origin, Session, State
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _MAX_WRITTEN = 100_000
 _MAX_SEEN = 10_000
@@ -159,6 +160,7 @@ class LiveSession:
 
     def __post_init__(self) -> None:
         self.started = self.started or now_text()
+        self.argv = _kept(self.argv)
         self.tree = ProcessTree(
             self.id,
             root_pid=self.root_pid,
@@ -204,16 +206,12 @@ class LiveSession:
         self.written, self.downloaded, self.seen = WrittenFiles(), WrittenFiles(), SeenBefore()
         self.tree, self.history = ProcessTree(self.id), deque()
 
-    def know_agent(self, root: Process, look: Look) -> None:
-        """What its program consists of, and what is its home, by the first process as it is now."""
-        argv, cwd = root.argv or self.argv, root.cwd or "/"
-        self.program, self.user_home = self.looked(
-            look,
-            lambda: (find_program(argv, cwd, self.home), home_of(self.root_pid)),
-            (self.program, self.user_home),
-        )
+    def know_agent(self, argv: Sequence[str], cwd: str) -> None:
+        """What its program consists of, by the command line of its first process, and what is its home."""
+        program, home = find_program(argv, cwd, self.home), home_of(self.root_pid)
+        self.program, self.user_home = program, home
 
-    def looked(self, look: Look, at: Callable[[], T], otherwise: T) -> T:
+    def looked(self, look: Look, at: Callable[[], T], otherwise: U) -> T | U:
         """What `at` returns, or else where nobody answers in time for what it looks at."""
         try:
             return look(at, self.slot)
@@ -251,7 +249,7 @@ def now_text() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
 
 
-def kept_words(argv: Sequence[str]) -> tuple[str, ...]:
+def _kept(argv: Sequence[str]) -> tuple[str, ...]:
     """The words of a command line that begin within 4,096 characters; the last one may be cut."""
     kept, room = [], _ARGV_CHARACTERS
     for word in argv:

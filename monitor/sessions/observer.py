@@ -16,8 +16,7 @@ from monitor.sessions import adopt, asked
 from monitor.sessions.facts import FactMaker
 from monitor.sessions.live import LiveSession
 from monitor.sessions.looks import Unknown
-from monitor.sessions.process_tree import home_of, is_downloader
-from monitor.sessions.program import find_program
+from monitor.sessions.process_tree import is_downloader
 from monitor.sessions.registry import Registry
 from monitor.sessions.settle import Act, Settling, Written
 from monitor.sessions.taint import NONE as NO_LABELS
@@ -118,8 +117,7 @@ class Observer:
                 process = live.tree.exec(event, self._facts.lies_at(event.image.path, live))
                 if event.tgid == live.root_pid and events.Verdict.REFUSED not in event.verdict:
                     argv = (event.image.path.text, *event.argv[1:])
-                    live.program = find_program(argv, event.cwd.text, live.home)
-                    live.user_home = home_of(event.tgid)
+                    live.know_agent(argv, event.cwd.text)
                 return process
             case events.Exited():
                 process = live.tree.get(event.tgid, event.uid)

@@ -8,11 +8,9 @@ They are resolved from a living process of the same namespace with openat2(RESOL
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import select
-import struct
 import threading
 import time
 from collections import deque
@@ -24,15 +22,9 @@ from pathlib import Path
 import msgspec
 
 from monitor.events import Name, View
+from monitor.filecalls import AT_FDCWD, RESOLVE_IN_ROOT, openat2, status_at_hand
 from monitor.procfs import acting, lines_of
 
-_NR_OPENAT2 = 437
-_RESOLVE_IN_ROOT = 0x10
-_libc = ctypes.CDLL(None, use_errno=True)
-_AT_FDCWD, _AT_STATX_DONT_SYNC = -100, 0x4000
-_STATX_INO, _STATX_MNT_ID = 0x100, 0x1000
-_STATX_BYTES, _STX_INO, _STX_MNT_ID = 256, 32, 144
-"""Of `struct statx` in <linux/stat.h>; the mount's number is there since Linux 5.8."""
 _ROOT_FACTOR = 0x9E3779B1
 _MOST_HELD = 128
 _MOST_CLOSING = 1024
@@ -60,14 +52,9 @@ class Place(msgspec.Struct, frozen=True):
 
 def open_in_root(root: str, path: str, flags: int = _O_DIRECTORY_PATH) -> int:
     """A descriptor of the directory `path`, resolved as a process with that root would; OSError."""
-    how = struct.pack("<QQQ", flags, 0, _RESOLVE_IN_ROOT)
     root_fd = os.open(root, _O_DIRECTORY_PATH)
     try:
-        fd = _libc.syscall(_NR_OPENAT2, root_fd, os.fsencode(path) or b".", how, len(how))
-        if fd < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), path)
-        return int(fd)
+        return openat2(root_fd, os.fsencode(path) or b".", flags, RESOLVE_IN_ROOT)
     finally:
         os.close(root_fd)
 
@@ -87,15 +74,9 @@ def _view_of(pid: int | str) -> View:
 
 def _number_of(root: str) -> int:
     """What `root_of` in bpf/emit.h makes of a root directory: its inode and its mount, mixed."""
-    found = ctypes.create_string_buffer(_STATX_BYTES)
     # As it is known: who serves its own root directory is not asked.
-    flags, mask = _AT_STATX_DONT_SYNC, _STATX_INO | _STATX_MNT_ID
-    if _libc.statx(_AT_FDCWD, os.fsencode(root), flags, mask, found):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), root)
-    (inode,) = struct.unpack_from("Q", found, _STX_INO)
-    (mount,) = struct.unpack_from("Q", found, _STX_MNT_ID)
-    return int(inode + mount * _ROOT_FACTOR) & 0xFFFFFFFF
+    found = status_at_hand(AT_FDCWD, os.fsencode(root))
+    return (found.inode + found.mount * _ROOT_FACTOR) & 0xFFFFFFFF
 
 
 class Roots:

@@ -23,7 +23,7 @@ from monitor.looking import Look, at_once
 from monitor.procfs import has_ended, uids_of
 from monitor.sessions import adopt, cgroups
 from monitor.sessions.facts import FactMaker
-from monitor.sessions.live import LiveSession, kept_words, now_text
+from monitor.sessions.live import LiveSession, now_text
 from monitor.sessions.places import view_of
 from monitor.sessions.process_tree import read_process
 from monitor.subjects import Mode, Origin, Process, Session, State
@@ -178,7 +178,7 @@ class Registry:
             live.cgroup = cgroup or adopt.new_cgroup(
                 pid, self.sessions_dir, live.id, self.cgroup_root
             )
-            live.know_agent(root, self._look)
+            self._know_agent(live, root)
             self._open(live)
             self._scope.watch_task(live.slot, pid)
         moves = adopt.Moves(self.cgroup_root)
@@ -217,10 +217,14 @@ class Registry:
                 continue
             live.tree.add(read_process(pid, uid=session.uid))
         root = read_process(session.root_pid)
-        live.know_agent(root, self._look)
+        self._know_agent(live, root)
         self._facts.look_around(live)
         live.populated = True
         return live
+
+    def _know_agent(self, live: LiveSession, root: Process) -> None:
+        know = partial(live.know_agent, root.argv or live.argv, root.cwd or "/")
+        live.looked(self._look, know, None)
 
     def _in_no_session(self, pid: int) -> None:
         """AttachError if it is in one: to take it from there would undo its stop."""
@@ -266,9 +270,8 @@ class Registry:
             live.tree.add(read_process(pid, uid=live.uid))
             view = view_of(pid)
             connected = adopt.connections(pid, held.get(pid, ()), live.slot, now, view)
-            none: Sequence[Event] = ()
-            at = partial(adopt.open_files, pid, live.slot, now, view)
-            opened = live.looked(self._look, at, none)
+            held_open = adopt.open_files(pid, live.slot, now, view)
+            opened: Sequence[Event] = live.looked(self._look, partial(list, held_open), [])
             with self._lock:  # what a file makes of its reader, it was not when it connected
                 self._pending.extend((*connected, *opened))
 
@@ -294,7 +297,7 @@ class Registry:
             cgroup=self.sessions_dir,
             root_pid=pid,
             uid=uid,
-            argv=kept_words(argv),
+            argv=tuple(argv),
             home=home,
             history_events=self._history_events,
         )

@@ -154,8 +154,7 @@ class Settling:
             copy = program.is_copy(file.reachable, file.path, allowance)
             return copy, copy is False and program.named_in(file.reachable)
 
-        neither: tuple[bool | None, bool] = (False, False)
-        return look.live.looked(self._look, compare, neither)
+        return look.live.looked(self._look, compare, (False, False))
 
     def defer(self, act: Act) -> None:
         """Tell of an act once more, if a file turns out to be a copy. Its session should stand still."""
@@ -191,10 +190,9 @@ class Settling:
 
     def _has_copy(self, act: Act, allowance: Allowance) -> bool | None:
         """None: not known yet. Files that are none are done with."""
-        none: bool | None = False
         while act.files:
             compare = partial(act.files[0].is_copy, allowance)
-            copy = act.live.looked(self._look, compare, none)
+            copy = act.live.looked(self._look, compare, otherwise=False)
             if copy is not False:
                 return copy
             act.files.popleft().close()
